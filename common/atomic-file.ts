@@ -1,0 +1,68 @@
+// Files that are either whole or absent: temporary file beside the target, fsync, rename, fsync of the folder.
+// Not a store: one call writes one file.
+
+import { randomBytes } from "node:crypto";
+import { open, rename, rm, symlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { RingtuneError } from "./errors.ts";
+
+type Chunk = Uint8Array | string;
+
+/** Writes `chunks` one after another to `path`, so that a reader or a crash never sees a part of it. */
+export async function writeFileAtomic(
+  path: string,
+  chunks: Chunk | Iterable<Chunk> | AsyncIterable<Chunk>,
+): Promise<void> {
+  const temporary = temporaryBeside(path);
+  try {
+    const file = await open(temporary, "wx");
+    try {
+      const all = typeof chunks === "string" || chunks instanceof Uint8Array ? [chunks] : chunks;
+      for await (const chunk of all) await file.writeFile(chunk);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw diskError(path, error);
+  }
+}
+
+/** Points the symbolic link at `path` to `target` in one step. */
+export async function replaceLink(path: string, target: string): Promise<void> {
+  const temporary = temporaryBeside(path);
+  try {
+    await symlink(target, temporary);
+    await rename(temporary, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw diskError(path, error);
+  }
+}
+
+/** Makes renames inside `folder` durable. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function temporaryBeside(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
+}
+
+function diskError(path: string, cause: unknown): RingtuneError {
+  const code = (cause as NodeJS.ErrnoException).code ?? "unknown error";
+  const why = code === "ENOSPC" ? "the disk is full" : code === "EACCES" ? "permission denied" : code;
+  return new RingtuneError("disk_failed", `cannot write ${path}: ${why}; what was there before is untouched`, {
+    details: { path, code },
+    cause,
+  });
+}

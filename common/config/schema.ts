@@ -1,0 +1,178 @@
+// The configuration of a run: one YAML file, validated here. The documentation of a field is its `describe`;
+// `ringtune config schema` prints it as JSON Schema. Combinations of fields are checked in rules.ts.
+
+import { z } from "zod";
+
+const positiveInteger = z.int().min(1);
+
+const model = z
+  .strictObject({
+    from: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "Hugging Face directory to start from: config.json, model.safetensors, tokenizer.json. Leave out to train from scratch.",
+      ),
+    size: z
+      .string()
+      .optional()
+      .describe(
+        "Named size for training from scratch: nano (0.8 M), micro (4 M), mini (11 M), small (30 M), gpt2 (124 M). The numbers below override it.",
+      ),
+    layers: positiveInteger.optional().describe("Transformer blocks (n_layer)."),
+    hidden: positiveInteger.optional().describe("Width of the residual stream (n_embd)."),
+    heads: positiveInteger.optional().describe("Attention heads (n_head); must divide hidden."),
+    positions: positiveInteger.optional().describe("Longest sequence the model can see (n_positions)."),
+  })
+  .describe("What is trained.");
+
+const tokenizer = z
+  .strictObject({
+    from: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "tokenizer.json file, or a directory that holds one. Leave out to train a byte-level BPE on the training documents (or to use the one of model.from).",
+      ),
+    vocab_size: z
+      .int()
+      .min(257)
+      .max(1_000_000)
+      .default(4096)
+      .describe("Size of the vocabulary to train: 256 bytes, the end-of-text token, and merges."),
+  })
+  .describe("How text becomes tokens.");
+
+const data = z
+  .strictObject({
+    source: z
+      .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+      .default("sotu")
+      .describe(
+        '"sotu" (State of the Union addresses, 1790 to 2021), or paths of .txt, .md or .jsonl files or folders of them. A text file is one document; a JSONL line is one.',
+      ),
+    text_field: z.string().min(1).default("text").describe("Field of a JSONL line that holds the text."),
+    validation_fraction: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0.05)
+      .describe("Share of the documents kept out of training, drawn with the seed."),
+    cache: z.string().min(1).default(".cache/ringtune").describe("Folder for tokenised data, keyed by content."),
+  })
+  .describe("The documents.");
+
+const optimizer = z
+  .strictObject({
+    name: z.enum(["adamw"]).default("adamw"),
+    beta1: z.number().min(0).lt(1).default(0.9),
+    beta2: z.number().min(0).lt(1).default(0.999),
+    epsilon: z.number().positive().default(1e-8),
+    weight_decay: z
+      .number()
+      .min(0)
+      .default(0.01)
+      .describe("Decoupled decay, on parameters with two or more dimensions only."),
+  })
+  .describe("AdamW (Loshchilov and Hutter, 2019).");
+
+const train = z
+  .strictObject({
+    steps: positiveInteger.optional().describe("Optimizer steps. Give this or epochs."),
+    epochs: z.number().positive().optional().describe("Passes over the training data. Give this or steps."),
+    global_batch: positiveInteger
+      .default(16)
+      .describe("Sequences per optimizer step, over all workers. The maths does not depend on the number of workers."),
+    microbatch: positiveInteger
+      .default(8)
+      .describe("Sequences that a worker computes at once; more are accumulated. Must divide global_batch."),
+    sequence_length: z.int().min(2).default(128).describe("Tokens per sequence; at most the model's positions."),
+    optimizer: optimizer.prefault({}),
+    learning_rate: z.number().positive().default(1e-3).describe("Peak learning rate."),
+    schedule: z
+      .enum(["constant", "linear", "cosine"])
+      .default("cosine")
+      .describe("Decay after the warmup, down to min_learning_rate at the last step."),
+    min_learning_rate: z.number().min(0).default(0),
+    warmup_steps: z
+      .int()
+      .min(0)
+      .default(0)
+      .describe(
+        "Steps of linear warmup. The first step has learning rate 0 when there is any, as in Hugging Face's schedules.",
+      ),
+    clip: z.number().positive().nullable().default(1).describe("Largest global gradient norm; null does not clip."),
+    eval_every: z
+      .int()
+      .min(0)
+      .default(100)
+      .describe("Steps between validations; 0 validates only before the first step and after the last."),
+    eval_sequences: positiveInteger
+      .default(256)
+      .describe("At most so many validation sequences, evenly spaced over the validation set."),
+    seed: z.int().min(0).default(0).describe("Seed of the split, the order of samples and the initial weights."),
+  })
+  .describe("The optimisation.");
+
+const cluster = z
+  .strictObject({
+    workers: z
+      .union([z.literal("auto"), positiveInteger])
+      .default("auto")
+      .describe('Worker processes that take part; "auto" is one per device.'),
+    threads: z
+      .union([z.literal("auto"), positiveInteger])
+      .default("auto")
+      .describe('Compute threads per worker; "auto" shares the cores of the host among its workers.'),
+    engine: z
+      .enum(["onnx", "tfjs"])
+      .default("onnx")
+      .describe("onnx: compiled graph in ONNX Runtime. tfjs: eager TensorFlow.js, on the backend that is installed."),
+    device: z.enum(["auto", "cpu"]).default("auto").describe("Execution provider of the compiled engine."),
+    host: z.string().min(1).default("127.0.0.1").describe("Address that the coordinator listens on."),
+    port: z.int().min(0).max(65535).default(0).describe("gRPC port of the coordinator; 0 takes a free one."),
+    join_timeout_s: z.number().positive().default(60).describe("Seconds to wait for all workers to join."),
+    heartbeat_s: z.number().min(0.05).default(1).describe("Seconds between the heartbeats of a worker."),
+    step_timeout_s: z
+      .number()
+      .positive()
+      .default(600)
+      .describe("Longest a step may take on a worker before the run stops with its name."),
+  })
+  .describe("Processes and addresses.");
+
+const checkpoint = z
+  .strictObject({
+    dir: z.string().min(1).default("runs").describe("Folder of run directories."),
+    name: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
+      .optional()
+      .describe("Name of the run directory; left out, a name with the date."),
+    every: z.int().min(0).default(200).describe("Steps between checkpoints; 0 writes one at the end only."),
+    keep: positiveInteger.default(2).describe("Newest checkpoints to keep."),
+  })
+  .describe("Where results go.");
+
+const metrics = z
+  .strictObject({
+    enabled: z.boolean().default(true),
+    host: z.string().min(1).default("127.0.0.1").describe("Address that serves /metrics."),
+    port: z.int().min(0).max(65535).default(9464).describe("Port that serves /metrics; 0 takes a free one."),
+  })
+  .describe("Prometheus.");
+
+export const configSchema = z.strictObject({
+  model: model.prefault({}),
+  tokenizer: tokenizer.prefault({}),
+  data: data.prefault({}),
+  train: train.prefault({}),
+  cluster: cluster.prefault({}),
+  checkpoint: checkpoint.prefault({}),
+  metrics: metrics.prefault({}),
+});
+
+/** A validated configuration with every default filled in. */
+export type Config = z.infer<typeof configSchema>;
