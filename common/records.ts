@@ -1,0 +1,55 @@
+// What a run writes down, a line each in metrics.jsonl, and what metrics, progress and the curve are drawn from.
+
+/** Seconds of one step, on the slowest worker for each part; they need not add up to `total`. */
+export interface StepSeconds {
+  /** Waiting for the shard. */
+  readonly data: number;
+  /** Forward and backward. */
+  readonly compute: number;
+  /** Gradient all-reduce, waiting for slower neighbours included. */
+  readonly allReduce: number;
+  /** From the last worker's reduction to the weights being updated everywhere. */
+  readonly commit: number;
+  /** From the previous step's end to this one's. */
+  readonly total: number;
+}
+
+/** One committed optimizer step. */
+export interface StepRecord {
+  readonly kind: "step";
+  /** From 1: the number of optimizer steps done, this one included. */
+  readonly step: number;
+  /** Passes over the training data, this step included. */
+  readonly epoch: number;
+  /** Mean cross entropy over the step's unmasked targets, in nats, before the update. */
+  readonly loss: number;
+  readonly learningRate: number;
+  /** Global L2 norm before clipping. */
+  readonly gradientNorm: number;
+  readonly samples: number;
+  /** Unmasked targets. */
+  readonly tokens: number;
+  readonly seconds: StepSeconds;
+  /** Payload bytes sent by all workers. */
+  readonly allReduceBytes: number;
+  /** nccl-tests' bus bandwidth: gradient bytes / time * 2(n-1)/n, in bytes per second; 0 with one worker. */
+  readonly busBandwidth: number;
+  readonly worldSize: number;
+  readonly generation: number;
+  /** Milliseconds since 1970. */
+  readonly timeMs: number;
+}
+
+/** One pass over the validation sequences, with the weights after `step` steps. */
+export interface ValidationRecord {
+  readonly kind: "validation";
+  readonly step: number;
+  /** Mean cross entropy in nats; perplexity is its exponential. */
+  readonly loss: number;
+  readonly perplexity: number;
+  readonly tokens: number;
+  readonly seconds: number;
+  readonly timeMs: number;
+}
+
+export type RunRecord = StepRecord | ValidationRecord;
