@@ -1,0 +1,82 @@
+// What a job is to the core: numbers only. And the arithmetic that follows from them: which samples make a step,
+// how a batch is divided, what stands between two steps.
+//
+// The samples of all epochs form one stream (coordinator/data/sampler.ts). Step s (from 1) consumes positions
+// [(s-1)*G, s*G) of it, G being the global batch; only the last step of a job given in epochs may be smaller. So the
+// number of committed steps is the whole state of the data: nothing can be lost or counted twice.
+
+import type { ScheduleOptions } from "./schedule.ts";
+
+export interface Job {
+  readonly id: string;
+  /** Workers to wait for before the first step. */
+  readonly workers: number;
+  /** Sequences per step, over all workers. */
+  readonly globalBatch: number;
+  /** Sequences that a worker computes at once. */
+  readonly microbatch: number;
+  /** Length of the sample stream: steps * globalBatch, or epochs * samplesPerEpoch. */
+  readonly totalSamples: number;
+  readonly samplesPerEpoch: number;
+  /** Sequences of a validation; 0 never validates. */
+  readonly validationSequences: number;
+  /** Steps between validations; 0 validates before the first and after the last step only. */
+  readonly evalEvery: number;
+  /** Steps between checkpoints; 0 writes one after the last step only. */
+  readonly checkpointEvery: number;
+  readonly schedule: ScheduleOptions;
+  /** Largest global gradient norm; null does not clip. */
+  readonly clip: number | null;
+  readonly joinTimeoutMs: number;
+  readonly stepTimeoutMs: number;
+  readonly start: Start;
+}
+
+/** Where the first weights come from, and how many committed steps they contain. */
+export type Start =
+  | { readonly kind: "seed"; readonly step: 0 }
+  | { readonly kind: "model"; readonly step: 0; readonly path: string }
+  | { readonly kind: "checkpoint"; readonly step: number; readonly path: string; readonly validated: boolean };
+
+/** A range of rows, of the sample stream or of the validation sequences. */
+export interface Range {
+  readonly start: number;
+  readonly rows: number;
+}
+
+export function totalSteps(job: Job): number {
+  return Math.ceil(job.totalSamples / job.globalBatch);
+}
+
+/** The samples of step `step` (from 1). */
+export function batchOf(job: Job, step: number): Range {
+  const start = (step - 1) * job.globalBatch;
+  return { start, rows: Math.min(job.globalBatch, job.totalSamples - start) };
+}
+
+/** Samples of the stream that the first `step` steps consume. */
+export function positionAfter(job: Job, step: number): number {
+  return Math.min(step * job.globalBatch, job.totalSamples);
+}
+
+/** Divides a range over `worldSize` ranks, in order; the first ranks get one row more where it does not divide. */
+export function shardsOf(range: Range, worldSize: number): Range[] {
+  const base = Math.floor(range.rows / worldSize);
+  const extra = range.rows % worldSize;
+  let start = range.start;
+  return Array.from({ length: worldSize }, (_, rank) => {
+    const shard = { start, rows: base + (rank < extra ? 1 : 0) };
+    start += shard.rows;
+    return shard;
+  });
+}
+
+export function validatesAfter(job: Job, step: number): boolean {
+  if (job.validationSequences === 0) return false;
+  return step === 0 || step === totalSteps(job) || (job.evalEvery > 0 && step % job.evalEvery === 0);
+}
+
+export function savesAfter(job: Job, step: number): boolean {
+  if (step === 0) return false;
+  return step === totalSteps(job) || (job.checkpointEvery > 0 && step % job.checkpointEvery === 0);
+}

@@ -1,0 +1,49 @@
+// The program that the coordinator writes for the workers of a generation: plans, and what stands between them.
+// Pure; only `state.planned` moves.
+
+import { batchOf, positionAfter, savesAfter, shardsOf, totalSteps, validatesAfter, type Job } from "./job.ts";
+import { learningRateAt } from "./schedule.ts";
+import type { Effect, State } from "./state.ts";
+
+/** Plans a worker holds at most: the one it computes and the next, whose data is then already there. */
+const PLANS_AHEAD = 2;
+
+/** Plans up to PLANS_AHEAD steps past the committed one, each followed by what comes after it. */
+export function planAhead(job: Job, state: State): Effect[] {
+  const effects: Effect[] = [];
+  const last = Math.min(state.committed + PLANS_AHEAD, totalSteps(job));
+  while (state.planned < last) {
+    state.planned += 1;
+    const step = state.planned;
+    const batch = batchOf(job, step);
+    const learningRate = learningRateAt(step - 1, job.schedule);
+    for (const [rank, shard] of shardsOf(batch, state.members.length).entries()) {
+      const to = state.members[rank]!.id;
+      effects.push({ kind: "plan", to, generation: state.generation, step, batch, shard, learningRate });
+    }
+    effects.push(...between(job, state, step));
+  }
+  return effects;
+}
+
+/** What stands between step `done` and the next: validation and checkpoint, unless they are complete. */
+export function between(job: Job, state: State, done: number): Effect[] {
+  const effects: Effect[] = [];
+  if (validatesAfter(job, done) && state.validated < done) {
+    const all = { start: 0, rows: job.validationSequences };
+    for (const [rank, shard] of shardsOf(all, state.members.length).entries()) {
+      const to = state.members[rank]!.id;
+      effects.push({ kind: "evaluate", to, generation: state.generation, step: done, shard });
+    }
+  }
+  if (savesAfter(job, done) && state.saved < done) effects.push(...save(job, state, done));
+  return effects;
+}
+
+/** Rank 0 writes the checkpoint; the weights are equal on all ranks, so nobody else needs to. */
+export function save(job: Job, state: State, done: number): Effect[] {
+  const position = positionAfter(job, done);
+  return state.members
+    .slice(0, 1)
+    .map(({ id }) => ({ kind: "save", to: id, generation: state.generation, step: done, position }));
+}

@@ -1,0 +1,127 @@
+// The vocabulary of the core: what it knows, what happens to it, what it wants done. Types only.
+
+import type { ErrorCode } from "../../common/errors.ts";
+import type { StepRecord, ValidationRecord } from "../../common/records.ts";
+import type { FromWorker } from "../../proto/messages.ts";
+import type { Range, Start } from "./job.ts";
+
+export interface Member {
+  readonly id: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly ringEndpoint: string;
+  /** What it last said it was doing, for the sentence if it stops. */
+  doing: string;
+  /** It waits for its neighbours, not they for it. */
+  inCollective: boolean;
+}
+
+/** A worker's vote for a step; see Reduced in the protocol. */
+export interface Vote {
+  readonly lossSum: number;
+  readonly tokens: number;
+  readonly gradientNorm: number;
+  readonly digest: string;
+  readonly dataSeconds: number;
+  readonly computeSeconds: number;
+  readonly allReduceSeconds: number;
+  readonly bytesSent: number;
+}
+
+export interface State {
+  /** gathering: waiting for workers. forming: they build a ring. running: steps. ended: nothing happens any more. */
+  phase: "gathering" | "forming" | "running" | "ended";
+  generation: number;
+  /** In rank order once gathered. */
+  members: Member[];
+  /** Some generation was complete: every member holds weights. */
+  established: boolean;
+  /** Optimizer steps decided; never goes back. */
+  committed: number;
+  /** Last step planned in this generation. */
+  planned: number;
+  /** Last steps whose validation and checkpoint are complete. */
+  validated: number;
+  saved: number;
+  /** The answers that are being waited for, by worker. */
+  formed: Record<string, { digest: string; parameters: number }>;
+  votes: Record<string, Vote>;
+  /** Of the committed step, until all have applied it. */
+  applying: { record: Omit<StepRecord, "seconds">; votes: Vote[]; sinceMs: number; pending: string[] } | null;
+  validating: { sums: Record<string, { lossSum: number; tokens: number }>; sinceMs: number | null } | null;
+  /** The checkpoint has been written but not published: its validation is not complete. */
+  unpublished: number | null;
+  parameters: number;
+  lastStepEndMs: number;
+  /** When the current wait ends in a timeout. */
+  deadlineMs: number;
+  /** Set when the user wants to stop: save what is committed and go. */
+  stopping: string | null;
+  /** Why workers left, for the last sentence. */
+  losses: string[];
+}
+
+export type Event =
+  | { readonly kind: "joined"; readonly worker: Omit<Member, "doing" | "inCollective"> }
+  | { readonly kind: "left"; readonly id: string; readonly reason: string }
+  | { readonly kind: "said"; readonly id: string; readonly message: FromWorker }
+  | { readonly kind: "launch-failed"; readonly reason: string }
+  | { readonly kind: "disk-failed"; readonly reason: string }
+  | { readonly kind: "stop"; readonly reason: string }
+  | { readonly kind: "tick" };
+
+export type Outcome =
+  | { readonly kind: "completed"; readonly step: number }
+  | { readonly kind: "stopped"; readonly step: number; readonly reason: string }
+  | { readonly kind: "failed"; readonly step: number; readonly code: ErrorCode; readonly reason: string };
+
+export type Effect =
+  | { readonly kind: "welcome"; readonly to: string }
+  /** End a worker's session with this sentence. */
+  | { readonly kind: "dismiss"; readonly to: string; readonly code: ErrorCode; readonly reason: string }
+  | {
+      readonly kind: "form";
+      readonly to: string;
+      readonly generation: number;
+      readonly rank: number;
+      readonly members: readonly Member[];
+      readonly step: number;
+      readonly source: Start | { readonly kind: "held" };
+    }
+  | {
+      readonly kind: "plan";
+      readonly to: string;
+      readonly generation: number;
+      readonly step: number;
+      /** Of the sample stream: the whole batch, and this worker's part. */
+      readonly batch: Range;
+      readonly shard: Range;
+      readonly learningRate: number;
+    }
+  | { readonly kind: "commit"; readonly to: string; readonly generation: number; readonly step: number }
+  | {
+      readonly kind: "evaluate";
+      readonly to: string;
+      readonly generation: number;
+      readonly step: number;
+      readonly shard: Range;
+    }
+  | {
+      readonly kind: "save";
+      readonly to: string;
+      readonly generation: number;
+      readonly step: number;
+      readonly position: number;
+    }
+  | { readonly kind: "record"; readonly record: StepRecord | ValidationRecord }
+  /** The checkpoint of this step is whole: point `latest` at it. */
+  | { readonly kind: "publish"; readonly step: number }
+  | { readonly kind: "finish"; readonly to: string; readonly reason: string }
+  | { readonly kind: "ended"; readonly outcome: Outcome };
+
+export interface Decision {
+  readonly state: State;
+  readonly effects: readonly Effect[];
+  /** One sentence for the log; empty when nothing was decided. */
+  readonly reason: string;
+}

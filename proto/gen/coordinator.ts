@@ -1,0 +1,63 @@
+import type * as grpc from '@grpc/grpc-js';
+import type { MessageTypeDefinition } from '@grpc/proto-loader';
+
+import type { Applied as _ringtune_v1_Applied, Applied__Output as _ringtune_v1_Applied__Output } from './ringtune/v1/Applied.ts';
+import type { Commit as _ringtune_v1_Commit, Commit__Output as _ringtune_v1_Commit__Output } from './ringtune/v1/Commit.ts';
+import type { CoordinatorClient as _ringtune_v1_CoordinatorClient, CoordinatorDefinition as _ringtune_v1_CoordinatorDefinition } from './ringtune/v1/Coordinator.ts';
+import type { CoordinatorMessage as _ringtune_v1_CoordinatorMessage, CoordinatorMessage__Output as _ringtune_v1_CoordinatorMessage__Output } from './ringtune/v1/CoordinatorMessage.ts';
+import type { Evaluate as _ringtune_v1_Evaluate, Evaluate__Output as _ringtune_v1_Evaluate__Output } from './ringtune/v1/Evaluate.ts';
+import type { Evaluated as _ringtune_v1_Evaluated, Evaluated__Output as _ringtune_v1_Evaluated__Output } from './ringtune/v1/Evaluated.ts';
+import type { Failed as _ringtune_v1_Failed, Failed__Output as _ringtune_v1_Failed__Output } from './ringtune/v1/Failed.ts';
+import type { Finish as _ringtune_v1_Finish, Finish__Output as _ringtune_v1_Finish__Output } from './ringtune/v1/Finish.ts';
+import type { Folder as _ringtune_v1_Folder, Folder__Output as _ringtune_v1_Folder__Output } from './ringtune/v1/Folder.ts';
+import type { Form as _ringtune_v1_Form, Form__Output as _ringtune_v1_Form__Output } from './ringtune/v1/Form.ts';
+import type { Formed as _ringtune_v1_Formed, Formed__Output as _ringtune_v1_Formed__Output } from './ringtune/v1/Formed.ts';
+import type { Heartbeat as _ringtune_v1_Heartbeat, Heartbeat__Output as _ringtune_v1_Heartbeat__Output } from './ringtune/v1/Heartbeat.ts';
+import type { Held as _ringtune_v1_Held, Held__Output as _ringtune_v1_Held__Output } from './ringtune/v1/Held.ts';
+import type { Join as _ringtune_v1_Join, Join__Output as _ringtune_v1_Join__Output } from './ringtune/v1/Join.ts';
+import type { Member as _ringtune_v1_Member, Member__Output as _ringtune_v1_Member__Output } from './ringtune/v1/Member.ts';
+import type { Plan as _ringtune_v1_Plan, Plan__Output as _ringtune_v1_Plan__Output } from './ringtune/v1/Plan.ts';
+import type { Reduced as _ringtune_v1_Reduced, Reduced__Output as _ringtune_v1_Reduced__Output } from './ringtune/v1/Reduced.ts';
+import type { Save as _ringtune_v1_Save, Save__Output as _ringtune_v1_Save__Output } from './ringtune/v1/Save.ts';
+import type { Saved as _ringtune_v1_Saved, Saved__Output as _ringtune_v1_Saved__Output } from './ringtune/v1/Saved.ts';
+import type { Seed as _ringtune_v1_Seed, Seed__Output as _ringtune_v1_Seed__Output } from './ringtune/v1/Seed.ts';
+import type { Shard as _ringtune_v1_Shard, Shard__Output as _ringtune_v1_Shard__Output } from './ringtune/v1/Shard.ts';
+import type { StepTimes as _ringtune_v1_StepTimes, StepTimes__Output as _ringtune_v1_StepTimes__Output } from './ringtune/v1/StepTimes.ts';
+import type { Welcome as _ringtune_v1_Welcome, Welcome__Output as _ringtune_v1_Welcome__Output } from './ringtune/v1/Welcome.ts';
+import type { WorkerMessage as _ringtune_v1_WorkerMessage, WorkerMessage__Output as _ringtune_v1_WorkerMessage__Output } from './ringtune/v1/WorkerMessage.ts';
+
+type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
+  new(...args: ConstructorParameters<Constructor>): Subtype;
+};
+
+export interface ProtoGrpcType {
+  ringtune: {
+    v1: {
+      Applied: MessageTypeDefinition<_ringtune_v1_Applied, _ringtune_v1_Applied__Output>
+      Commit: MessageTypeDefinition<_ringtune_v1_Commit, _ringtune_v1_Commit__Output>
+      Coordinator: SubtypeConstructor<typeof grpc.Client, _ringtune_v1_CoordinatorClient> & { service: _ringtune_v1_CoordinatorDefinition }
+      CoordinatorMessage: MessageTypeDefinition<_ringtune_v1_CoordinatorMessage, _ringtune_v1_CoordinatorMessage__Output>
+      Evaluate: MessageTypeDefinition<_ringtune_v1_Evaluate, _ringtune_v1_Evaluate__Output>
+      Evaluated: MessageTypeDefinition<_ringtune_v1_Evaluated, _ringtune_v1_Evaluated__Output>
+      Failed: MessageTypeDefinition<_ringtune_v1_Failed, _ringtune_v1_Failed__Output>
+      Finish: MessageTypeDefinition<_ringtune_v1_Finish, _ringtune_v1_Finish__Output>
+      Folder: MessageTypeDefinition<_ringtune_v1_Folder, _ringtune_v1_Folder__Output>
+      Form: MessageTypeDefinition<_ringtune_v1_Form, _ringtune_v1_Form__Output>
+      Formed: MessageTypeDefinition<_ringtune_v1_Formed, _ringtune_v1_Formed__Output>
+      Heartbeat: MessageTypeDefinition<_ringtune_v1_Heartbeat, _ringtune_v1_Heartbeat__Output>
+      Held: MessageTypeDefinition<_ringtune_v1_Held, _ringtune_v1_Held__Output>
+      Join: MessageTypeDefinition<_ringtune_v1_Join, _ringtune_v1_Join__Output>
+      Member: MessageTypeDefinition<_ringtune_v1_Member, _ringtune_v1_Member__Output>
+      Plan: MessageTypeDefinition<_ringtune_v1_Plan, _ringtune_v1_Plan__Output>
+      Reduced: MessageTypeDefinition<_ringtune_v1_Reduced, _ringtune_v1_Reduced__Output>
+      Save: MessageTypeDefinition<_ringtune_v1_Save, _ringtune_v1_Save__Output>
+      Saved: MessageTypeDefinition<_ringtune_v1_Saved, _ringtune_v1_Saved__Output>
+      Seed: MessageTypeDefinition<_ringtune_v1_Seed, _ringtune_v1_Seed__Output>
+      Shard: MessageTypeDefinition<_ringtune_v1_Shard, _ringtune_v1_Shard__Output>
+      StepTimes: MessageTypeDefinition<_ringtune_v1_StepTimes, _ringtune_v1_StepTimes__Output>
+      Welcome: MessageTypeDefinition<_ringtune_v1_Welcome, _ringtune_v1_Welcome__Output>
+      WorkerMessage: MessageTypeDefinition<_ringtune_v1_WorkerMessage, _ringtune_v1_WorkerMessage__Output>
+    }
+  }
+}
+

@@ -1,0 +1,18 @@
+// Original file: proto/ringtune/v1/coordinator.proto
+
+import type { Shard as _ringtune_v1_Shard, Shard__Output as _ringtune_v1_Shard__Output } from '../../ringtune/v1/Shard.ts';
+import type { Long } from '@grpc/proto-loader';
+
+export interface Evaluate {
+  'generation'?: (number | string | Long);
+  'step'?: (number | string | Long);
+  'shard'?: (_ringtune_v1_Shard | null);
+  'microbatch'?: (number);
+}
+
+export interface Evaluate__Output {
+  'generation': (number);
+  'step': (number);
+  'shard': (_ringtune_v1_Shard__Output | null);
+  'microbatch': (number);
+}

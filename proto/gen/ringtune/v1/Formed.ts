@@ -1,0 +1,19 @@
+// Original file: proto/ringtune/v1/coordinator.proto
+
+import type { Long } from '@grpc/proto-loader';
+
+export interface Formed {
+  'generation'?: (number | string | Long);
+  'step'?: (number | string | Long);
+  'engine'?: (string);
+  'parameters'?: (number | string | Long);
+  'digest'?: (string);
+}
+
+export interface Formed__Output {
+  'generation': (number);
+  'step': (number);
+  'engine': (string);
+  'parameters': (number);
+  'digest': (string);
+}

@@ -1,0 +1,12 @@
+// Original file: proto/ringtune/v1/coordinator.proto
+
+
+export interface Heartbeat {
+  'doing'?: (string);
+  'inCollective'?: (boolean);
+}
+
+export interface Heartbeat__Output {
+  'doing': (string);
+  'inCollective': (boolean);
+}

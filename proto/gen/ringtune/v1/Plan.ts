@@ -1,0 +1,24 @@
+// Original file: proto/ringtune/v1/coordinator.proto
+
+import type { Shard as _ringtune_v1_Shard, Shard__Output as _ringtune_v1_Shard__Output } from '../../ringtune/v1/Shard.ts';
+import type { Long } from '@grpc/proto-loader';
+
+export interface Plan {
+  'generation'?: (number | string | Long);
+  'step'?: (number | string | Long);
+  'shard'?: (_ringtune_v1_Shard | null);
+  'microbatch'?: (number);
+  'globalTokens'?: (number | string | Long);
+  'learningRate'?: (number | string);
+  'clip'?: (number | string);
+}
+
+export interface Plan__Output {
+  'generation': (number);
+  'step': (number);
+  'shard': (_ringtune_v1_Shard__Output | null);
+  'microbatch': (number);
+  'globalTokens': (number);
+  'learningRate': (number);
+  'clip': (number);
+}

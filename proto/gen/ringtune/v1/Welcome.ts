@@ -1,0 +1,29 @@
+// Original file: proto/ringtune/v1/coordinator.proto
+
+import type { Long } from '@grpc/proto-loader';
+
+export interface Welcome {
+  'jobId'?: (string);
+  'heartbeatSeconds'?: (number | string);
+  'engine'?: (string);
+  'device'?: (string);
+  'threads'?: (number);
+  'modelConfigJson'?: (string);
+  'tokenizerJson'?: (string);
+  'tokenizerConfigJson'?: (string);
+  'optimizerJson'?: (string);
+  'seed'?: (number | string | Long);
+}
+
+export interface Welcome__Output {
+  'jobId': (string);
+  'heartbeatSeconds': (number);
+  'engine': (string);
+  'device': (string);
+  'threads': (number);
+  'modelConfigJson': (string);
+  'tokenizerJson': (string);
+  'tokenizerConfigJson': (string);
+  'optimizerJson': (string);
+  'seed': (number);
+}

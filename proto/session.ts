@@ -1,0 +1,180 @@
+// The control plane's transport: one gRPC stream per worker, both ends. The only file that imports gRPC.
+// It carries messages and says why a stream ended; it knows nothing of steps or membership.
+
+import grpc from "@grpc/grpc-js";
+import protoLoader from "@grpc/proto-loader";
+import { join } from "node:path";
+import { describeError, RingtuneError } from "../common/errors.ts";
+import { packageRoot } from "../common/package-root.ts";
+import type { ProtoGrpcType } from "./gen/coordinator.ts";
+import type { CoordinatorMessage } from "./gen/ringtune/v1/CoordinatorMessage.ts";
+import type { CoordinatorMessage__Output } from "./gen/ringtune/v1/CoordinatorMessage.ts";
+import type { WorkerMessage } from "./gen/ringtune/v1/WorkerMessage.ts";
+import type { WorkerMessage__Output } from "./gen/ringtune/v1/WorkerMessage.ts";
+import { unwrap, wrap, type FromCoordinator, type FromWorker } from "./messages.ts";
+import { CODE_KEY, errorFromStatus, statusCodeOf } from "./status.ts";
+
+/** Largest control message, in bytes. A shard of 4,096 sequences of 2,048 tokens just fits. */
+export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 4096;
+
+const channelOptions = {
+  "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+  "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+};
+
+const definition = protoLoader.loadSync(join(packageRoot, "proto/ringtune/v1/coordinator.proto"), {
+  longs: Number,
+  enums: String,
+  defaults: true,
+  oneofs: true,
+});
+const { Coordinator } = (grpc.loadPackageDefinition(definition) as unknown as ProtoGrpcType).ringtune.v1;
+
+/** The coordinator's end of a worker's stream. */
+export interface WorkerSession {
+  /** Address that the worker called from. */
+  readonly peer: string;
+  send(message: FromCoordinator): void;
+  /** Ends the stream with the error's code and sentence. */
+  reject(error: RingtuneError): void;
+  /** Ends the stream after everything sent so far. */
+  end(): void;
+}
+
+export interface WorkerSessionHandlers {
+  message(message: FromWorker): void;
+  /** Called once, whatever ended the stream. */
+  closed(reason: string): void;
+}
+
+export interface SessionServer {
+  readonly address: string;
+  readonly port: number;
+  close(): void;
+}
+
+/** Listens for workers. Throws `address_in_use` when the port is taken. */
+export async function serveSessions(options: {
+  host: string;
+  port: number;
+  accept: (session: WorkerSession) => WorkerSessionHandlers;
+}): Promise<SessionServer> {
+  const server = new grpc.Server(channelOptions);
+  server.addService(Coordinator.service, {
+    Session(stream: grpc.ServerDuplexStream<WorkerMessage__Output, CoordinatorMessage>) {
+      let open = true;
+      const handlers = options.accept({
+        peer: stream.getPeer(),
+        send(message) {
+          if (open) stream.write(wrap(message));
+        },
+        reject(error) {
+          const metadata = new grpc.Metadata();
+          metadata.set(CODE_KEY, error.code);
+          stream.emit("error", { code: statusCodeOf(error.code), details: error.message, metadata });
+          close(error.message);
+        },
+        end() {
+          stream.end();
+          close("the coordinator ended the session");
+        },
+      });
+      const close = (reason: string): void => {
+        if (!open) return;
+        open = false;
+        handlers.closed(reason);
+      };
+      stream.on("data", (raw: WorkerMessage__Output) => {
+        const message = unwrap(raw);
+        if (message !== undefined && open) handlers.message(message);
+      });
+      stream.on("end", () => {
+        stream.end();
+        close("it ended its session");
+      });
+      stream.on("cancelled", () => close("its connection closed"));
+      stream.on("error", (error) => close(`its connection failed (${describeError(error)})`));
+    },
+  });
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(`${options.host}:${options.port}`, grpc.ServerCredentials.createInsecure(), (error, bound) => {
+      if (error === null) resolve(bound);
+      else reject(bindError(options, error));
+    });
+  });
+  return { address: `${options.host}:${port}`, port, close: () => server.forceShutdown() };
+}
+
+/** The worker's end of its stream. */
+export interface CoordinatorSession {
+  send(message: { [K in FromWorker as K["kind"]]: { kind: K["kind"]; value: K["value"] } }[FromWorker["kind"]]): void;
+  end(): void;
+}
+
+export interface CoordinatorSessionHandlers {
+  message(message: FromCoordinator): void;
+  /** Called once. Without an error the coordinator ended the session. */
+  closed(error: RingtuneError | undefined): void;
+}
+
+/** Calls the coordinator; rejects with `timed_out` when it can't be reached within `timeoutMs`. */
+export async function openSession(options: {
+  address: string;
+  timeoutMs: number;
+  handlers: CoordinatorSessionHandlers;
+}): Promise<CoordinatorSession> {
+  const client = new Coordinator(options.address, grpc.credentials.createInsecure(), {
+    ...channelOptions,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+  });
+  await new Promise<void>((resolve, reject) => {
+    client.waitForReady(Date.now() + options.timeoutMs, (error) => {
+      if (error === undefined) return resolve();
+      client.close();
+      reject(
+        new RingtuneError(
+          "timed_out",
+          `no coordinator answers at ${options.address} after ${options.timeoutMs} ms; is it running, and is the address right?`,
+        ),
+      );
+    });
+  });
+  const stream: grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage__Output> = client.Session();
+  let open = true;
+  const close = (error: RingtuneError | undefined): void => {
+    if (!open) return;
+    open = false;
+    client.close();
+    options.handlers.closed(error);
+  };
+  stream.on("data", (raw: CoordinatorMessage__Output) => {
+    const message = unwrap(raw);
+    if (message !== undefined && open) options.handlers.message(message);
+  });
+  stream.on("status", (result: grpc.StatusObject) => {
+    if (result.code === grpc.status.OK) return close(undefined);
+    close(errorFromStatus(result.details, result.metadata.get(CODE_KEY)[0]?.toString()));
+  });
+  stream.on("error", () => undefined); // said by "status" already
+  return {
+    send(message) {
+      if (open) stream.write(wrap(message));
+    },
+    end() {
+      if (open) stream.end();
+    },
+  };
+}
+
+function bindError(options: { host: string; port: number }, cause: Error): RingtuneError {
+  const where = `${options.host}:${options.port}`;
+  if (/EADDRINUSE|No address added/.test(cause.message)) {
+    return new RingtuneError(
+      "address_in_use",
+      `cannot listen on ${where}: the port is in use; choose another with cluster.port, or 0 for a free one`,
+      { cause },
+    );
+  }
+  return new RingtuneError("internal", `cannot listen on ${where}: ${cause.message}`, { cause });
+}
