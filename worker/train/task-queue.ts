@@ -1,0 +1,68 @@
+// The worker's inbox: messages are worked through in order, but a commit overtakes (it belongs to the plan under way)
+// and a new generation drops whatever was queued before it.
+
+import { RingtuneError } from "../../common/errors.ts";
+import type { FromCoordinator } from "../../proto/messages.ts";
+
+export type Task = Exclude<FromCoordinator, { kind: "commit" }>;
+
+/** The coordinator stays one plan ahead; anything near this many tasks is a coordinator gone wrong. */
+const MAX_TASKS = 64;
+
+export class TaskQueue {
+  #tasks: Task[] = [];
+  #wake: (() => void) | undefined;
+  #committed = 0;
+  #commitWaiters: { step: number; resolve: () => void; reject: (reason: Error) => void }[] = [];
+  /** Aborts when the generation under way is over. */
+  #generation = new AbortController();
+
+  push(message: FromCoordinator): void {
+    switch (message.kind) {
+      case "commit":
+        this.#committed = message.value.step;
+        for (const { resolve } of this.#commitWaiters.filter(({ step }) => step <= this.#committed)) resolve();
+        this.#commitWaiters = this.#commitWaiters.filter(({ step }) => step > this.#committed);
+        return;
+      case "form":
+        this.#drop(new RingtuneError("collective_failed", `generation ${message.value.generation} takes over`));
+        this.#committed = message.value.step;
+        break;
+      case "finish":
+        this.#drop(new RingtuneError("cancelled", message.value.reason));
+        break;
+      default:
+        if (this.#tasks.length >= MAX_TASKS) {
+          throw new RingtuneError("internal", `${this.#tasks.length} tasks are queued, limit ${MAX_TASKS}`);
+        }
+    }
+    this.#tasks.push(message);
+    this.#wake?.();
+  }
+
+  /** The next task, how long it was waited for, and the signal that aborts with its generation. */
+  async next(): Promise<{ task: Task; waitedSeconds: number; signal: AbortSignal }> {
+    const start = performance.now();
+    for (;;) {
+      const task = this.#tasks.shift();
+      if (task !== undefined) {
+        return { task, waitedSeconds: (performance.now() - start) / 1000, signal: this.#generation.signal };
+      }
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  /** Resolves when `step` is committed; rejects with the signal's reason when the generation ends before. */
+  async commit(step: number): Promise<void> {
+    if (step <= this.#committed) return;
+    await new Promise<void>((resolve, reject) => this.#commitWaiters.push({ step, resolve, reject }));
+  }
+
+  #drop(reason: RingtuneError): void {
+    this.#generation.abort(reason);
+    this.#generation = new AbortController();
+    this.#tasks = [];
+    for (const { reject } of this.#commitWaiters) reject(reason);
+    this.#commitWaiters = [];
+  }
+}
