@@ -1,0 +1,109 @@
+// Which bytes travel when: the schedule of a ring all-reduce and of a ring broadcast, as plain data. No sockets, no sums,
+// no time; collective-call.ts executes a schedule. The algorithm is Patarasuk and Yuan, "Bandwidth optimal all-reduce
+// algorithms for clusters of workstations" (2009).
+//
+// Every rank r sends to its successor r+1 and receives from its predecessor r-1, and the buffer is cut into one chunk a rank:
+//
+//        +-----> rank 0 ----->+
+//        |                    v
+//      rank 3               rank 1          all indices modulo n = 4
+//        ^                    |
+//        +<----- rank 2 <-----+
+//
+// There are 2(n-1) rounds. In round j, rank r sends chunk r-j and receives chunk r-j-1: always the chunk it received the
+// round before. In the first n-1 rounds (reduce-scatter) what arrives is added; in the others (all-gather) it overwrites.
+//
+//   round            0     1     2   |   3     4     5        worked example, chunk 0, with the values 1, 2, 4, 8 of the
+//   rank 0 sends    c0    c3    c2   |  c1    c0    c3        ranks 0 to 3 in it: rank 0 sends 1; rank 1 has 1+2 = 3 and
+//   rank 1 sends    c1    c0    c3   |  c2    c1    c0        sends it; rank 2 has 3+4 = 7 and sends it; rank 3 has
+//   rank 2 sends    c2    c1    c0   |  c3    c2    c1        7+8 = 15, the sum. All-gather: 15 goes from rank 3 to
+//   rank 3 sends    c3    c2    c1   |  c0    c3    c2        rank 0, to rank 1, to rank 2, each copying it.
+//
+// Every chunk is summed once, in one order, and then copied: all ranks end with the same bits.
+// Cost: a rank sends 2(n-1) chunks of S/n bytes, 2(n-1)/n * S in all, whatever n: no all-reduce sends less. Chunks are cut
+// into segments, and a segment is forwarded as soon as it is summed, so sending, receiving and summing overlap; with
+// latency a, bandwidth B and segments of s bytes the time is about 2(n-1)(a + s/B) + 2(n-1)/n * S/B.
+//
+// Buffer safety. Transports send without copying, so bytes must not change between being handed over and having left.
+// - Within a call, a rank overwrites a segment of chunk c that it sent during reduce-scatter only with the final sum of that
+//   segment. The final sum was computed from the partial sum that this rank sent, so its successor had received that frame
+//   whole before the final sum could exist: the bytes have left. A segment summed during reduce-scatter is sent after, not
+//   before, the addition; a segment written during all-gather or broadcast is never written again.
+// - After a call the caller may write anywhere, so a call resolves only when the successor has acknowledged every frame.
+// - After an abort or a failure frames may still be queued while the caller writes: the connection is cut, the collective is
+//   unusable, and what a neighbour may have computed from such bytes belongs to a step that this rank never reports.
+
+import type { DataKind } from "../../proto/frame.ts";
+
+/** A segment that travels between neighbours. Offsets and lengths are in bytes of the bucket. */
+export interface Piece {
+  readonly kind: DataKind;
+  readonly chunk: number;
+  readonly segment: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Piece i of `sends` may leave once `i - lead + 1` pieces of `receives` have been taken in (at once when i < lead). */
+export interface Schedule {
+  readonly sends: readonly Piece[];
+  readonly receives: readonly Piece[];
+  readonly lead: number;
+}
+
+export interface Place {
+  readonly rank: number;
+  readonly worldSize: number;
+}
+
+/** The schedule of one rank for `length` elements of `elementBytes` bytes; segments hold at most `segmentBytes`. */
+export function scheduleAllReduce(
+  { rank, worldSize }: Place,
+  length: number,
+  elementBytes: number,
+  segmentBytes: number,
+): Schedule {
+  const sends: Piece[] = [];
+  const receives: Piece[] = [];
+  let lead = 0;
+  for (let round = 0; round < 2 * (worldSize - 1); round++) {
+    const kind = round < worldSize - 1 ? "reduce-scatter" : "all-gather";
+    const cut = (chunk: number): Piece[] => {
+      const start = Math.floor((chunk * length) / worldSize) * elementBytes;
+      const end = Math.floor(((chunk + 1) * length) / worldSize) * elementBytes;
+      return cutSegments(kind, chunk, start, end, segmentBytes);
+    };
+    for (const piece of cut(modulo(rank - round, worldSize))) sends.push(piece);
+    for (const piece of cut(modulo(rank - round - 1, worldSize))) receives.push(piece);
+    if (round === 0) lead = sends.length;
+  }
+  return { sends, receives, lead };
+}
+
+/** `totalBytes` travel once around the ring, from `root` to its predecessor: every rank but the last forwards what it gets. */
+export function scheduleBroadcast(
+  { rank, worldSize }: Place,
+  root: number,
+  totalBytes: number,
+  segmentBytes: number,
+): Schedule {
+  const pieces = worldSize === 1 ? [] : cutSegments("broadcast", root, 0, totalBytes, segmentBytes);
+  const distance = modulo(rank - root, worldSize);
+  return {
+    sends: distance === worldSize - 1 ? [] : pieces,
+    receives: distance === 0 ? [] : pieces,
+    lead: distance === 0 ? pieces.length : 0,
+  };
+}
+
+function cutSegments(kind: DataKind, chunk: number, start: number, end: number, segmentBytes: number): Piece[] {
+  const pieces: Piece[] = [];
+  for (let offset = start; offset < end; offset += segmentBytes) {
+    pieces.push({ kind, chunk, segment: pieces.length, offset, length: Math.min(segmentBytes, end - offset) });
+  }
+  return pieces;
+}
+
+export function modulo(value: number, n: number): number {
+  return ((value % n) + n) % n;
+}

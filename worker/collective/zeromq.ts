@@ -1,0 +1,178 @@
+// The ring's transport between processes: one ROUTER bound per worker, one DEALER to the successor per generation. The only
+// file that imports zeromq. Queues are bounded twice: by the ring's credit, and behind it by high water marks that the
+// credit never lets fill, so `send` does not block and nothing is lost to a full queue.
+
+import { Dealer, Router } from "zeromq";
+import { RingtuneError } from "../../common/errors.ts";
+import { maxPayloadBytes } from "../../proto/frame.ts";
+import { createRingEndpoint, defaultRingOptions, type RingEndpoint } from "./endpoint.ts";
+import type { RingOptions } from "./ring-collective.ts";
+import type { Connection, ConnectionEvents, Transport } from "./transport.ts";
+
+export interface CollectiveEndpointOptions extends Partial<RingOptions> {
+  /** Interface to listen on, such as "127.0.0.1" or "0.0.0.0". */
+  readonly host: string;
+  /** 0, the default, takes a free one. */
+  readonly port?: number;
+  /** Host in the address given to other ranks, if they cannot use `host`. */
+  readonly advertisedHost?: string;
+}
+
+/** Bounds the last acknowledgements on their way to a neighbour; everything else is discarded at once on close. */
+const acknowledgementLingerMs = 250;
+
+/**
+ * Binds the socket that other ranks connect to.
+ * Errors: `address_in_use` if the port is taken, `collective_failed` if the host is not an address of this machine.
+ */
+export async function createCollectiveEndpoint(options: CollectiveEndpointOptions): Promise<RingEndpoint> {
+  const { host, port = 0, advertisedHost = host, ...ringOptions } = options;
+  const transport = await bindTransport(
+    host,
+    port,
+    advertisedHost,
+    {
+      ...defaultRingOptions,
+      ...ringOptions,
+    }.windowSegments,
+  );
+  return createRingEndpoint(transport, ringOptions);
+}
+
+async function bindTransport(
+  host: string,
+  port: number,
+  advertisedHost: string,
+  windowSegments: number,
+): Promise<Transport> {
+  const common = {
+    maxMessageSize: maxPayloadBytes,
+    sendHighWaterMark: windowSegments + 16,
+    receiveHighWaterMark: windowSegments + 16,
+    // Answered by ZeroMQ's own thread: a peer that only computes is not lost, a host that vanished is.
+    heartbeatInterval: 2_000,
+    heartbeatTimeout: 10_000,
+  };
+  const router = new Router({ ...common, linger: acknowledgementLingerMs, ipv6: host.includes(":") });
+  const wanted = `tcp://${bracketed(host)}:${port === 0 ? "*" : port}`;
+  try {
+    await router.bind(wanted);
+  } catch (cause) {
+    router.close();
+    throw bindError(host, port, cause);
+  }
+  const boundPort = /:(\d+)$/.exec(router.lastEndpoint ?? "")?.[1] ?? String(port);
+  const connections = new Set<Connection>();
+  const sendReply = createSender((parts) => router.send(parts));
+
+  return {
+    address: `tcp://${bracketed(advertisedHost)}:${boundPort}`,
+    listen(onMessage) {
+      void receiveAll(router, ([from, ...parts]) => onMessage(from!.toString("latin1"), parts));
+    },
+    reply: (connection, part) => sendReply([Buffer.from(connection, "latin1"), part]),
+    connect(address, events) {
+      const dealer = new Dealer({ ...common, linger: 0, ipv6: address.includes("[") });
+      const connection = openConnection(dealer, address, events, () => connections.delete(connection));
+      connections.add(connection);
+      return connection;
+    },
+    async close() {
+      for (const connection of [...connections]) connection.close();
+      router.close();
+    },
+  };
+}
+
+function openConnection(dealer: Dealer, address: string, events: ConnectionEvents, onClosed: () => void): Connection {
+  let open = true;
+  const lose = (reason: string): void => {
+    if (open) events.onLost(reason);
+  };
+  void watch(dealer, lose);
+  try {
+    dealer.connect(address);
+  } catch (cause) {
+    dealer.close();
+    throw new RingtuneError("collective_failed", `cannot connect to ${address}: it is no address of ZeroMQ`, { cause });
+  }
+  void receiveAll(dealer, (parts) => {
+    if (open) events.onMessage(parts);
+  }).then(lose);
+  const send = createSender((parts) => dealer.send(parts));
+  return {
+    send: (parts) => {
+      if (open) send(parts);
+    },
+    close() {
+      if (!open) return;
+      open = false;
+      dealer.close();
+      onClosed();
+    },
+  };
+}
+
+/** Delivers every message until the socket is closed; resolves with why it ended. A throw of `onMessage` is not caught. */
+async function receiveAll(socket: Router | Dealer, onMessage: (parts: Buffer[]) => void): Promise<string> {
+  for (;;) {
+    let parts: Buffer[];
+    try {
+      parts = await socket.receive();
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+    onMessage(parts);
+  }
+}
+
+/** Calls back when the established connection breaks. */
+async function watch(dealer: Dealer, onLost: (reason: string) => void): Promise<void> {
+  try {
+    for await (const event of dealer.events) {
+      if (event.type === "disconnect") onLost("disconnected");
+    }
+  } catch {
+    // The socket was closed.
+  }
+}
+
+/** zeromq.js takes one send at a time; the rest waits here, no more than the credit lets through. */
+function createSender(send: (parts: Uint8Array[]) => Promise<void>): (parts: readonly Uint8Array[]) => void {
+  const queue: Uint8Array[][] = [];
+  let busy = false;
+  const drain = async (): Promise<void> => {
+    busy = true;
+    try {
+      for (let parts = queue.shift(); parts !== undefined; parts = queue.shift()) await send(parts);
+    } catch {
+      queue.length = 0; // The socket was closed.
+    } finally {
+      busy = false;
+    }
+  };
+  return (parts) => {
+    queue.push([...parts]);
+    if (!busy) void drain();
+  };
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+function bindError(host: string, port: number, cause: unknown): RingtuneError {
+  const code = (cause as NodeJS.ErrnoException).code ?? "unknown error";
+  if (code === "EADDRINUSE") {
+    return new RingtuneError(
+      "address_in_use",
+      `cannot listen on ${host}:${port} for the all-reduce: another process uses the port; choose another, or 0 for a free one`,
+      { details: { host, port }, cause },
+    );
+  }
+  return new RingtuneError(
+    "collective_failed",
+    `cannot listen on ${host}:${port} for the all-reduce: ${code}; is ${host} an address of this machine?`,
+    { details: { host, port, code }, cause },
+  );
+}
