@@ -14,6 +14,7 @@ export interface Form {
   'seed'?: (_ringtune_v1_Seed | null);
   'folder'?: (_ringtune_v1_Folder | null);
   'held'?: (_ringtune_v1_Held | null);
+  'localWorldSize'?: (number);
   'source'?: "seed"|"folder"|"held";
 }
 
@@ -25,5 +26,6 @@ export interface Form__Output {
   'seed'?: (_ringtune_v1_Seed__Output | null);
   'folder'?: (_ringtune_v1_Folder__Output | null);
   'held'?: (_ringtune_v1_Held__Output | null);
+  'localWorldSize': (number);
   'source'?: "seed"|"folder"|"held";
 }

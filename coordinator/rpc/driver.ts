@@ -1,0 +1,211 @@
+// Drives the core: turns what happens (sessions, timers, signals) into events, and carries out the effects. All
+// decisions are the core's; this file has none.
+
+import { randomUUID, timingSafeEqual } from "node:crypto";
+import { assertNever, describeError, RingtuneError } from "../../common/errors.ts";
+import type { RunRecord } from "../../common/records.ts";
+import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
+import type { WorkerSession, WorkerSessionHandlers } from "../../proto/session.ts";
+import { PROTOCOL_VERSION } from "../../proto/version.ts";
+import type { Batches } from "./batches.ts";
+import { initialState, step } from "../core/coordinator.ts";
+import type { Job } from "../core/job.ts";
+import type { Effect, Event, Outcome } from "../core/state.ts";
+
+type Welcome = Extract<FromCoordinator, { kind: "welcome" }>["value"];
+type Form = Extract<FromCoordinator, { kind: "form" }>["value"];
+
+/** What the driver needs from the run around it. */
+export interface DriverHost {
+  readonly job: Job;
+  readonly welcome: Welcome;
+  readonly joinToken: string;
+  readonly training: Batches;
+  readonly validation: Batches;
+  checkpointPath(step: number): string;
+  record(record: RunRecord): Promise<void>;
+  /** The checkpoint of `step` is whole: make it the latest. */
+  publish(step: number): Promise<void>;
+  generation(generation: number, worldSize: number): void;
+  /** A sentence for the log. */
+  decided(reason: string): void;
+}
+
+export interface Driver {
+  accept(session: WorkerSession): WorkerSessionHandlers;
+  post(event: Event): void;
+  /** Resolves when the run is over and everything it wrote is on disk. */
+  readonly outcome: Promise<Outcome>;
+}
+
+export function createDriver(host: DriverHost): Driver {
+  const { job } = host;
+  const sessions = new Map<string, WorkerSession>();
+  const inbox: Event[] = [];
+  let handling = false;
+  let timer: NodeJS.Timeout | undefined;
+  /** Writes to the run directory, one after another. */
+  let storing = Promise.resolve();
+  let storeFailure: string | undefined;
+  let finish: (outcome: Outcome) => void = () => undefined;
+  const outcome = new Promise<Outcome>((resolve) => (finish = resolve));
+  let state = initialState(job, now());
+
+  function post(event: Event): void {
+    inbox.push(event);
+    if (handling) return;
+    handling = true;
+    for (let next = inbox.shift(); next !== undefined; next = inbox.shift()) {
+      const decision = step(job, state, next, now());
+      state = decision.state;
+      if (decision.reason !== "") host.decided(decision.reason);
+      decision.effects.forEach(perform);
+    }
+    handling = false;
+    clearTimeout(timer);
+    if (state.phase !== "ended") {
+      timer = setTimeout(() => post({ kind: "tick" }), Math.min(Math.max(1, state.deadlineMs - now()), 2 ** 31 - 1));
+    }
+  }
+
+  function send(to: string, message: FromCoordinator): void {
+    sessions.get(to)?.send(message);
+  }
+
+  function perform(effect: Effect): void {
+    switch (effect.kind) {
+      case "welcome":
+        return send(effect.to, { kind: "welcome", value: host.welcome });
+      case "dismiss":
+        sessions.get(effect.to)?.reject(new RingtuneError(effect.code, effect.reason));
+        sessions.delete(effect.to);
+        return;
+      case "form":
+        host.generation(effect.generation, effect.members.length);
+        return send(effect.to, { kind: "form", value: formMessage(effect) });
+      case "plan": {
+        const { shard, batchTokens } = host.training.shard(effect.batch, effect.shard);
+        const { generation, step, learningRate } = effect;
+        const plan = { generation, step, learningRate, shard, microbatch: job.microbatch, globalTokens: batchTokens };
+        return send(effect.to, { kind: "plan", value: { ...plan, clip: job.clip ?? 0 } });
+      }
+      case "commit":
+        return send(effect.to, { kind: "commit", value: { generation: effect.generation, step: effect.step } });
+      case "evaluate": {
+        const { shard } = host.validation.shard({ start: 0, rows: job.validationSequences }, effect.shard);
+        const { generation, step } = effect;
+        return send(effect.to, { kind: "evaluate", value: { generation, step, shard, microbatch: job.microbatch } });
+      }
+      case "save": {
+        const { generation, step, position } = effect;
+        const path = host.checkpointPath(step);
+        return send(effect.to, { kind: "save", value: { generation, step, position, path } });
+      }
+      case "record":
+        return store(() => host.record(effect.record));
+      case "publish":
+        return store(() => host.publish(effect.step));
+      case "finish":
+        return send(effect.to, { kind: "finish", value: { reason: effect.reason } });
+      case "ended":
+        clearTimeout(timer);
+        void storing.then(() => finish(withStoreFailure(effect.outcome)));
+        return;
+      default:
+        assertNever(effect);
+    }
+  }
+
+  function store(write: () => Promise<void>): void {
+    storing = storing.then(write).catch((error: unknown) => {
+      storeFailure ??= describeError(error);
+      post({ kind: "disk-failed", reason: storeFailure });
+    });
+  }
+
+  /** A run whose results did not reach the disk has failed, even if the core heard of it too late. */
+  function withStoreFailure(outcome: Outcome): Outcome {
+    if (storeFailure === undefined || outcome.kind === "failed") return outcome;
+    return { kind: "failed", step: outcome.step, code: "disk_failed", reason: storeFailure };
+  }
+
+  function accept(session: WorkerSession): WorkerSessionHandlers {
+    let id: string | undefined;
+    return {
+      message(message) {
+        if (id !== undefined) return post({ kind: "said", id, message });
+        try {
+          id = admit(session, message);
+        } catch (error) {
+          session.reject(error as RingtuneError);
+        }
+      },
+      closed(reason) {
+        if (id === undefined) return;
+        sessions.delete(id);
+        post({ kind: "left", id, reason });
+      },
+    };
+  }
+
+  /** Checks a Join; returns the worker's id. */
+  function admit(session: WorkerSession, message: FromWorker): string {
+    if (message.kind !== "join") {
+      throw new RingtuneError("protocol_mismatch", `the first message of a session is join, not ${message.kind}`);
+    }
+    const { protocolVersion, workerId, joinToken, host: hostName, pid, ringEndpoint } = message.value;
+    if (protocolVersion !== PROTOCOL_VERSION) {
+      const both = `worker ${workerId} speaks protocol version ${protocolVersion}, the coordinator ${PROTOCOL_VERSION}`;
+      throw new RingtuneError("protocol_mismatch", `${both}; install the same Ringtune on both`);
+    }
+    if (!sameSecret(joinToken, host.joinToken)) {
+      throw new RingtuneError("unauthenticated", `worker ${workerId} from ${session.peer} has a wrong join token`);
+    }
+    const taken = sessions.has(workerId);
+    const id = taken || workerId === "" ? `${workerId || "w"}-${randomUUID().slice(0, 4)}` : workerId;
+    sessions.set(id, session);
+    post({ kind: "joined", worker: { id, host: hostName, pid, ringEndpoint } });
+    return id;
+  }
+
+  post({ kind: "tick" });
+  return { accept, post, outcome };
+}
+
+function formMessage(effect: Extract<Effect, { kind: "form" }>): Form {
+  const { generation, rank, step, source, members } = effect;
+  const here = members[rank];
+  return {
+    generation,
+    rank,
+    step,
+    members: members.map(({ id, ringEndpoint }) => ({ workerId: id, ringEndpoint })),
+    localWorldSize: members.filter(({ host }) => host === here?.host).length,
+    ...sourceMessage(source),
+  };
+}
+
+function sourceMessage(source: Extract<Effect, { kind: "form" }>["source"]): Pick<Form, "seed" | "folder" | "held"> {
+  switch (source.kind) {
+    case "seed":
+      return { seed: {} };
+    case "model":
+      return { folder: { path: source.path, checkpoint: false } };
+    case "checkpoint":
+      return { folder: { path: source.path, checkpoint: true } };
+    case "held":
+      return { held: {} };
+    default:
+      return assertNever(source);
+  }
+}
+
+function sameSecret(given: string, expected: string): boolean {
+  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+/** Milliseconds since 1970 that never jump back. */
+function now(): number {
+  return performance.timeOrigin + performance.now();
+}

@@ -1,0 +1,69 @@
+import { expect, test } from "vitest";
+import { createRandom } from "../../common/random.ts";
+import type { Job } from "../../coordinator/core/job.ts";
+import { totalSteps } from "../../coordinator/core/job.ts";
+import { simulate } from "../support/simulated-cluster.ts";
+
+const SCHEDULES = Number(process.env["RINGTUNE_SIM_SCHEDULES"] ?? 3000);
+
+function randomJob(seed: number): Job {
+  const random = createRandom(seed, "job");
+  const globalBatch = 1 + random.integer(12);
+  const steps = 1 + random.integer(8);
+  return {
+    id: "simulated",
+    workers: 1 + random.integer(Math.min(5, globalBatch)),
+    globalBatch,
+    microbatch: 1,
+    totalSamples: globalBatch * steps - random.integer(globalBatch),
+    samplesPerEpoch: 1 + random.integer(30),
+    validationSequences: random.integer(2) * 5,
+    evalEvery: random.integer(4),
+    checkpointEvery: random.integer(4),
+    schedule: { schedule: "cosine", peak: 1, min: 0, warmupSteps: 1, totalSteps: steps },
+    clip: 1,
+    joinTimeoutMs: 1e9,
+    stepTimeoutMs: 1e9,
+    start: { kind: "seed", step: 0 },
+  };
+}
+
+const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+
+test("every schedule of deaths commits every step once and in order, and saves the last", () => {
+  const states = new Set<string>();
+  let deaths = 0;
+  for (let seed = 1; seed <= SCHEDULES; seed++) {
+    const job = randomJob(seed);
+    const result = simulate({ seed, job, deathRate: (seed % 4) * 0.01 });
+    const total = totalSteps(job);
+    expect(result.outcome, `seed ${seed}`).toEqual({ kind: "completed", step: total });
+    expect(result.steps, `seed ${seed}`).toEqual(range(1, total));
+    expect(result.published.at(-1), `seed ${seed}`).toBe(total);
+    expect(new Set(result.validations).size, `seed ${seed}`).toBe(result.validations.length);
+    result.states.forEach((state) => states.add(state));
+    deaths += result.deaths;
+  }
+  console.log(`${SCHEDULES} schedules, ${deaths} deaths, ${states.size} distinct states`);
+  expect(deaths).toBeGreaterThan(SCHEDULES / 20);
+});
+
+test("a run that is asked to stop at any moment leaves exactly its committed steps, all saved", () => {
+  let stopped = 0;
+  for (let seed = 1; seed <= SCHEDULES / 3; seed++) {
+    const job = randomJob(seed);
+    const stopAfter = 1 + (seed % 120);
+    const result = simulate({ seed, job, deathRate: (seed % 3) * 0.01, stopAfter });
+    expect(result.outcome.kind, `seed ${seed}`).not.toBe("failed");
+    expect(result.steps, `seed ${seed}`).toEqual(range(1, result.outcome.step));
+    if (result.outcome.step > 0) expect(result.published.at(-1), `seed ${seed}`).toBe(result.outcome.step);
+    if (result.outcome.kind === "stopped") stopped += 1;
+  }
+  console.log(`${stopped} runs stopped in the middle`);
+  expect(stopped).toBeGreaterThan(SCHEDULES / 10);
+});
+
+test("the same seed gives the same schedule", () => {
+  const run = (): unknown => ({ ...simulate({ seed: 7, job: randomJob(7), deathRate: 0.02 }) });
+  expect(run()).toEqual(run());
+});

@@ -1,0 +1,208 @@
+// One worker's training: its weights, its optimizer, its place in the ring. Does what the tasks say, one at a time, and
+// reports. It decides nothing: which rows, which rate, when to commit all come from the coordinator.
+
+import { availableParallelism } from "node:os";
+import { RingtuneError } from "../../common/errors.ts";
+import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
+import type { Collective, CollectiveEndpoint } from "../collective/collective.ts";
+import { createEngine } from "../engine/create-engine.ts";
+import type { Engine, LossResult } from "../engine/engine.ts";
+import { gpt2Layout, parseGpt2Config } from "../model/gpt2-config.ts";
+import { initialiseGpt2 } from "../model/initialise.ts";
+import { readModelDirectory } from "../model/huggingface.ts";
+import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import { digestOf } from "./digest.ts";
+import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
+import { microbatchesOf } from "./shard.ts";
+
+type Message<K extends FromCoordinator["kind"]> = Extract<FromCoordinator, { kind: K }>["value"];
+
+export interface Report {
+  send(message: FromWorker): void;
+  /** What the worker is doing now, for the coordinator's sentences. */
+  doing(sentence: string, inCollective?: boolean): void;
+}
+
+export interface PlanContext {
+  readonly waitedSeconds: number;
+  /** Aborts when the generation is over. */
+  readonly signal: AbortSignal;
+  /** Resolves when the step is committed. */
+  committed(step: number): Promise<void>;
+}
+
+export interface Trainer {
+  form(form: Message<"form">, signal: AbortSignal): Promise<void>;
+  runPlan(plan: Message<"plan">, context: PlanContext): Promise<void>;
+  evaluate(task: Message<"evaluate">): Promise<void>;
+  save(task: Message<"save">): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveEndpoint, report: Report): Trainer {
+  const config = parseGpt2Config(JSON.parse(welcome.modelConfigJson), "the coordinator's model config");
+  const layout = gpt2Layout(config);
+  const parameters = new Float32Array(layout.size);
+  const gradients = new Float32Array(layout.size);
+  const optimizerSettings = JSON.parse(welcome.optimizerJson) as OptimizerSettings;
+  const optimizer = createOptimizer(optimizerSettings, layout);
+  let engine: Engine | undefined;
+  let collective: Collective | undefined;
+  /** Optimizer steps in the weights. */
+  let step = 0;
+
+  const ready = (): { engine: Engine; collective: Collective } => {
+    if (engine === undefined || collective === undefined) {
+      throw new RingtuneError("internal", "the coordinator sent a task before it formed a generation");
+    }
+    return { engine, collective };
+  };
+
+  /** Rank 0 reads, everybody receives: workers need no shared storage. */
+  async function loadFrom(folder: Message<"form">["folder"] & object, form: Message<"form">, signal: AbortSignal) {
+    const { collective } = ready();
+    const state = optimizer.state();
+    if (form.rank === 0) {
+      if (folder.checkpoint) {
+        const checkpoint = await readCheckpoint(folder.path, layout, { parameters, optimizer });
+        if (checkpoint.step !== form.step) {
+          const both = `it holds step ${checkpoint.step}, the coordinator expects ${form.step}`;
+          throw new RingtuneError("checkpoint_invalid", `${folder.path}: ${both}`);
+        }
+      } else {
+        await readModelDirectory(folder.path, { into: parameters });
+      }
+    }
+    const buffers = folder.checkpoint ? [parameters, ...Object.values(state.buffers)] : [parameters];
+    for (const [bucket, buffer] of buffers.entries()) {
+      const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+      await collective.broadcast(bytes, 0, { step: form.step, bucket, signal });
+    }
+    if (folder.checkpoint) optimizer.load({ ...state, step: form.step });
+  }
+
+  async function shardGradients(engine: Engine, plan: Message<"plan">): Promise<LossResult> {
+    const total = { lossSum: 0, tokens: 0 };
+    const weight = 1 / plan.globalTokens;
+    const microbatches = microbatchesOf(plan.shard, plan.microbatch);
+    for (const [index, batch] of microbatches.entries()) {
+      const { lossSum, tokens } = await engine.gradients(batch, { weight, accumulate: index > 0, gradients });
+      total.lossSum += lossSum;
+      total.tokens += tokens;
+    }
+    if (microbatches.length === 0) gradients.fill(0);
+    return total;
+  }
+
+  return {
+    async form(form, signal) {
+      report.doing(`forming generation ${form.generation}`, true);
+      await collective?.close();
+      collective = await endpoint.form({
+        jobId: welcome.jobId,
+        generation: form.generation,
+        rank: form.rank,
+        endpoints: form.members.map(({ ringEndpoint }) => ringEndpoint),
+      });
+      const threads = welcome.threads || Math.max(1, Math.floor(availableParallelism() / (form.localWorldSize || 1)));
+      engine ??= await createEngine({
+        kind: welcome.engine === "tfjs" ? "tfjs" : "onnx",
+        device: welcome.device,
+        model: { type: "gpt2", config },
+        parameters,
+        threads,
+      });
+      if (form.seed != null) {
+        initialiseGpt2(config, layout, parameters, welcome.seed);
+        step = 0;
+      } else if (form.folder != null) {
+        await loadFrom(form.folder, form, signal);
+        step = form.step;
+      }
+      report.send({
+        kind: "formed",
+        value: {
+          generation: form.generation,
+          step,
+          engine: engine.description,
+          parameters: layout.size,
+          digest: digestOf(parameters),
+        },
+      });
+      report.doing("waiting for a plan");
+    },
+
+    async runPlan(plan, { waitedSeconds, signal, committed }) {
+      const { engine, collective } = ready();
+      report.doing(`computing step ${plan.step}`);
+      const start = performance.now();
+      const { lossSum, tokens } = await shardGradients(engine, plan);
+      signal.throwIfAborted();
+      const computed = performance.now();
+      report.doing(`reducing step ${plan.step}`, true);
+      const { bytesSent, seconds } = await collective.allReduce(gradients, { step: plan.step, bucket: 0, signal });
+      const gradientNorm = globalNorm(gradients);
+      report.send({
+        kind: "reduced",
+        value: {
+          generation: plan.generation,
+          step: plan.step,
+          lossSum,
+          tokens,
+          gradientNorm,
+          digest: digestOf(gradients),
+          times: {
+            dataSeconds: waitedSeconds,
+            computeSeconds: (computed - start) / 1000,
+            allReduceSeconds: seconds,
+          },
+          bytesSent,
+        },
+      });
+      await committed(plan.step);
+      const applying = performance.now();
+      optimizer.step(parameters, gradients, {
+        learningRate: plan.learningRate,
+        clipFactor: clipFactor(gradientNorm, plan.clip || null),
+      });
+      step = plan.step;
+      const applySeconds = (performance.now() - applying) / 1000;
+      report.send({ kind: "applied", value: { generation: plan.generation, step, seconds: applySeconds } });
+    },
+
+    async evaluate(task) {
+      const { engine } = ready();
+      report.doing(`validating step ${task.step}`);
+      const total = { lossSum: 0, tokens: 0 };
+      for (const batch of microbatchesOf(task.shard, task.microbatch)) {
+        const { lossSum, tokens } = await engine.loss(batch);
+        total.lossSum += lossSum;
+        total.tokens += tokens;
+      }
+      report.send({ kind: "evaluated", value: { generation: task.generation, step: task.step, ...total } });
+    },
+
+    async save(task) {
+      report.doing(`writing the checkpoint of step ${task.step}`);
+      const { sizeBytes } = await writeCheckpoint(task.path, {
+        config,
+        layout,
+        parameters,
+        optimizer: optimizer.state(),
+        tokenizerJson: welcome.tokenizerJson,
+        tokenizerConfigJson: welcome.tokenizerConfigJson,
+        step: task.step,
+        position: task.position,
+        seed: welcome.seed,
+        worldSize: collective?.worldSize ?? 1,
+      });
+      report.send({ kind: "saved", value: { step: task.step, sizeBytes } });
+    },
+
+    async close() {
+      await collective?.close();
+      await engine?.close();
+      await endpoint.close();
+    },
+  };
+}
