@@ -1,0 +1,165 @@
+// Text to tokens and back, for any tokenizer.json of Hugging Face: the one file that knows @huggingface/tokenizers.
+// It checks what the library takes on trust, keeps the pieces of byte-level BPE that were seen before, and never turns
+// the user's text into a special token. Not the trainer: that is coordinator/data/bpe.ts.
+
+import { readFile, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { Tokenizer as UntypedLibrary } from "@huggingface/tokenizers";
+import { detached, segmentsOf, splitWords } from "./byte-level.ts";
+import { describeError } from "./errors.ts";
+import { checkDefinition, type Definition, findEos, invalidTokenizer, parseObject } from "./tokenizer-definition.ts";
+
+export interface Tokenizer {
+  /**
+   * Token ids of `text`; nothing is added before or after. A special token's name in the text ("<|endoftext|>") is
+   * ordinary text: only code puts special tokens into a sequence, by id.
+   */
+  encode(text: string): number[];
+  /** As `encode`, a stretch at a time: joined, the arrays are what `encode` gives. For text of any size. */
+  encodeSegments(text: string): Iterable<number[]>;
+  /** Text of `ids`. Special tokens come out as their names, ids without a token as nothing, broken UTF-8 as U+FFFD. */
+  decode(ids: ArrayLike<number>): string;
+  /** One more than the largest id: the number of rows that the embedding needs. */
+  readonly vocabSize: number;
+  /** The token between documents, and at the end of generated text. */
+  readonly eosId: number;
+  readonly eosToken: string;
+  /** tokenizer.json, as it was read. */
+  readonly json: string;
+  /** tokenizer_config.json, as it was read, if there was one. */
+  readonly configJson: string | undefined;
+}
+
+/** The library's types do not resolve under NodeNext (they import without extensions), so what is used of it is stated here. */
+interface Library {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: (number | undefined)[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+}
+const Library = UntypedLibrary as unknown as new (definition: object, config: object) => Library;
+
+export interface TokenizerText {
+  readonly json: string;
+  readonly configJson?: string | undefined;
+  /** Named in errors: a path, or "the trained tokenizer". */
+  readonly source: string;
+}
+
+/**
+ * Reads tokenizer.json, or a folder that holds one, with tokenizer_config.json beside it if there is one.
+ * @throws RingtuneError tokenizer_invalid
+ */
+export async function loadTokenizer(path: string): Promise<Tokenizer> {
+  const info = await stat(path).catch(() => undefined);
+  if (info === undefined) throw invalidTokenizer(path, "there is no such file or folder");
+  const file = info.isDirectory() ? join(path, "tokenizer.json") : path;
+  const json = await readFile(file, "utf8").catch((error: unknown) => {
+    throw invalidTokenizer(
+      path,
+      `cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? describeError(error)}`,
+    );
+  });
+  const configJson = await readFile(join(dirname(file), "tokenizer_config.json"), "utf8").catch(() => undefined);
+  return parseTokenizer({ json, configJson, source: file });
+}
+
+/**
+ * The tokenizer that `json` describes.
+ * @throws RingtuneError tokenizer_invalid: not JSON, parts missing or at odds with each other, no end-of-text token
+ */
+export function parseTokenizer({ json, configJson, source }: TokenizerText): Tokenizer {
+  const definition = parseObject(json, source) as unknown as Definition;
+  const config = configJson === undefined ? {} : parseObject(configJson, `${source} (tokenizer_config.json)`);
+  const vocabulary = checkDefinition(definition, source);
+  const eosToken = findEos(config, vocabulary, source);
+  const eosId = vocabulary.get(eosToken) ?? 0;
+
+  // Special tokens are left out of what encodes, so that their names in the user's text are nothing special.
+  const added = definition.added_tokens ?? [];
+  const plain = createLibrary({ ...definition, added_tokens: added.filter((token) => token.special !== true) });
+  let whole: Library | undefined;
+  function createLibrary(value: Definition): Library {
+    try {
+      const { normalizer = null, pre_tokenizer = null, post_processor = null, decoder = null, ...rest } = value;
+      return new Library({ ...rest, normalizer, pre_tokenizer, post_processor, decoder }, config);
+    } catch (error) {
+      throw invalidTokenizer(source, `it cannot be used: ${describeError(error)}`);
+    }
+  }
+
+  const throughLibrary = (text: string): number[] =>
+    plain.encode(text, { add_special_tokens: false }).ids.map((id) => {
+      if (id !== undefined) return id;
+      throw invalidTokenizer(
+        source,
+        `it has no token for a part of ${JSON.stringify(text.slice(0, 40))} and no unk_token`,
+      );
+    });
+  const encodeSegments = splitsLikeGpt2(definition, config)
+    ? encodeByWords(throughLibrary)
+    : encodeWhole(throughLibrary);
+  const known = new Set(vocabulary.values());
+  return {
+    encodeSegments,
+    encode(text) {
+      const segments = [...encodeSegments(text)];
+      return segments.length === 1 ? (segments[0] ?? []) : segments.flat();
+    },
+    decode(ids) {
+      const some = Array.from(ids).filter((id) => known.has(id));
+      if (some.length === 0) return "";
+      whole ??= createLibrary(definition);
+      return whole.decode(some, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    },
+    vocabSize: [...known].reduce((largest, id) => Math.max(largest, id), -1) + 1,
+    eosId,
+    eosToken,
+    json,
+    configJson,
+  };
+}
+
+const longestKept = 64; // characters of a word
+const mostKept = 1 << 19; // words
+
+function splitsLikeGpt2(definition: Definition, config: Record<string, unknown>): boolean {
+  const { pre_tokenizer: split, model, added_tokens: added = [], normalizer = null } = definition;
+  return (
+    split?.type === "ByteLevel" &&
+    split.use_regex !== false &&
+    split.add_prefix_space !== true &&
+    normalizer === null &&
+    model.type === "BPE" &&
+    model.fuse_unk !== true &&
+    added.every((token) => token.special === true) &&
+    config["remove_space"] !== true &&
+    config["do_lowercase_and_remove_accent"] !== true
+  );
+}
+
+/** BPE never merges over a word's end: words are encoded once each and remembered, which is some 10 times faster. */
+function encodeByWords(encodeWord: (word: string) => number[]): (text: string) => Iterable<number[]> {
+  const kept = new Map<string, number[]>();
+  const idsOf = (word: string): number[] => {
+    const before = kept.get(word);
+    if (before !== undefined) return before;
+    const ids = encodeWord(word);
+    if (word.length <= longestKept) {
+      if (kept.size >= mostKept) kept.clear();
+      kept.set(detached(word), ids);
+    }
+    return ids;
+  };
+  return function* (text) {
+    for (const segment of segmentsOf(text)) {
+      const ids: number[] = [];
+      for (const word of splitWords(segment)) for (const id of idsOf(word)) ids.push(id);
+      yield ids;
+    }
+  };
+}
+
+function encodeWhole(encode: (text: string) => number[]): (text: string) => Iterable<number[]> {
+  return function* (text) {
+    if (text.length > 0) yield encode(text);
+  };
+}

@@ -1,0 +1,248 @@
+// Trains a byte-level BPE (Sennrich et al., 2016; bytes as in GPT-2) on documents and writes it in the form of Hugging
+// Face's tokenizer.json. It does not encode: common/tokenizer.ts does, from what is written here.
+//
+// Every distinct word is kept once, as a list of symbols with its number of occurrences. The most frequent pair of
+// neighbouring symbols becomes a symbol, everywhere, and again:
+//
+//   words             pairs                    merge
+//   l o w   x 5       (l,o) 7  (o,w) 7 ...     l+o -> lo    a tie: the smaller left id wins, then the smaller right id
+//   l o t   x 2
+//   lo w    x 5       (lo,w) 5 (lo,t) 2        lo+w -> low
+//
+// A heap gives the next pair. Its counts may be stale, because a count falls without the heap being told: a stale top
+// goes back with its true count. A merge costs only the words that hold the pair: O(their length), plus the heap's log n.
+
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { alphabet, characterOfByte, detached, segmentsOf, splitWords } from "../../common/byte-level.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import { endOfText } from "../../common/tokenizer-definition.ts";
+import { createHeap } from "./heap.ts";
+
+/** Pairs seen less often than this are no merges: they would learn one document by heart. */
+const leastCount = 2;
+const smallestVocabulary = alphabet.length + 1;
+
+export interface BpeProgress {
+  readonly phase: "words" | "merges";
+  /** Characters read, or merges made. */
+  readonly done: number;
+  /** Merges to make; characters are not known beforehand. */
+  readonly total: number | undefined;
+  /** Characters or merges per second, since the phase began. */
+  readonly perSecond: number;
+}
+
+export interface BpeOptions {
+  /** Tokens of the vocabulary: 256 bytes, the end-of-text token, and merges. At least 257. */
+  readonly vocabSize: number;
+  readonly onProgress?: ((progress: BpeProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TrainedBpe {
+  /** The contents of tokenizer.json. */
+  readonly json: string;
+  /** Tokens, the end-of-text token included. Less than asked where no pair occurs twice any more. */
+  readonly vocabSize: number;
+}
+
+/**
+ * The same texts in any order give the same tokenizer, to the byte. "<|endoftext|>" in a text is trained on as text.
+ * The ids are GPT-2's: bytes 0 to 255 (in the order of their characters), merges in the order learned, end of text last.
+ * @throws RingtuneError tokenizer_invalid when vocabSize is less than 257
+ */
+export async function trainBpe(texts: Iterable<string>, options: BpeOptions): Promise<TrainedBpe> {
+  if (options.vocabSize < smallestVocabulary) {
+    throw new RingtuneError(
+      "tokenizer_invalid",
+      `a vocabulary of ${options.vocabSize} tokens is too small: 256 bytes and the end-of-text token make ${smallestVocabulary}; set tokenizer.vocab_size to at least that`,
+      { details: { vocabSize: options.vocabSize, smallest: smallestVocabulary } },
+    );
+  }
+  const { tokens, merges } = await learnMerges(await countWords(texts, options), options);
+  return { json: tokenizerJson([...tokens, endOfText], merges), vocabSize: tokens.length + 1 };
+}
+
+/** How often each word of the texts occurs. */
+async function countWords(texts: Iterable<string>, options: BpeOptions): Promise<Map<string, number>> {
+  const counts = new Map<string, number>();
+  const report = reporter("words", undefined, options);
+  let characters = 0;
+  for (const text of texts) {
+    for (const segment of segmentsOf(text)) {
+      for (const word of splitWords(segment)) {
+        const count = counts.get(word);
+        if (count === undefined) counts.set(detached(word), 1);
+        else counts.set(word, count + 1);
+      }
+      characters += segment.length;
+      await report(characters);
+    }
+  }
+  return counts;
+}
+
+interface Pair {
+  readonly left: number;
+  readonly right: number;
+  count: number;
+  /** Words that hold the pair, or held it once; a word may be listed twice. */
+  readonly words: number[];
+  merged: boolean;
+}
+
+async function learnMerges(
+  wordCounts: ReadonlyMap<string, number>,
+  options: BpeOptions,
+): Promise<{ tokens: string[]; merges: string[] }> {
+  const tokens = [...alphabet];
+  const merges: string[] = [];
+  const idOf = new Map(tokens.map((token, id) => [token, id]));
+  const { symbols, occurrences } = spellWords(wordCounts, idOf);
+  const pairs = new Map<number, Pair>();
+  const heap = createHeap<{ count: number; pair: Pair }>((a, b) => comesBefore(a, b));
+  const grown = new Set<Pair>();
+
+  /** Adds a word's pairs to the counts, or takes them away. After a merge only the pairs with the `born` symbol are new. */
+  const count = (word: number, sign: 1 | -1, born?: number): void => {
+    const spelling = symbols[word] ?? [];
+    const times = sign * (occurrences[word] ?? 0);
+    for (let i = 1; i < spelling.length; i++) {
+      const left = spelling[i - 1]!;
+      const right = spelling[i]!;
+      const key = left * 0x20_0000 + right; // ids stay below 2^21
+      let pair = pairs.get(key);
+      if (pair === undefined) pairs.set(key, (pair = { left, right, count: 0, words: [], merged: false }));
+      pair.count += times;
+      if (sign < 0 || (born !== undefined && left !== born && right !== born)) continue;
+      if (pair.words.at(-1) !== word) pair.words.push(word);
+      grown.add(pair);
+    }
+  };
+  const pushGrown = (): void => {
+    for (const pair of grown) if (pair.count >= leastCount) heap.push({ count: pair.count, pair });
+    grown.clear();
+  };
+  for (let word = 0; word < symbols.length; word++) count(word, 1);
+  pushGrown();
+
+  const wanted = options.vocabSize - 1;
+  const report = reporter("merges", wanted - tokens.length, options);
+  while (tokens.length < wanted) {
+    const top = heap.pop();
+    if (top === undefined) break;
+    const { pair } = top;
+    if (top.count !== pair.count) {
+      if (pair.count >= leastCount) heap.push({ count: pair.count, pair });
+      continue;
+    }
+    // Two different pairs can spell the same token ("ab"+"c", "a"+"bc"): the second one shares its id.
+    const token = `${tokens[pair.left]}${tokens[pair.right]}`;
+    const id = idOf.get(token) ?? tokens.push(token) - 1;
+    idOf.set(token, id);
+    if (!pair.merged) merges.push(`${tokens[pair.left]} ${tokens[pair.right]}`);
+    pair.merged = true;
+    for (const word of new Set(pair.words.splice(0))) {
+      const spelling = symbols[word]!;
+      const merged = mergePair(spelling, pair, id);
+      if (merged.length === spelling.length) continue;
+      count(word, -1);
+      symbols[word] = merged;
+      count(word, 1, id);
+    }
+    pushGrown();
+    await report(merges.length);
+  }
+  return { tokens, merges };
+}
+
+/** More frequent first; ties go to the smaller left id, then to the smaller right id: the rule of Hugging Face's trainer. */
+function comesBefore(a: { count: number; pair: Pair }, b: { count: number; pair: Pair }): boolean {
+  if (a.count !== b.count) return a.count > b.count;
+  return a.pair.left !== b.pair.left ? a.pair.left < b.pair.left : a.pair.right < b.pair.right;
+}
+
+function spellWords(wordCounts: ReadonlyMap<string, number>, idOf: ReadonlyMap<string, number>) {
+  const encoder = new TextEncoder();
+  const idOfByte = characterOfByte.map((character) => idOf.get(character) ?? 0);
+  const symbols: number[][] = [];
+  const occurrences: number[] = [];
+  for (const [word, times] of wordCounts) {
+    symbols.push(Array.from(encoder.encode(word), (byte) => idOfByte[byte] ?? 0));
+    occurrences.push(times);
+  }
+  return { symbols, occurrences };
+}
+
+/** `spelling` with the pair replaced from left to right: "aaa" with (a,a) becomes "A a". */
+function mergePair(spelling: readonly number[], { left, right }: Pair, id: number): number[] {
+  const merged: number[] = [];
+  for (let i = 0; i < spelling.length; i++) {
+    const here = spelling[i]!;
+    const isPair = here === left && spelling[i + 1] === right;
+    merged.push(isPair ? id : here);
+    if (isPair) i++;
+  }
+  return merged;
+}
+
+/** Reports progress and lets the process do other things, four times a second. */
+function reporter(
+  phase: BpeProgress["phase"],
+  total: number | undefined,
+  { onProgress, signal }: BpeOptions,
+): (done: number) => Promise<void> | undefined {
+  const startMs = performance.now();
+  let nextMs = startMs + 250;
+  return (done) => {
+    const nowMs = performance.now();
+    if (nowMs < nextMs) return undefined;
+    nextMs = nowMs + 250;
+    signal?.throwIfAborted();
+    onProgress?.({ phase, done, total, perSecond: (done / (nowMs - startMs)) * 1000 });
+    return nextTurn();
+  };
+}
+
+/** Written by hand so that the vocabulary is in the order of its ids, and "__proto__" may be a token. */
+function tokenizerJson(tokens: readonly string[], merges: readonly string[]): string {
+  const vocab = tokens.map((token, id) => `      ${JSON.stringify(token)}: ${id}`).join(",\n");
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: true };
+  const head = {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: [{ id: tokens.length - 1, content: endOfText, ...flags }],
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: byteLevel,
+    decoder: byteLevel,
+  };
+  const model = {
+    type: "BPE",
+    dropout: null,
+    unk_token: null,
+    continuing_subword_prefix: null,
+    end_of_word_suffix: null,
+    fuse_unk: false,
+    byte_fallback: false,
+    ignore_merges: false,
+  };
+  return `${open(head)},
+  "model": ${open(model, "    ")},
+    "vocab": {
+${vocab}
+    },
+    "merges": ${merges.length === 0 ? "[]" : `[\n${merges.map((merge) => `      ${JSON.stringify(merge)}`).join(",\n")}\n    ]`}
+  }
+}
+`;
+}
+
+/** An object as indented JSON without its closing brace, for more fields to follow. */
+function open(value: object, indent = "  "): string {
+  return `{\n${Object.entries(value)
+    .map(([key, field]) => `${indent}${JSON.stringify(key)}: ${JSON.stringify(field)}`)
+    .join(",\n")}`;
+}
