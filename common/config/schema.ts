@@ -2,8 +2,12 @@
 // `ringtune config schema` prints it as JSON Schema. Combinations of fields are checked in rules.ts.
 
 import { z } from "zod";
+import { sizeNames } from "./sizes.ts";
 
-const positiveInteger = z.int().min(1);
+const upTo = (maximum: number) => z.int().min(1).max(maximum);
+
+/** Seconds that a timer can hold. */
+const oneWeek = 604_800;
 
 const model = z
   .strictObject({
@@ -15,15 +19,17 @@ const model = z
         "Hugging Face directory to start from: config.json, model.safetensors, tokenizer.json. Leave out to train from scratch.",
       ),
     size: z
-      .string()
+      .enum(sizeNames)
       .optional()
       .describe(
-        "Named size for training from scratch: nano (0.8 M), micro (4 M), mini (11 M), small (30 M), gpt2 (124 M). The numbers below override it.",
+        "Named size for training from scratch, with so many parameters: nano (0.8 M), micro (4 M), mini (11 M), small (31 M), gpt2 (124 M with GPT-2's own vocabulary). Left out: micro. The numbers below override it.",
       ),
-    layers: positiveInteger.optional().describe("Transformer blocks (n_layer)."),
-    hidden: positiveInteger.optional().describe("Width of the residual stream (n_embd)."),
-    heads: positiveInteger.optional().describe("Attention heads (n_head); must divide hidden."),
-    positions: positiveInteger.optional().describe("Longest sequence the model can see (n_positions)."),
+    layers: upTo(1000).optional().describe("Transformer blocks (n_layer)."),
+    hidden: upTo(65_536).optional().describe("Width of the residual stream (n_embd)."),
+    heads: upTo(1024).optional().describe("Attention heads (n_head); must divide hidden."),
+    positions: upTo(1_048_576)
+      .optional()
+      .describe("Longest sequence the model can see (n_positions). The sizes have 256, 256, 512, 1024 and 1024."),
   })
   .describe("What is trained.");
 
@@ -66,10 +72,10 @@ const data = z
 
 const optimizer = z
   .strictObject({
-    name: z.enum(["adamw"]).default("adamw"),
-    beta1: z.number().min(0).lt(1).default(0.9),
-    beta2: z.number().min(0).lt(1).default(0.999),
-    epsilon: z.number().positive().default(1e-8),
+    name: z.enum(["adamw"]).default("adamw").describe("The algorithm."),
+    beta1: z.number().min(0).lt(1).default(0.9).describe("Decay of the mean of the gradients."),
+    beta2: z.number().min(0).lt(1).default(0.999).describe("Decay of the mean of the squared gradients."),
+    epsilon: z.number().positive().default(1e-8).describe("Added to the root of the mean square."),
     weight_decay: z
       .number()
       .min(0)
@@ -80,22 +86,32 @@ const optimizer = z
 
 const train = z
   .strictObject({
-    steps: positiveInteger.optional().describe("Optimizer steps. Give this or epochs."),
-    epochs: z.number().positive().optional().describe("Passes over the training data. Give this or steps."),
-    global_batch: positiveInteger
+    steps: upTo(1_000_000_000).optional().describe("Optimizer steps. Give this or epochs."),
+    epochs: z
+      .number()
+      .positive()
+      .max(1_000_000)
+      .optional()
+      .describe("Passes over the training data. Give this or steps."),
+    global_batch: upTo(1_000_000)
       .default(16)
       .describe("Sequences per optimizer step, over all workers. The maths does not depend on the number of workers."),
-    microbatch: positiveInteger
+    microbatch: upTo(1_000_000)
       .default(8)
       .describe("Sequences that a worker computes at once; more are accumulated. Must divide global_batch."),
-    sequence_length: z.int().min(2).default(128).describe("Tokens per sequence; at most the model's positions."),
+    sequence_length: z
+      .int()
+      .min(2)
+      .max(1_048_576)
+      .default(128)
+      .describe("Tokens per sequence; at most the model's positions."),
     optimizer: optimizer.prefault({}),
     learning_rate: z.number().positive().default(1e-3).describe("Peak learning rate."),
     schedule: z
       .enum(["constant", "linear", "cosine"])
       .default("cosine")
       .describe("Decay after the warmup, down to min_learning_rate at the last step."),
-    min_learning_rate: z.number().min(0).default(0),
+    min_learning_rate: z.number().min(0).default(0).describe("Where the decay ends; at most learning_rate."),
     warmup_steps: z
       .int()
       .min(0)
@@ -109,7 +125,7 @@ const train = z
       .min(0)
       .default(100)
       .describe("Steps between validations; 0 validates only before the first step and after the last."),
-    eval_sequences: positiveInteger
+    eval_sequences: upTo(1_000_000_000)
       .default(256)
       .describe("At most so many validation sequences, evenly spaced over the validation set."),
     seed: z.int().min(0).default(0).describe("Seed of the split, the order of samples and the initial weights."),
@@ -119,11 +135,11 @@ const train = z
 const cluster = z
   .strictObject({
     workers: z
-      .union([z.literal("auto"), positiveInteger])
+      .union([z.literal("auto"), upTo(4096)])
       .default("auto")
       .describe('Worker processes that take part; "auto" is one per device.'),
     threads: z
-      .union([z.literal("auto"), positiveInteger])
+      .union([z.literal("auto"), upTo(1024)])
       .default("auto")
       .describe('Compute threads per worker; "auto" shares the cores of the host among its workers.'),
     engine: z
@@ -131,13 +147,18 @@ const cluster = z
       .default("onnx")
       .describe("onnx: compiled graph in ONNX Runtime. tfjs: eager TensorFlow.js, on the backend that is installed."),
     device: z.enum(["auto", "cpu"]).default("auto").describe("Execution provider of the compiled engine."),
-    host: z.string().min(1).default("127.0.0.1").describe("Address that the coordinator listens on."),
+    host: z
+      .string()
+      .min(1)
+      .default("127.0.0.1")
+      .describe("Address that the coordinator listens on; only loopback, as long as there is no mutual TLS."),
     port: z.int().min(0).max(65535).default(0).describe("gRPC port of the coordinator; 0 takes a free one."),
-    join_timeout_s: z.number().positive().default(60).describe("Seconds to wait for all workers to join."),
-    heartbeat_s: z.number().min(0.05).default(1).describe("Seconds between the heartbeats of a worker."),
+    join_timeout_s: z.number().positive().max(oneWeek).default(60).describe("Seconds to wait for all workers to join."),
+    heartbeat_s: z.number().min(0.05).max(3600).default(1).describe("Seconds between the heartbeats of a worker."),
     step_timeout_s: z
       .number()
       .positive()
+      .max(oneWeek)
       .default(600)
       .describe("Longest a step may take on a worker before the run stops with its name."),
   })
@@ -148,17 +169,20 @@ const checkpoint = z
     dir: z.string().min(1).default("runs").describe("Folder of run directories."),
     name: z
       .string()
+      .max(200)
       .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
       .optional()
-      .describe("Name of the run directory; left out, a name with the date."),
+      .describe(
+        "Name of the run directory: letters, digits, dots, dashes and underscores. Left out: one with the date.",
+      ),
     every: z.int().min(0).default(200).describe("Steps between checkpoints; 0 writes one at the end only."),
-    keep: positiveInteger.default(2).describe("Newest checkpoints to keep."),
+    keep: upTo(1_000_000).default(2).describe("Newest checkpoints to keep."),
   })
   .describe("Where results go.");
 
 const metrics = z
   .strictObject({
-    enabled: z.boolean().default(true),
+    enabled: z.boolean().default(true).describe("Whether to serve /metrics at all."),
     host: z.string().min(1).default("127.0.0.1").describe("Address that serves /metrics."),
     port: z.int().min(0).max(65535).default(9464).describe("Port that serves /metrics; 0 takes a free one."),
   })

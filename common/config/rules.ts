@@ -1,0 +1,137 @@
+// Combinations of fields that can't work, each with both numbers and a way out. Single fields are checked by schema.ts;
+// what depends on the machine or on files (devices, positions of a model directory) is checked where it is known.
+
+import { fields } from "./fields.ts";
+import { parameterCount, resolveShape } from "./sizes.ts";
+import type { Config } from "./schema.ts";
+
+/** One thing that is wrong with a configuration. */
+export interface Problem {
+  /** The field to change. */
+  readonly path: string;
+  /** Without the path: "6 does not divide train.global_batch 16; ...". */
+  readonly message: string;
+  /** All fields that the sentence speaks of, `path` included. */
+  readonly involves: readonly string[];
+}
+
+/** Every impossible combination; empty for a configuration that can run. */
+export function checkRules(config: Config): Problem[] {
+  return [
+    ...lengthRules(config.train),
+    ...batchRules(config.train, config.cluster),
+    ...rateRules(config.train),
+    ...modelRules(config),
+    ...addressRules(config),
+    ...timeRules(config.cluster),
+  ];
+}
+
+function lengthRules({ steps, epochs, warmup_steps: warmup }: Config["train"]): Problem[] {
+  const problems: Problem[] = [];
+  const involves = ["train.steps", "train.epochs"];
+  if (steps === undefined && epochs === undefined) {
+    const message = "missing, and so is train.epochs; give one of them, such as train.steps: 300";
+    problems.push({ path: "train.steps", message, involves });
+  }
+  if (steps !== undefined && epochs !== undefined) {
+    const message = `${epochs} is given together with train.steps ${steps}; give only one of them`;
+    problems.push({ path: "train.epochs", message, involves });
+  }
+  if (steps !== undefined && warmup > 0 && warmup >= steps) {
+    const message = `${warmup} leaves no step after the warmup: train.steps is ${steps}; use at most ${steps - 1}`;
+    problems.push({ path: "train.warmup_steps", message, involves: ["train.warmup_steps", "train.steps"] });
+  }
+  return problems;
+}
+
+function batchRules(train: Config["train"], { workers }: Config["cluster"]): Problem[] {
+  const problems: Problem[] = [];
+  const { global_batch: batch, microbatch } = train;
+  if (batch % microbatch !== 0) {
+    const path = "train.microbatch";
+    const message = `${microbatch} does not divide train.global_batch ${batch}; ${nearestDivisors(batch, microbatch)}`;
+    problems.push({ path, message, involves: [path, "train.global_batch"] });
+  }
+  if (workers !== "auto" && workers > batch) {
+    const path = "cluster.workers";
+    const message = `${workers} workers can't share train.global_batch ${batch}: some would have no sequence; use at most ${batch} workers or a larger batch`;
+    problems.push({ path, message, involves: [path, "train.global_batch"] });
+  }
+  return problems;
+}
+
+function rateRules({ learning_rate: peak, min_learning_rate: min }: Config["train"]): Problem[] {
+  if (min <= peak) return [];
+  const path = "train.min_learning_rate";
+  const message = `${min} is above train.learning_rate ${peak}, from which the schedule decays; use at most ${peak}`;
+  return [{ path, message, involves: [path, "train.learning_rate"] }];
+}
+
+function modelRules({ model, tokenizer, train }: Config): Problem[] {
+  if (model.from !== undefined) {
+    const own = (["size", "layers", "hidden", "heads", "positions"] as const).filter((key) => model[key] !== undefined);
+    return own.map((key) => ({
+      path: `model.${key}`,
+      message: `${JSON.stringify(model[key])} can't be set together with model.from ${JSON.stringify(model.from)}, which has its own shape; remove one of them`,
+      involves: [`model.${key}`, "model.from"],
+    }));
+  }
+  const problems: Problem[] = [];
+  const shape = resolveShape(model);
+  if (shape.hidden % shape.heads !== 0) {
+    const path = "model.heads";
+    const message = `${shape.heads} does not divide model.hidden ${shape.hidden}; ${nearestDivisors(shape.hidden, shape.heads)}`;
+    problems.push({ path, message, involves: [path, "model.hidden", "model.size"] });
+  }
+  if (train.sequence_length > shape.positions) {
+    const path = "train.sequence_length";
+    const message = `${train.sequence_length} is longer than the ${shape.positions} positions of the model; use at most ${shape.positions}, or set model.positions: ${train.sequence_length}`;
+    problems.push({ path, message, involves: [path, "model.positions", "model.size"] });
+  }
+  // Offsets in the flat parameter buffers are signed 32-bit numbers in places.
+  const parameters = parameterCount(shape, tokenizer.vocab_size);
+  if (parameters > 0x7fff_ffff) {
+    const path = "model.hidden";
+    const message = `${shape.layers} layers of width ${shape.hidden} make ${(parameters / 1e9).toFixed(1)} billion parameters; the most is 2.1 billion`;
+    const involves = [path, "model.layers", "model.positions", "model.size", "tokenizer.vocab_size"];
+    problems.push({ path, message, involves });
+  }
+  return problems;
+}
+
+function addressRules({ cluster, metrics }: Config): Problem[] {
+  const problems: Problem[] = [];
+  if (!isLoopback(cluster.host)) {
+    const path = "cluster.host";
+    const message = `${JSON.stringify(cluster.host)} is not a loopback address; workers on other hosts need mutual TLS, which does not exist yet, so this is refused; use ${fields.get(path)?.default}`;
+    problems.push({ path, message, involves: [path] });
+  }
+  if (metrics.enabled && metrics.port !== 0 && metrics.port === cluster.port) {
+    const path = "metrics.port";
+    const message = `${metrics.port} is cluster.port too; give them different ports, or 0 for a free one`;
+    problems.push({ path, message, involves: [path, "cluster.port"] });
+  }
+  return problems;
+}
+
+function timeRules({ heartbeat_s: heartbeat, step_timeout_s: limit }: Config["cluster"]): Problem[] {
+  if (heartbeat < limit) return [];
+  const path = "cluster.heartbeat_s";
+  const message = `${heartbeat} s is not below cluster.step_timeout_s ${limit} s, so every worker would seem to hang; use a tenth of it or less`;
+  return [{ path, message, involves: [path, "cluster.step_timeout_s"] }];
+}
+
+/** Whether only processes of this host can reach the address. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
+
+/** "the nearest divisors are 4 and 8", of `total`, around `wanted`. */
+function nearestDivisors(total: number, wanted: number): string {
+  let below = Math.min(wanted - 1, total);
+  while (total % below !== 0) below--;
+  let above = wanted + 1;
+  while (above <= total && total % above !== 0) above++;
+  return above > total ? `the nearest divisor is ${below}` : `the nearest divisors are ${below} and ${above}`;
+}

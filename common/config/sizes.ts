@@ -1,0 +1,112 @@
+// The named model sizes, and what a configuration means as Hugging Face's config.json of a GPT-2.
+// Models that start from a directory (model.from) bring their own config.json and do not come here.
+
+import type { Config } from "./schema.ts";
+import { assert } from "../errors.ts";
+
+export interface ModelShape {
+  /** Transformer blocks (n_layer). */
+  readonly layers: number;
+  /** Width of the residual stream (n_embd). */
+  readonly hidden: number;
+  /** Attention heads (n_head). */
+  readonly heads: number;
+  /** Longest sequence (n_positions). */
+  readonly positions: number;
+}
+
+export const sizeNames = ["nano", "micro", "mini", "small", "gpt2"] as const;
+
+export type SizeName = (typeof sizeNames)[number];
+
+export const defaultSize: SizeName = "micro";
+
+/** In brackets: parameters with the default vocabulary of 4096, and with GPT-2's of 50257 for gpt2. */
+export const sizes: Readonly<Record<SizeName, ModelShape>> = {
+  /** 0.75 M */
+  nano: { layers: 3, hidden: 96, heads: 4, positions: 256 },
+  /** 4.3 M */
+  micro: { layers: 4, hidden: 256, heads: 8, positions: 256 },
+  /** 11.3 M */
+  mini: { layers: 8, hidden: 320, heads: 10, positions: 512 },
+  /** 31 M */
+  small: { layers: 9, hidden: 512, heads: 8, positions: 1024 },
+  /** 124 M */
+  gpt2: { layers: 12, hidden: 768, heads: 12, positions: 1024 },
+};
+
+/** Hugging Face's config.json of a GPT2LMHeadModel. Ringtune trains without dropout. */
+export interface Gpt2ConfigJson {
+  readonly architectures: readonly ["GPT2LMHeadModel"];
+  readonly model_type: "gpt2";
+  readonly vocab_size: number;
+  readonly n_positions: number;
+  readonly n_ctx: number;
+  readonly n_embd: number;
+  readonly n_layer: number;
+  readonly n_head: number;
+  readonly n_inner: null;
+  readonly activation_function: "gelu_new";
+  readonly attn_pdrop: 0;
+  readonly embd_pdrop: 0;
+  readonly resid_pdrop: 0;
+  readonly layer_norm_epsilon: number;
+  readonly initializer_range: number;
+  readonly scale_attn_weights: true;
+  readonly tie_word_embeddings: true;
+  readonly bos_token_id: number;
+  readonly eos_token_id: number;
+  readonly torch_dtype: "float32";
+  readonly use_cache: true;
+}
+
+/** The named size (micro when none is named) with the numbers of the configuration in place of its own. */
+export function resolveShape(model: Config["model"]): ModelShape {
+  const base = sizes[model.size ?? defaultSize];
+  return {
+    layers: model.layers ?? base.layers,
+    hidden: model.hidden ?? base.hidden,
+    heads: model.heads ?? base.heads,
+    positions: model.positions ?? base.positions,
+  };
+}
+
+/** Trainable numbers of a GPT-2 with tied embeddings. */
+export function parameterCount(shape: ModelShape, vocabSize: number): number {
+  const { layers, hidden, positions } = shape;
+  const block = 12 * hidden * hidden + 13 * hidden;
+  return (vocabSize + positions) * hidden + layers * block + 2 * hidden;
+}
+
+/**
+ * The model to train from scratch, as Hugging Face's config.json. `vocabSize` is the tokenizer's and `eosId` its
+ * end-of-text token, which GPT-2 uses for the beginning too.
+ */
+export function resolveGpt2Config(config: Config, vocabSize: number, eosId: number): Gpt2ConfigJson {
+  assert(config.model.from === undefined, "a model that starts from a directory has its own config.json");
+  assert(eosId >= 0 && eosId < vocabSize, `end-of-text token ${eosId} is outside the vocabulary of ${vocabSize}`);
+  const shape = resolveShape(config.model);
+  return {
+    architectures: ["GPT2LMHeadModel"],
+    model_type: "gpt2",
+    vocab_size: vocabSize,
+    n_positions: shape.positions,
+    n_ctx: shape.positions,
+    n_embd: shape.hidden,
+    n_layer: shape.layers,
+    n_head: shape.heads,
+    n_inner: null,
+    activation_function: "gelu_new",
+    attn_pdrop: 0,
+    embd_pdrop: 0,
+    resid_pdrop: 0,
+    layer_norm_epsilon: 1e-5,
+    initializer_range: 0.02,
+    scale_attn_weights: true,
+    tie_word_embeddings: true,
+    bos_token_id: eosId,
+    eos_token_id: eosId,
+    torch_dtype: "float32",
+    use_cache: true,
+  };
+}

@@ -1,0 +1,73 @@
+import { describe, expect, test } from "vitest";
+import { checkRules, isLoopback } from "../../../common/config/rules.ts";
+import { configSchema } from "../../../common/config/schema.ts";
+
+function problems(config: Record<string, Record<string, unknown>>): string[] {
+  const train = { steps: 10, ...config["train"] };
+  return checkRules(configSchema.parse({ ...config, train })).map(({ path, message }) => `${path}: ${message}`);
+}
+
+describe("combinations that can't work", () => {
+  test.each<[Record<string, Record<string, unknown>>, string]>([
+    [{ train: { steps: undefined } }, "train.steps: missing, and so is train.epochs"],
+    [{ train: { epochs: 2 } }, "train.epochs: 2 is given together with train.steps 10"],
+    [
+      { train: { warmup_steps: 10 } },
+      "train.warmup_steps: 10 leaves no step after the warmup: train.steps is 10; use at most 9",
+    ],
+    [
+      { train: { global_batch: 12, microbatch: 5 } },
+      "5 does not divide train.global_batch 12; the nearest divisors are 4 and 6",
+    ],
+    [{ train: { global_batch: 4, microbatch: 8 } }, "8 does not divide train.global_batch 4; the nearest divisor is 4"],
+    [{ cluster: { workers: 17 } }, "cluster.workers: 17 workers can't share train.global_batch 16"],
+    [{ train: { min_learning_rate: 0.01 } }, "train.min_learning_rate: 0.01 is above train.learning_rate 0.001"],
+    [{ model: { from: "m", layers: 2 } }, 'model.layers: 2 can\'t be set together with model.from "m"'],
+    [{ model: { from: "m", size: "nano" } }, 'model.size: "nano" can\'t be set together with model.from "m"'],
+    [{ model: { hidden: 100 } }, "model.heads: 8 does not divide model.hidden 100; the nearest divisors are 5 and 10"],
+    [
+      { train: { sequence_length: 300 } },
+      "train.sequence_length: 300 is longer than the 256 positions of the model; use at most 256",
+    ],
+    [{ model: { positions: 64 } }, "train.sequence_length: 128 is longer than the 64 positions"],
+    [
+      { model: { hidden: 8192, layers: 48 } },
+      "48 layers of width 8192 make 38.7 billion parameters; the most is 2.1 billion",
+    ],
+    [
+      { cluster: { host: "0.0.0.0" } },
+      'cluster.host: "0.0.0.0" is not a loopback address; workers on other hosts need mutual TLS',
+    ],
+    [{ cluster: { port: 9464 } }, "metrics.port: 9464 is cluster.port too"],
+    [
+      { cluster: { heartbeat_s: 5, step_timeout_s: 5 } },
+      "cluster.heartbeat_s: 5 s is not below cluster.step_timeout_s 5 s",
+    ],
+  ])("%j", (config, expected) => {
+    const found = problems(config);
+    expect(found).toHaveLength(1);
+    expect(found[0]).toContain(expected);
+  });
+
+  test("several are reported together", () => {
+    expect(problems({ train: { epochs: 1, microbatch: 5 }, cluster: { host: "::", workers: 99 } })).toHaveLength(4);
+  });
+});
+
+test("combinations at the edge of what works are accepted", () => {
+  expect(
+    problems({
+      train: { warmup_steps: 9, sequence_length: 256, min_learning_rate: 0.001, global_batch: 6, microbatch: 6 },
+      cluster: { workers: 6, host: "::1" },
+      metrics: { enabled: false, host: "0.0.0.0" },
+    }),
+  ).toEqual([]);
+  expect(problems({ model: { from: "m" }, train: { sequence_length: 5000 } })).toEqual([]);
+});
+
+test("loopback is what only this host reaches", () => {
+  expect(["127.0.0.1", "127.9.9.9", "::1", "localhost"].every(isLoopback)).toBe(true);
+  expect(["0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example.org", "localhost.example.org", ""].some(isLoopback)).toBe(
+    false,
+  );
+});
