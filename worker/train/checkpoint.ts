@@ -1,0 +1,149 @@
+// Checkpoints: a directory with a Hugging Face model, the optimizer's state and state.json, whole or absent.
+// Everything is written into a hidden sibling, fsynced, and renamed at the end; restoring gives the same bits.
+// Deciding when, where and which to keep is not done here.
+
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { syncFolder, writeFileAtomic } from "../../common/atomic-file.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import type { Gpt2Config } from "../model/gpt2-config.ts";
+import { gpt2ConfigJson, modelTensors, specialTokensOf } from "../model/huggingface.ts";
+import { loadParameters, loadTensors } from "../model/load-parameters.ts";
+import { viewOf, type ParameterLayout } from "../model/parameters.ts";
+import { encodeSafetensors, type NamedTensor } from "../model/safetensors.ts";
+import { checkpointFormat, stateFile, verifyCheckpoint, type CheckpointState } from "./checkpoint-state.ts";
+import type { Optimizer, OptimizerState } from "./optimizer.ts";
+
+export interface CheckpointContents {
+  readonly config: Gpt2Config;
+  readonly layout: ParameterLayout;
+  /** Flat; must not change until the promise is settled. So must the buffers of `optimizer`. */
+  readonly parameters: Float32Array;
+  readonly optimizer: OptimizerState;
+  readonly tokenizerJson: string;
+  /** Empty when the tokenizer has none. */
+  readonly tokenizerConfigJson: string;
+  readonly step: number;
+  /** Samples of the stream that the committed steps have consumed. */
+  readonly position: number;
+  readonly seed: number;
+  readonly worldSize: number;
+}
+
+/**
+ * Writes `directory`, whose parent exists; one that is there already is replaced at the end. Resolves to the total size.
+ * Throws `disk_failed`, with nothing left behind and an earlier checkpoint untouched.
+ */
+export async function writeCheckpoint(
+  directory: string,
+  contents: CheckpointContents,
+): Promise<{ readonly sizeBytes: number }> {
+  const { config, layout, parameters, optimizer, tokenizerJson, tokenizerConfigJson } = contents;
+  const temporary = join(dirname(directory), `${temporaryPrefix(directory)}${randomBytes(4).toString("hex")}.tmp`);
+  try {
+    await removeTemporaries(directory);
+    await mkdir(temporary);
+    const files: CheckpointState["files"] = {};
+    const write = async (name: string, chunks: Iterable<Uint8Array>): Promise<void> => {
+      const hash = createHash("sha256");
+      let sizeBytes = 0;
+      const counted = function* (): Generator<Uint8Array> {
+        for (const chunk of chunks) {
+          hash.update(chunk);
+          sizeBytes += chunk.byteLength;
+          yield chunk;
+        }
+      };
+      await writeFileAtomic(join(temporary, name), counted());
+      files[name] = { sizeBytes, sha256: hash.digest("hex") };
+    };
+    const tokens = specialTokensOf(tokenizerJson, tokenizerConfigJson);
+    await write("config.json", [Buffer.from(gpt2ConfigJson(config, tokens))]);
+    await write("tokenizer.json", [Buffer.from(tokenizerJson)]);
+    if (tokenizerConfigJson !== "") await write("tokenizer_config.json", [Buffer.from(tokenizerConfigJson)]);
+    await write("model.safetensors", encodeSafetensors(modelTensors(layout, parameters)));
+    await write("optimizer.safetensors", encodeSafetensors(optimizerTensors(layout, optimizer.buffers)));
+    const state: CheckpointState = {
+      format: checkpointFormat,
+      step: contents.step,
+      position: contents.position,
+      seed: contents.seed,
+      worldSize: contents.worldSize,
+      optimizer: { name: optimizer.name, step: optimizer.step },
+      files,
+    };
+    await writeFileAtomic(join(temporary, stateFile), `${JSON.stringify(state, undefined, 2)}\n`);
+    await replaceDirectory(temporary, directory);
+    return { sizeBytes: Object.values(files).reduce((total, { sizeBytes }) => total + sizeBytes, 0) };
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
+    throw diskError(directory, error);
+  }
+}
+
+/**
+ * Verifies every file of `directory` against state.json, then restores `parameters` (flat, in the layout's order) and
+ * `optimizer` bit for bit. Throws `checkpoint_invalid` that names the file and both sizes, digests, shapes or names.
+ * After an error the contents of both are undefined.
+ */
+export async function readCheckpoint(
+  directory: string,
+  layout: ParameterLayout,
+  into: { readonly parameters: Float32Array; readonly optimizer: Optimizer },
+): Promise<CheckpointState> {
+  const state = await verifyCheckpoint(directory);
+  await loadParameters(join(directory, "model.safetensors"), layout, into.parameters);
+  const { name, step } = state.optimizer;
+  const { buffers } = name === into.optimizer.name ? into.optimizer.state() : { buffers: {} };
+  into.optimizer.load({ name, step, buffers }); // refuses another optimizer's state
+  const targets = optimizerTensors(layout, buffers).map((tensor) => ({ ...tensor, into: tensor.data }));
+  await loadTensors(join(directory, "optimizer.safetensors"), targets);
+  return state;
+}
+
+/** Every state buffer cut up by parameter: "exp_avg.transformer.wte.weight". */
+function optimizerTensors(layout: ParameterLayout, buffers: OptimizerState["buffers"]): NamedTensor[] {
+  return Object.entries(buffers).flatMap(([slot, buffer]) =>
+    layout.specs.map((spec) => ({ name: `${slot}.${spec.name}`, shape: spec.shape, data: viewOf(buffer, spec) })),
+  );
+}
+
+/** Renaming replaces files but not directories, so one that is there steps aside for a moment. */
+async function replaceDirectory(from: string, to: string): Promise<void> {
+  const aside = `${from.slice(0, -".tmp".length)}.old.tmp`;
+  const existed = await rename(to, aside).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return false;
+      throw error;
+    },
+  );
+  await rename(from, to);
+  await syncFolder(dirname(to));
+  if (existed) await rm(aside, { recursive: true, force: true });
+}
+
+/** What a writer that was killed left of this very checkpoint. */
+async function removeTemporaries(directory: string): Promise<void> {
+  for (const name of await readdir(dirname(directory))) {
+    const stale = name.startsWith(temporaryPrefix(directory)) && name.endsWith(".tmp");
+    if (stale) await rm(join(dirname(directory), name), { recursive: true, force: true });
+  }
+}
+
+function temporaryPrefix(directory: string): string {
+  return `.${basename(directory)}.`;
+}
+
+/** The sentence for a failed write; what is not the disk's fault stays as it is. */
+function diskError(directory: string, cause: unknown): unknown {
+  const { code } = (cause instanceof RingtuneError ? cause.details : cause) as { code?: unknown };
+  if (typeof code !== "string") return cause;
+  const why = { ENOSPC: "the disk is full", EACCES: "permission denied", ENOENT: "its parent folder is missing" }[code];
+  return new RingtuneError(
+    "disk_failed",
+    `cannot write the checkpoint ${directory}: ${why ?? code}; earlier checkpoints are untouched`,
+    { details: { path: directory, code }, cause },
+  );
+}
