@@ -4,15 +4,14 @@
 import type { FrameHeader } from "../../proto/frame.ts";
 import type { Frame, Link } from "./link.ts";
 import type { Piece, Schedule } from "./ring.ts";
+import { addFloats } from "./sum.ts";
 
 export interface CollectiveWork {
   readonly schedule: Schedule;
   readonly step: number;
   readonly bucket: number;
-  /** The caller's buffer. */
+  /** The caller's buffer: float32 values in an all-reduce. */
   readonly bytes: Uint8Array;
-  /** The same memory, for sums; empty in a broadcast. */
-  readonly floats: Float32Array;
 }
 
 export interface Progress {
@@ -61,16 +60,9 @@ function sendReady(work: CollectiveWork, progress: Progress, link: Link): void {
 }
 
 /** A sum in reduce-scatter, a copy otherwise. */
-function absorb({ payload }: Frame, piece: Piece, work: CollectiveWork): void {
-  if (piece.kind !== "reduce-scatter") {
-    work.bytes.set(payload, piece.offset);
-    return;
-  }
-  const aligned = payload.byteOffset % 4 === 0 ? payload : payload.slice();
-  const addend = new Float32Array(aligned.buffer, aligned.byteOffset, piece.length / 4);
-  const target = work.floats;
-  const start = piece.offset / 4;
-  for (let i = 0; i < addend.length; i++) target[start + i] = target[start + i]! + addend[i]!;
+function absorb({ payload }: Frame, { kind, offset }: Piece, { bytes }: CollectiveWork): void {
+  if (kind === "reduce-scatter") addFloats(bytes, offset, payload);
+  else bytes.set(payload, offset);
 }
 
 function isOlder(header: FrameHeader, { step, bucket }: CollectiveWork): boolean {

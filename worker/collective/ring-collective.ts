@@ -40,8 +40,6 @@ interface ActiveCall {
 
 type Facts = Readonly<Record<string, string | number>>;
 
-const noFloats = new Float32Array(0);
-
 export function createRingSession(
   position: Position,
   options: RingOptions,
@@ -143,12 +141,12 @@ export function createRingSession(
     async allReduce(buffer, call) {
       const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
       const schedule = scheduleAllReduce(position, buffer.length, buffer.BYTES_PER_ELEMENT, options.segmentBytes);
-      return run(call, { schedule, bytes, floats: buffer, step: call.step, bucket: call.bucket });
+      return run(call, { schedule, bytes, step: call.step, bucket: call.bucket });
     },
     async broadcast(buffer, root, call) {
       assert(Number.isInteger(root) && root >= 0 && root < worldSize, `root ${root} is a rank below ${worldSize}`);
       const schedule = scheduleBroadcast(position, root, buffer.byteLength, options.segmentBytes);
-      return run(call, { schedule, bytes: buffer, floats: noFloats, step: call.step, bucket: call.bucket });
+      return run(call, { schedule, bytes: buffer, step: call.step, bucket: call.bucket });
     },
     async close() {
       breakOff("the collective was closed");
