@@ -234,8 +234,12 @@ class Cluster {
       default: {
         const worker = this.workers.find(({ id }) => id === effect.to);
         if (worker?.alive !== true) return;
-        if (effect.kind === "commit") worker.committed = effect.step;
-        else if (effect.kind === "form") {
+        if (effect.kind === "commit") {
+          const { holding } = worker;
+          const holds = holding?.step === effect.step && holding.generation === effect.generation;
+          check(holds, `step ${effect.step} is committed, but ${worker.id} has not reduced it in this generation`);
+          worker.committed = effect.step;
+        } else if (effect.kind === "form") {
           // As in the worker: a commit that came before still counts, whatever else was under way does not.
           if (worker.holding !== null && worker.committed >= worker.holding.step) this.apply(worker, worker.holding);
           worker.holding = null;

@@ -2,11 +2,10 @@
 
 import { hostname } from "node:os";
 import { describeError, RingtuneError } from "../../common/errors.ts";
-import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
-import { openSession } from "../../proto/session.ts";
+import { openSession, type CoordinatorSession } from "../../proto/session.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { CollectiveEndpoint } from "../collective/collective.ts";
-import { TaskQueue, type Task } from "./task-queue.ts";
+import { TaskQueue, type QueuedTask } from "./task-queue.ts";
 import { createTrainer, type Report, type Trainer } from "./trainer.ts";
 
 export interface SessionOptions {
@@ -16,11 +15,11 @@ export interface SessionOptions {
   readonly joinToken: string;
   readonly endpoint: CollectiveEndpoint;
   readonly connectTimeoutMs: number;
+  /** Aborting leaves the run; its reason is told to the coordinator. */
+  readonly signal: AbortSignal;
   /** Instead of what the coordinator's config says. */
   readonly device?: string;
   readonly threads?: number;
-  /** Aborting leaves the run; its reason is told to the coordinator. */
-  readonly signal: AbortSignal;
   /** For tests of the version check. */
   readonly protocolVersion?: number;
 }
@@ -28,112 +27,84 @@ export interface SessionOptions {
 /** Resolves with the coordinator's reason when the run is over. Throws the cause when this worker has to leave. */
 export async function runSession(options: SessionOptions): Promise<string> {
   const queue = new TaskQueue();
-  let trainer: Trainer | undefined;
-  let heartbeat: NodeJS.Timeout | undefined;
-  let activity = { doing: "joining", inCollective: false };
-
-  return new Promise<string>((resolve, reject) => {
-    let over = false;
-    const settle = (finish: () => void): void => {
-      if (over) return;
-      over = true;
-      clearInterval(heartbeat);
-      void (trainer?.close() ?? options.endpoint.close()).catch(() => undefined).then(finish);
-    };
-
-    const run = async (): Promise<void> => {
-      const session = await openSession({
-        address: options.coordinator,
-        timeoutMs: options.connectTimeoutMs,
-        handlers: {
-          message(message) {
-            try {
-              if (message.kind === "welcome") welcome(message.value);
-              else queue.push(message);
-            } catch (error) {
-              leave(error);
-            }
-          },
-          closed(error) {
-            const gone = new RingtuneError("worker_lost", `the coordinator at ${options.coordinator} is gone`);
-            settle(() => reject(error ?? gone));
-          },
-        },
-      });
-
-      const leave = (error: unknown): void => {
-        const code = error instanceof RingtuneError ? error.code : "internal";
-        session.send({ kind: "failed", value: { code, message: describeError(error) } });
-        session.end();
-        settle(() => reject(error instanceof Error ? error : new Error(String(error))));
-      };
-      options.signal.addEventListener("abort", () => leave(options.signal.reason), { once: true });
-
-      const report: Report = {
-        send: (message: FromWorker) => session.send(message),
-        doing(sentence, inCollective = false) {
-          activity = { doing: sentence, inCollective };
-          session.send({ kind: "heartbeat", value: activity });
-        },
-      };
-
-      const welcome = (message: Extract<FromCoordinator, { kind: "welcome" }>["value"]): void => {
-        if (trainer !== undefined) throw new RingtuneError("internal", "the coordinator welcomed this worker twice");
-        const { device = message.device, threads = message.threads } = options;
-        trainer = createTrainer({ ...message, device, threads }, options.endpoint, report);
-        heartbeat = setInterval(
-          () => session.send({ kind: "heartbeat", value: activity }),
-          message.heartbeatSeconds * 1000,
-        );
-        work(trainer).then(
-          (reason) => {
-            session.end();
-            settle(() => resolve(reason));
-          },
-          (error: unknown) => leave(error),
-        );
-      };
-
-      const work = async (trainer: Trainer): Promise<string> => {
-        for (;;) {
-          const { task, waitedSeconds, signal } = await queue.next();
-          if (task.kind === "finish") return task.value.reason;
-          try {
-            await perform(trainer, task, waitedSeconds, signal);
-          } catch (error) {
-            // The generation ended under the task: nothing was changed, the next task says how to go on.
-            if (!signal.aborted) throw error;
-          }
-        }
-      };
-
-      const perform = (trainer: Trainer, task: Task, waitedSeconds: number, signal: AbortSignal): Promise<void> => {
-        switch (task.kind) {
-          case "form":
-            return trainer.form(task.value, signal);
-          case "plan":
-            return trainer.runPlan(task.value, { waitedSeconds, signal, committed: (step) => queue.commit(step) });
-          case "evaluate":
-            return trainer.evaluate(task.value);
-          case "save":
-            return trainer.save(task.value);
-          default:
-            throw new RingtuneError("protocol_mismatch", `the coordinator sent an unexpected ${task.kind}`);
-        }
-      };
-
-      session.send({
-        kind: "join",
-        value: {
-          protocolVersion: options.protocolVersion ?? PROTOCOL_VERSION,
-          workerId: options.workerId,
-          joinToken: options.joinToken,
-          host: hostname(),
-          pid: process.pid,
-          ringEndpoint: options.endpoint.address,
-        },
-      });
-    };
-    run().catch((error: unknown) => settle(() => reject(error as Error)));
+  const gone = new RingtuneError("worker_lost", `the coordinator at ${options.coordinator} is gone`);
+  const session = await openSession({
+    address: options.coordinator,
+    timeoutMs: options.connectTimeoutMs,
+    handlers: { message: (message) => queue.push(message), closed: (error) => queue.close(error ?? gone) },
   });
+  options.signal.addEventListener("abort", () => queue.close(options.signal.reason as Error), { once: true });
+
+  const report = createReport(session);
+  let trainer: Trainer | undefined;
+  try {
+    session.send({ kind: "join", value: joinMessage(options) });
+    const { task } = await queue.next();
+    if (task.kind !== "welcome") throw unexpected(task.kind);
+    report.every(task.value.heartbeatSeconds);
+    const { device = task.value.device, threads = task.value.threads } = options;
+    trainer = createTrainer({ ...task.value, device, threads }, options.endpoint, report);
+    return await work(trainer, queue);
+  } catch (error) {
+    const code = error instanceof RingtuneError ? error.code : "internal";
+    session.send({ kind: "failed", value: { code, message: describeError(error) } });
+    throw error;
+  } finally {
+    report.stop();
+    session.end();
+    await trainer?.close();
+    await options.endpoint.close();
+  }
+}
+
+async function work(trainer: Trainer, queue: TaskQueue): Promise<string> {
+  for (;;) {
+    const next = await queue.next();
+    if (next.task.kind === "finish") return next.task.value.reason;
+    try {
+      await perform(trainer, queue, next);
+    } catch (error) {
+      // The generation ended under the task: nothing was changed, the next task says how to go on.
+      if (!next.signal.aborted) throw error;
+    }
+  }
+}
+
+function perform(trainer: Trainer, queue: TaskQueue, { task, waitedSeconds, signal }: QueuedTask): Promise<void> {
+  switch (task.kind) {
+    case "form":
+      return trainer.form(task.value, signal);
+    case "plan":
+      return trainer.runPlan(task.value, { waitedSeconds, signal, committed: (step) => queue.commit(step) });
+    case "evaluate":
+      return trainer.evaluate(task.value);
+    case "save":
+      return trainer.save(task.value);
+    default:
+      throw unexpected(task.kind);
+  }
+}
+
+/** Says what the worker does: at every change, and at every heartbeat. */
+function createReport(session: CoordinatorSession): Report & { every(seconds: number): void; stop(): void } {
+  let activity = { doing: "joining", inCollective: false };
+  let timer: NodeJS.Timeout | undefined;
+  const beat = (): void => session.send({ kind: "heartbeat", value: activity });
+  return {
+    send: (message) => session.send(message),
+    doing(sentence, inCollective = false) {
+      activity = { doing: sentence, inCollective };
+      beat();
+    },
+    every: (seconds) => (timer = setInterval(beat, seconds * 1000)),
+    stop: () => clearInterval(timer),
+  };
+}
+
+function joinMessage({ protocolVersion = PROTOCOL_VERSION, workerId, joinToken, endpoint }: SessionOptions) {
+  return { protocolVersion, workerId, joinToken, host: hostname(), pid: process.pid, ringEndpoint: endpoint.address };
+}
+
+function unexpected(kind: string): RingtuneError {
+  return new RingtuneError("protocol_mismatch", `the coordinator sent an unexpected ${kind}`);
 }

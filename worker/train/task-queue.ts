@@ -6,15 +6,23 @@ import type { FromCoordinator } from "../../proto/messages.ts";
 
 export type Task = Exclude<FromCoordinator, { kind: "commit" }>;
 
+export interface QueuedTask {
+  readonly task: Task;
+  /** How long it was waited for. */
+  readonly waitedSeconds: number;
+  /** Aborts when the task's generation is over. */
+  readonly signal: AbortSignal;
+}
+
 /** The coordinator stays one plan ahead; anything near this many tasks is a coordinator gone wrong. */
 const MAX_TASKS = 64;
 
 export class TaskQueue {
   #tasks: Task[] = [];
   #wake: (() => void) | undefined;
+  #closed: Error | undefined;
   #committed = 0;
   #commitWaiters: { step: number; resolve: () => void; reject: (reason: Error) => void }[] = [];
-  /** Aborts when the generation under way is over. */
   #generation = new AbortController();
 
   push(message: FromCoordinator): void {
@@ -33,17 +41,28 @@ export class TaskQueue {
         break;
       default:
         if (this.#tasks.length >= MAX_TASKS) {
-          throw new RingtuneError("internal", `${this.#tasks.length} tasks are queued, limit ${MAX_TASKS}`);
+          return this.close(
+            new RingtuneError("internal", `${this.#tasks.length} tasks are queued, limit ${MAX_TASKS}`),
+          );
         }
     }
     this.#tasks.push(message);
     this.#wake?.();
   }
 
-  /** The next task, how long it was waited for, and the signal that aborts with its generation. */
-  async next(): Promise<{ task: Task; waitedSeconds: number; signal: AbortSignal }> {
+  /** Ends the generation under way; `next` throws the reason. A `finish` that has come stays the last word. */
+  close(reason: Error): void {
+    if (this.#closed !== undefined || this.#tasks.some(({ kind }) => kind === "finish")) return;
+    this.#closed = reason;
+    this.#drop(reason);
+    this.#wake?.();
+  }
+
+  /** The next task. Throws the reason of `close`. */
+  async next(): Promise<QueuedTask> {
     const start = performance.now();
     for (;;) {
+      if (this.#closed !== undefined) throw this.#closed;
       const task = this.#tasks.shift();
       if (task !== undefined) {
         return { task, waitedSeconds: (performance.now() - start) / 1000, signal: this.#generation.signal };
@@ -52,13 +71,13 @@ export class TaskQueue {
     }
   }
 
-  /** Resolves when `step` is committed; rejects with the signal's reason when the generation ends before. */
+  /** Resolves when `step` is committed; rejects when the generation ends before. */
   async commit(step: number): Promise<void> {
     if (step <= this.#committed) return;
     await new Promise<void>((resolve, reject) => this.#commitWaiters.push({ step, resolve, reject }));
   }
 
-  #drop(reason: RingtuneError): void {
+  #drop(reason: Error): void {
     this.#generation.abort(reason);
     this.#generation = new AbortController();
     this.#tasks = [];

@@ -28,7 +28,7 @@ export interface PlanContext {
   /** Aborts when the generation is over. */
   readonly signal: AbortSignal;
   /** Resolves when the step is committed. */
-  committed(step: number): Promise<void>;
+  readonly committed: (step: number) => Promise<void>;
 }
 
 export interface Trainer {
@@ -112,10 +112,10 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
         parameters,
         threads,
       });
-      if (form.seed != null) {
+      if (form.seed) {
         initialiseGpt2(config, layout, parameters, welcome.seed);
         step = 0;
-      } else if (form.folder != null) {
+      } else if (form.folder) {
         await loadFrom(form.folder, form, signal);
         step = form.step;
       }

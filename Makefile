@@ -1,0 +1,71 @@
+# What a person runs; CI runs the same. `make` lists the targets.
+
+# ONNX Runtime's install script would download CUDA libraries from outside npm; the CPU and WebGPU providers are in the
+# package. `make setup-cuda` does not skip it.
+export ONNXRUNTIME_NODE_INSTALL ?= skip
+
+SOURCES := $(shell find common proto coordinator worker test -name '*.ts' 2>/dev/null) tsconfig.json tsconfig.build.json
+SETUP := node_modules/.ringtune-setup
+BUILD := dist/.ringtune-build
+RINGTUNE := node dist/coordinator/cli/main.js
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build check lint format proto test test-unit test-sim test-integration fixtures bench demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(SETUP) ## install the packages, from npm alone
+
+$(SETUP): package.json package-lock.json
+	npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+build: $(BUILD) ## compile to dist/
+
+$(BUILD): $(SETUP) $(SOURCES)
+	@rm -rf dist
+	npm run --silent build
+	@chmod +x dist/coordinator/cli/main.js
+	@touch $@
+
+check: $(SETUP) ## type-check, and compare the generated protocol types with proto/
+	npm run --silent check
+	@rm -rf .cache/proto-gen && cp -r proto/gen .cache/proto-gen 2>/dev/null || (mkdir -p .cache && cp -r proto/gen .cache/proto-gen)
+	npm run --silent proto
+	@diff -r .cache/proto-gen proto/gen || (echo "proto/gen was stale; it is regenerated, commit it" >&2; exit 1)
+
+lint: $(SETUP) ## eslint and prettier
+	npm run --silent lint
+
+format: $(SETUP) ## rewrite the files as prettier has them
+	npm run --silent format
+
+proto: $(SETUP) ## generate the protocol's types
+	npm run --silent proto
+
+test: build check lint ## everything that CI runs
+	npx vitest run
+
+test-unit: $(SETUP) ## tests without processes
+	npx vitest run test/unit
+
+test-sim: $(SETUP) ## the coordinator's core under seeded schedules of faults
+	npx vitest run test/sim
+
+test-integration: build ## tests on real processes
+	npx vitest run test/integration
+
+fixtures: build ## compare with reference numbers: make fixtures DIR=path
+	@test -n "$(DIR)" || (echo "give the folder: make fixtures DIR=path" >&2; exit 2)
+	$(RINGTUNE) fixtures "$(DIR)"
+
+bench: build ## speed, beside PyTorch in the same run: make bench [PEERS=path]
+	RINGTUNE_PEERS="$(PEERS)" node dist/test/bench/main.js
+
+demo: build ## train a GPT on two centuries of speeches with two workers, then let it speak
+	$(RINGTUNE) train examples/sotu.yaml --workers $(WORKERS)
+
+clean: ## remove what was built (runs stay)
+	rm -rf dist .cache $(SETUP)

@@ -1,0 +1,72 @@
+// Starts the worker processes of `ringtune train` on this host and sees them off. Not a supervisor: a worker that dies
+// is the core's business, which carries on with the others.
+
+import { spawn, type ChildProcess } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { RingtuneError } from "../common/errors.ts";
+
+export interface LaunchOptions {
+  readonly count: number;
+  /** host:port of the coordinator. */
+  readonly coordinator: string;
+  readonly joinToken: string;
+  /** A worker process has ended otherwise than by finishing. */
+  readonly onFailure: (sentence: string) => void;
+}
+
+export interface Launched {
+  /** Waits for the processes to end; those that do not within `graceMs` are killed. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** The compiled worker stands beside the compiled coordinator. */
+const program = fileURLToPath(new URL("../worker/main.js", import.meta.url));
+
+export function launchWorkers(options: LaunchOptions): Launched {
+  if (!existsSync(program)) {
+    throw new RingtuneError("internal", `${program} is missing; build first (make build)`);
+  }
+  let closing = false;
+  const processes = Array.from({ length: options.count }, (_, index) => {
+    const id = `w${index}`;
+    // Detached: Ctrl-C reaches the coordinator alone, which lets the workers finish. The token is no argument, since
+    // arguments are everybody's to see.
+    const child = spawn(process.execPath, [program, "--coordinator", options.coordinator, "--id", id], {
+      detached: true,
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, RINGTUNE_JOIN_TOKEN: options.joinToken },
+    });
+    const ended = exitOf(child);
+    void ended.then((how) => {
+      if (how !== undefined && !closing) options.onFailure(`worker ${id} (pid ${child.pid}) ${how}`);
+    });
+    return { child, ended };
+  });
+  return {
+    async close(graceMs) {
+      closing = true;
+      const kill = setTimeout(() => processes.forEach(({ child }) => child.kill("SIGKILL")), graceMs);
+      await Promise.all(processes.map(({ ended }) => ended));
+      clearTimeout(kill);
+    },
+  };
+}
+
+/** Resolves with how the process failed, in words, or undefined if it did not. */
+function exitOf(child: ChildProcess): Promise<string | undefined> {
+  let lastLine = "";
+  const lines = createInterface({ input: child.stderr! });
+  lines.on("line", (line) => {
+    if (line.trim() !== "") lastLine = line.replace(/^ringtune worker: /, "").slice(0, 2000);
+  });
+  return new Promise((resolve) => {
+    child.once("error", (error) => resolve(`could not be started: ${error.message}`));
+    child.once("close", (code, signal) => {
+      if (code === 0) return resolve(undefined);
+      const how = signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
+      resolve(lastLine === "" ? how : `${how}: ${lastLine}`);
+    });
+  });
+}

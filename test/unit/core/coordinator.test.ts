@@ -1,0 +1,239 @@
+import { expect, test } from "vitest";
+import { initialState, step } from "../../../coordinator/core/coordinator.ts";
+import { batchOf, shardsOf, type Job } from "../../../coordinator/core/job.ts";
+import type { Effect, Event, State } from "../../../coordinator/core/state.ts";
+
+const job: Job = {
+  id: "job",
+  workers: 2,
+  globalBatch: 8,
+  microbatch: 4,
+  totalSamples: 28,
+  samplesPerEpoch: 14,
+  validationSequences: 0,
+  evalEvery: 0,
+  checkpointEvery: 0,
+  schedule: { schedule: "constant", peak: 0.1, min: 0, warmupSteps: 0, totalSteps: 4 },
+  clip: 1,
+  joinTimeoutMs: 1000,
+  stepTimeoutMs: 5000,
+  start: { kind: "seed", step: 0 },
+};
+
+/** Posts events and remembers everything that was decided. */
+function drive(overrides: Partial<Job> = {}) {
+  const spec = { ...job, ...overrides };
+  let state: State = initialState(spec, 0);
+  const run = {
+    nowMs: 0,
+    reason: "",
+    post(event: Event): readonly Effect[] {
+      const decision = step(spec, state, event, run.nowMs);
+      state = decision.state;
+      run.reason = decision.reason;
+      return decision.effects;
+    },
+    get state() {
+      return state;
+    },
+    join: (id: string) =>
+      run.post({ kind: "joined", worker: { id, host: "node1", pid: 7, ringEndpoint: `tcp://${id}` } }),
+    formed: (id: string, extra = {}) => {
+      const value = { generation: state.generation, step: state.committed, engine: "e", parameters: 10, digest: "d" };
+      return run.post({ kind: "said", id, message: { kind: "formed", value: { ...value, ...extra } } });
+    },
+    reduced: (id: string, extra = {}) => {
+      const times = { dataSeconds: 0, computeSeconds: id === "w0" ? 0.2 : 0.3, allReduceSeconds: 0.1 };
+      const vote = { lossSum: 6, tokens: 2, gradientNorm: 1, digest: "g", times, bytesSent: 40 };
+      const value = { generation: state.generation, step: state.committed + 1, ...vote, ...extra };
+      return run.post({ kind: "said", id, message: { kind: "reduced", value } });
+    },
+    applied: (id: string) => {
+      const value = { generation: state.generation, step: state.committed, seconds: 0 };
+      return run.post({ kind: "said", id, message: { kind: "applied", value } });
+    },
+  };
+  return run;
+}
+
+function running(overrides: Partial<Job> = {}) {
+  const run = drive(overrides);
+  run.join("w0");
+  run.join("w1");
+  run.formed("w0");
+  run.formed("w1");
+  return run;
+}
+
+const kinds = (effects: readonly Effect[]): string[] => effects.map(({ kind }) => kind);
+
+test("waits for all workers, then forms the first generation in the order of joining", () => {
+  const run = drive();
+  expect(kinds(run.join("a"))).toEqual(["welcome"]);
+  const effects = run.join("b");
+  expect(kinds(effects)).toEqual(["welcome", "form", "form"]);
+  expect(effects[1]).toMatchObject({ to: "a", rank: 0, generation: 1, source: { kind: "seed" } });
+  expect(effects[2]).toMatchObject({ to: "b", rank: 1 });
+  expect(run.reason).toContain("generation 0 -> 1 with 2 workers");
+});
+
+test("plans one step ahead and gives each worker its own rows", () => {
+  const run = drive();
+  run.join("w0");
+  run.join("w1");
+  run.formed("w0");
+  const plans = run.formed("w1").filter((effect) => effect.kind === "plan");
+  expect(plans.map(({ to, step, shard }) => [to, step, shard.start, shard.rows])).toEqual([
+    ["w0", 1, 0, 4],
+    ["w1", 1, 4, 4],
+    ["w0", 2, 8, 4],
+    ["w1", 2, 12, 4],
+  ]);
+});
+
+test("commits only when every worker has reduced the step", () => {
+  const run = running();
+  expect(run.reduced("w0")).toEqual([]);
+  const effects = run.reduced("w1");
+  expect(kinds(effects)).toEqual(["commit", "commit", "plan", "plan"]);
+  expect(run.state.committed).toBe(1);
+});
+
+test("does not count a worker's vote twice", () => {
+  const run = running();
+  run.reduced("w0");
+  expect(run.reduced("w0")).toEqual([]);
+  expect(run.state.committed).toBe(0);
+});
+
+test("records the loss weighted by tokens, and the times of the slowest worker", () => {
+  const run = running();
+  run.reduced("w0", { lossSum: 9, tokens: 3 });
+  run.reduced("w1", { lossSum: 1, tokens: 1 });
+  run.nowMs = 500;
+  run.applied("w0");
+  const [effect] = run.applied("w1");
+  expect(effect).toMatchObject({
+    kind: "record",
+    record: { step: 1, loss: 2.5, tokens: 4, samples: 8, allReduceBytes: 80, busBandwidth: 400, epoch: 8 / 14 },
+  });
+  expect(effect).toMatchObject({ record: { seconds: { compute: 0.3, allReduce: 0.1, commit: 0.5 } } });
+});
+
+test("a vote of an older generation is not counted", () => {
+  const run = running({ workers: 2 });
+  run.reduced("w0");
+  run.post({ kind: "left", id: "w1", reason: "its connection closed" });
+  run.formed("w0");
+  expect(run.reduced("w0", { generation: 1 })).toEqual([]);
+  expect(run.state.committed).toBe(0);
+  expect(kinds(run.reduced("w0"))).toContain("commit");
+});
+
+test("a death costs the uncommitted step only: the survivor gets all of its rows, with the weights it holds", () => {
+  const run = running();
+  run.reduced("w0");
+  run.reduced("w1");
+  run.reduced("w0");
+  const effects = run.post({ kind: "left", id: "w1", reason: "its connection closed" });
+  expect(effects.at(-1)).toMatchObject({ kind: "form", to: "w0", generation: 2, step: 1, source: { kind: "held" } });
+  expect(run.reason).toMatch(/lost worker w1 \(rank 1, host node1, pid 7, .*\): its connection closed/);
+  const plans = run.formed("w0").filter((effect) => effect.kind === "plan");
+  expect(plans[0]).toMatchObject({ step: 2, shard: { start: 8, rows: 8 } });
+});
+
+test("ends with the names of all that were lost when nobody is left", () => {
+  const run = running();
+  run.post({ kind: "left", id: "w0", reason: "killed" });
+  const effects = run.post({ kind: "left", id: "w1", reason: "unplugged" });
+  const ended = effects.find((effect) => effect.kind === "ended");
+  expect(ended).toMatchObject({ outcome: { kind: "failed", code: "worker_lost" } });
+  expect(JSON.stringify(ended)).toMatch(/w0.*killed.*w1.*unplugged/);
+});
+
+test("does not commit gradients that differ between ranks", () => {
+  const run = running();
+  run.reduced("w0");
+  const effects = run.reduced("w1", { digest: "other" });
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "collective_failed", step: 0 } });
+  expect(run.reason).toContain("digest other, rank 0 with g");
+});
+
+test("does not commit a loss that is not a number, and names the step and the worker", () => {
+  const run = running();
+  run.reduced("w0");
+  run.reduced("w1", { lossSum: NaN });
+  expect(run.reason).toMatch(/step 1 is not committed: worker w1 .*loss NaN over 2 tokens/);
+  expect(run.state.phase).toBe("ended");
+});
+
+test("weights that differ after forming end the run", () => {
+  const run = drive();
+  run.join("w0");
+  run.join("w1");
+  run.formed("w0");
+  const effects = run.formed("w1", { digest: "x" });
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "internal" } });
+});
+
+test("says how many workers joined when the join timeout is over", () => {
+  const run = drive();
+  run.join("w0");
+  run.nowMs = 999;
+  expect(run.post({ kind: "tick" })).toEqual([]);
+  run.nowMs = 1000;
+  run.post({ kind: "tick" });
+  expect(run.reason).toContain("1 of 2 workers joined within 1 s");
+});
+
+test("a step that takes too long costs the worker that others wait for", () => {
+  const run = running();
+  const waiting = { doing: "reducing step 1", inCollective: true };
+  run.post({ kind: "said", id: "w0", message: { kind: "heartbeat", value: waiting } });
+  const computing = { doing: "computing step 1", inCollective: false };
+  run.post({ kind: "said", id: "w1", message: { kind: "heartbeat", value: computing } });
+  run.nowMs = 5000;
+  const effects = run.post({ kind: "tick" });
+  expect(effects[0]).toMatchObject({ kind: "dismiss", to: "w1", code: "timed_out" });
+  expect(run.reason).toMatch(/w1 .*last computing step 1\): did not reduce step 1 within 5 s/);
+  expect(run.state.members.map(({ id }) => id)).toEqual(["w0"]);
+});
+
+test("a failure that every worker would meet ends the run with its sentence", () => {
+  const run = running();
+  const value = { code: "checkpoint_invalid", message: "model.safetensors is cut short" };
+  const effects = run.post({ kind: "said", id: "w0", message: { kind: "failed", value } });
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "checkpoint_invalid" } });
+});
+
+test("a stop drops the plans under way, saves what is committed and ends", () => {
+  const run = running();
+  run.reduced("w0");
+  run.reduced("w1");
+  run.applied("w0");
+  run.applied("w1");
+  expect(kinds(run.post({ kind: "stop", reason: "stopped by Ctrl-C" }))).toEqual(["form", "form"]);
+  run.formed("w0");
+  expect(run.formed("w1")).toMatchObject([{ kind: "save", to: "w0", step: 1, position: 8 }]);
+  const saved: Event = { kind: "said", id: "w0", message: { kind: "saved", value: { step: 1, sizeBytes: 9 } } };
+  expect(kinds(run.post(saved))).toEqual(["publish", "finish", "finish", "ended"]);
+});
+
+test("refuses a worker that comes when the run has all it waits for", () => {
+  const run = running();
+  expect(run.join("w2")).toMatchObject([{ kind: "dismiss", to: "w2" }]);
+  expect(run.state.members.length).toBe(2);
+});
+
+test("the last step takes the samples that are left", () => {
+  expect(batchOf(job, 4)).toEqual({ start: 24, rows: 4 });
+});
+
+test("shards differ by one row at most and leave none out", () => {
+  expect(shardsOf({ start: 10, rows: 7 }, 3)).toEqual([
+    { start: 10, rows: 3 },
+    { start: 13, rows: 2 },
+    { start: 15, rows: 2 },
+  ]);
+  expect(shardsOf({ start: 0, rows: 1 }, 3).map(({ rows }) => rows)).toEqual([1, 0, 0]);
+});
