@@ -1,0 +1,212 @@
+// Checkpoints on a real file system: restored bit for bit, whole or absent, and damage is named.
+
+import { appendFile, chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { RingtuneError } from "../../../common/errors.ts";
+import { gpt2Layout, parseGpt2Config } from "../../../worker/model/gpt2-config.ts";
+import { readModelDirectory, writeModelDirectory } from "../../../worker/model/huggingface.ts";
+import { initialiseGpt2 } from "../../../worker/model/initialise.ts";
+import { readCheckpoint, writeCheckpoint } from "../../../worker/train/checkpoint.ts";
+import { readCheckpointState } from "../../../worker/train/checkpoint-state.ts";
+import { createOptimizer, type Optimizer, type OptimizerSettings } from "../../../worker/train/optimizer.ts";
+
+const settings: OptimizerSettings = { name: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
+const sizes = { model_type: "gpt2", vocab_size: 5, n_positions: 8, n_embd: 8, n_layer: 2, n_head: 2 };
+const config = parseGpt2Config(sizes, "test");
+const layout = gpt2Layout(config);
+const tokenizerJson = JSON.stringify({
+  added_tokens: [{ id: 4, content: "<|endoftext|>", special: true }],
+  model: { type: "BPE", vocab: { a: 0, b: 1, c: 2, d: 3, "<|endoftext|>": 4 }, merges: [] },
+});
+const tokenizerConfigJson = JSON.stringify({ eos_token: "<|endoftext|>" });
+const everyFile = [
+  "config.json",
+  "model.safetensors",
+  "optimizer.safetensors",
+  "tokenizer.json",
+  "tokenizer_config.json",
+];
+
+let runs: string;
+let directory: string;
+beforeEach(async () => {
+  runs = await mkdtemp(join(tmpdir(), "ringtune-checkpoint-"));
+  directory = join(runs, "step-00000003");
+});
+afterEach(async () => rm(runs, { recursive: true }));
+
+function trained(seed: number): { parameters: Float32Array; optimizer: Optimizer } {
+  const parameters = new Float32Array(layout.size);
+  initialiseGpt2(config, layout, parameters, seed);
+  const optimizer = createOptimizer(settings, layout);
+  const gradients = parameters.map((value, i) => value * 3 + (i % 7) * 0.01);
+  for (let step = 0; step < 3; step++) optimizer.step(parameters, gradients, { learningRate: 1e-3, clipFactor: 1 });
+  return { parameters, optimizer };
+}
+
+async function write(seed = 1, into = directory): Promise<{ parameters: Float32Array; optimizer: Optimizer }> {
+  const { parameters, optimizer } = trained(seed);
+  const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
+  await writeCheckpoint(into, { config, layout, parameters, optimizer: optimizer.state(), ...facts });
+  return { parameters, optimizer };
+}
+
+async function read(from = directory) {
+  const restored = { parameters: new Float32Array(layout.size), optimizer: createOptimizer(settings, layout) };
+  const state = await readCheckpoint(from, layout, restored);
+  return { ...restored, state };
+}
+
+async function refusal(work: Promise<unknown>): Promise<RingtuneError> {
+  const error: unknown = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(RingtuneError);
+  return error as RingtuneError;
+}
+
+describe("a checkpoint", () => {
+  test("restores weights, optimizer state and place in the data bit for bit", async () => {
+    const saved = await write();
+    const { parameters, optimizer, state } = await read();
+    expect(Buffer.from(parameters.buffer)).toEqual(Buffer.from(saved.parameters.buffer));
+    expect(optimizer.state()).toEqual(saved.optimizer.state());
+    expect(optimizer.state().step).toBe(3);
+    expect(state).toMatchObject({
+      step: 3,
+      position: 48,
+      seed: 7,
+      worldSize: 2,
+      optimizer: { name: "adamw", step: 3 },
+    });
+  });
+
+  test("holds exactly its files, and is a Hugging Face model directory", async () => {
+    const { parameters } = await write();
+    expect((await readdir(directory)).sort()).toEqual([...everyFile, "state.json"].sort());
+    const model = await readModelDirectory(directory);
+    expect(model.config).toEqual(config);
+    expect(model.parameters).toEqual(parameters);
+    const json = JSON.parse(await readFile(join(directory, "config.json"), "utf8")) as object;
+    expect(json).toMatchObject({
+      architectures: ["GPT2LMHeadModel"],
+      model_type: "gpt2",
+      eos_token_id: 4,
+      bos_token_id: 4,
+    });
+    expect(await readFile(join(directory, "tokenizer.json"), "utf8")).toBe(tokenizerJson);
+  });
+
+  test("is the same bytes when written twice", async () => {
+    await write(1);
+    await write(1, join(runs, "again"));
+    for (const name of [...everyFile, "state.json"]) {
+      expect(await readFile(join(directory, name))).toEqual(await readFile(join(runs, "again", name)));
+    }
+  });
+
+  test("replaces one of the same step, and what a killed writer left of it", async () => {
+    await mkdir(join(runs, ".step-00000003.abandoned.tmp"));
+    await write(1);
+    const { parameters } = await write(2);
+    expect((await read()).parameters).toEqual(parameters);
+    expect(await readdir(runs)).toEqual(["step-00000003"]);
+  });
+
+  test("leaves the earlier one and nothing else when the disk fills up half way", async () => {
+    const { parameters, optimizer } = await write(1);
+    const full = {
+      get exp_avg(): Float32Array {
+        throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+      },
+    };
+    const state = { name: "adamw", step: 3, buffers: full } as const;
+    const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
+    const contents = { config, layout, parameters: trained(2).parameters, optimizer: state, ...facts };
+    const error = await refusal(writeCheckpoint(directory, contents));
+    expect(error.code).toBe("disk_failed");
+    expect(error.message).toBe(
+      `cannot write the checkpoint ${directory}: the disk is full; earlier checkpoints are untouched`,
+    );
+    expect(await readdir(runs)).toEqual(["step-00000003"]);
+    expect((await read()).parameters).toEqual(parameters);
+    expect((await read()).optimizer.state()).toEqual(optimizer.state());
+  });
+
+  test("says that its parent folder is missing", async () => {
+    const error = await refusal(write(1, join(runs, "absent", "step-00000004")));
+    expect(error.code).toBe("disk_failed");
+    expect(error.message).toMatch(/absent.step-00000004: its parent folder is missing/);
+  });
+
+  test.skipIf(process.getuid?.() === 0)("says that permission is denied", async () => {
+    await chmod(runs, 0o500);
+    expect((await refusal(write())).message).toMatch(/permission denied/);
+    await chmod(runs, 0o700);
+  });
+});
+
+describe("a damaged checkpoint is refused:", () => {
+  test.each(everyFile)("%s with one byte changed", async (name) => {
+    await write();
+    const path = join(directory, name);
+    const bytes = await readFile(path);
+    const middle = bytes.length >> 1;
+    bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+    await writeFile(path, bytes);
+    const error = await refusal(read());
+    expect(error.code).toBe("checkpoint_invalid");
+    expect(error.message).toContain(path);
+    expect(error.message).toMatch(/SHA-256 is [0-9a-f]{64}, [0-9a-f]{64} was written/);
+  });
+
+  test.each(everyFile)("%s cut off, too long, or gone", async (name) => {
+    await write();
+    const path = join(directory, name);
+    const { size } = await stat(path);
+    await appendFile(path, "x");
+    expect((await refusal(read())).message).toContain(`${path} is corrupt: ${size + 1} bytes, ${size} were written`);
+    await truncate(path, size - 3);
+    expect((await refusal(read())).message).toContain(`${path} is truncated: ${size - 3} bytes, ${size} were written`);
+    await rm(path);
+    expect((await refusal(read())).message).toContain(`${path} is missing`);
+  });
+
+  test("state.json cut off anywhere, absent, or of a later version", async () => {
+    await write();
+    const path = join(directory, "state.json");
+    const text = await readFile(path, "utf8");
+    for (const end of [0, 1, 40, text.length >> 1, text.length - 3]) {
+      await writeFile(path, text.slice(0, end));
+      expect((await refusal(read())).message).toContain(path);
+    }
+    await writeFile(path, text.replace('"format": 1', '"format": 2'));
+    expect((await refusal(read())).message).toMatch(/is of format 2, this version reads up to 1/);
+    await writeFile(path, JSON.stringify({ ...(JSON.parse(text) as object), files: {}, step: -1 }));
+    expect((await refusal(read())).message).toMatch(/not a checkpoint's state: step/);
+    await writeFile(path, JSON.stringify({ ...(JSON.parse(text) as object), files: {} }));
+    expect((await refusal(read())).message).toMatch(/does not list config.json/);
+    await rm(path);
+    expect((await refusal(readCheckpointState(directory))).message).toMatch(/no such file/);
+  });
+
+  test("the right files of another model", async () => {
+    await write();
+    const wider = gpt2Layout(parseGpt2Config({ ...sizes, vocab_size: 6 }, "test"));
+    const into = { parameters: new Float32Array(wider.size), optimizer: createOptimizer(settings, wider) };
+    const { message } = await refusal(readCheckpoint(directory, wider, into));
+    expect(message).toContain("transformer.wte.weight is [5, 8], the config says [6, 8]");
+  });
+});
+
+test("a model directory round trips, and refuses to fill a buffer of another size", async () => {
+  const parameters = trained(3).parameters;
+  await writeModelDirectory(runs, { config, layout, parameters }, { bosId: 4, eosId: 4 });
+  expect((await readModelDirectory(runs)).parameters).toEqual(parameters);
+  const error = await refusal(readModelDirectory(runs, { into: new Float32Array(3) }));
+  expect(error.code).toBe("model_mismatch");
+  expect(error.message).toContain(`${layout.size} parameters, the run trains one of 3`);
+});
