@@ -1,0 +1,31 @@
+// Which settings a run may change when it goes on: those that do not alter what the steps done so far were made of.
+// Length, learning rate and schedule, cluster, checkpoint and metrics are free.
+
+import { RingtuneError } from "../errors.ts";
+import { fields } from "./fields.ts";
+import { valueAt } from "./raw.ts";
+import type { Config } from "./schema.ts";
+
+/** Of the sections model, tokenizer and data everything counts but the cache; of train, what shapes the stream of samples. */
+function isFixed(path: string): boolean {
+  if (path === "data.cache") return false;
+  if (/^(model|tokenizer|data)\./.test(path)) return true;
+  return ["train.global_batch", "train.sequence_length", "train.seed", "train.optimizer.name"].includes(path);
+}
+
+/**
+ * Throws RingtuneError `config_invalid` with every setting in which `now` differs from the run's own and must not.
+ * `run` names the run in the sentence.
+ */
+export function assertResumable(saved: Config, now: Config, run: string): void {
+  const changed = [...fields.keys()].filter(isFixed).flatMap((path) => {
+    const [before, after] = [saved, now].map(
+      (config) => JSON.stringify(valueAt(config, path.split("."))) ?? "left out",
+    );
+    return before === after ? [] : [`${path}: ${after} now, ${before} in the run`];
+  });
+  if (changed.length === 0) return;
+  const message = `the configuration does not fit the run ${run}: it would not go on but become another; change it back, or train into a new run`;
+  const list = changed.length === 1 ? ` (${changed[0]})` : `\n${changed.map((line) => `  ${line}`).join("\n")}`;
+  throw new RingtuneError("config_invalid", message + list, { details: { run, problems: changed.length } });
+}

@@ -1,0 +1,145 @@
+// The checkpoints folder of a run: names, which one `latest` points to, what is kept, what a crash left behind.
+// A worker process writes a checkpoint's contents; here they are only looked at.
+
+import { randomBytes } from "node:crypto";
+import { readdir, readFile, readlink, rename, rm, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { replaceLink } from "../../common/atomic-file.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import { diskError } from "./disk-error.ts";
+
+/** What the coordinator needs from state.json; the worker that loads the checkpoint checks the rest, digests included. */
+const stateSchema = z.looseObject({
+  step: z.int().min(0),
+  /** Samples of the stream that those steps have consumed. */
+  position: z.int().min(0),
+  files: z.record(z.string(), z.looseObject({ sizeBytes: z.int().min(0) })).default({}),
+});
+
+export interface Checkpoint {
+  readonly path: string;
+  readonly step: number;
+  readonly position: number;
+}
+
+/** "step-00000100" */
+export function checkpointName(step: number): string {
+  return `step-${String(step).padStart(8, "0")}`;
+}
+
+/**
+ * The checkpoint in `folder`, complete in every file's size.
+ * Throws `checkpoint_invalid` with the file and both numbers.
+ */
+export async function readCheckpoint(folder: string): Promise<Checkpoint> {
+  const path = join(folder, "state.json");
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(path, "utf8"));
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+    throw damaged(
+      missing ? `${path} is missing: the checkpoint is not complete` : `${path} is not readable JSON`,
+      error,
+    );
+  }
+  const state = stateSchema.safeParse(json).data;
+  if (!state) throw damaged(`${path} lacks the step and position of a checkpoint`);
+  const named = stepOf(basename(folder));
+  if (named !== undefined && named !== state.step) {
+    throw damaged(`${path} is of step ${state.step}, but its folder is of step ${named}`);
+  }
+  for (const [name, { sizeBytes }] of Object.entries(state.files)) {
+    const file = join(folder, name);
+    const found = await stat(file).catch(() => undefined);
+    if (!found) throw damaged(`${file} is missing`);
+    if (found.size !== sizeBytes) {
+      const what = found.size < sizeBytes ? "truncated" : "corrupt";
+      throw damaged(`${file} is ${what}: it has ${found.size} bytes, ${sizeBytes} were written`);
+    }
+  }
+  return { path: folder, step: state.step, position: state.position };
+}
+
+/** The checkpoint that the run's `latest` points to. Throws `checkpoint_invalid`, naming those that could take its place. */
+export async function readLatest(run: string): Promise<Checkpoint> {
+  const link = join(run, "latest");
+  const others = await listSteps(run);
+  const target = await readlink(link).catch(() => undefined);
+  if (target === undefined) {
+    const what =
+      others.length === 0
+        ? "it was stopped before the first was complete; train anew, with another name or after removing the folder"
+        : `latest is missing; point it to one with: ln -sfn checkpoints/${checkpointName(others.at(-1) ?? 0)} ${link}`;
+    throw new RingtuneError("checkpoint_invalid", `${run} has no checkpoint to resume from: ${what}`);
+  }
+  try {
+    return await readCheckpoint(join(run, "checkpoints", basename(target)));
+  } catch (error) {
+    if (!(error instanceof RingtuneError)) throw error;
+    const earlier = others.filter((step) => checkpointName(step) !== basename(target)).at(-1);
+    const then =
+      earlier === undefined
+        ? "there is no other checkpoint in this run"
+        : `the checkpoint of step ${earlier} is there too, resume from it after: ln -sfn checkpoints/${checkpointName(earlier)} ${link}`;
+    throw new RingtuneError("checkpoint_invalid", `${error.message}; ${then}`, { cause: error });
+  }
+}
+
+/** Points `latest` to the checkpoint of `step`, which must be complete, then removes all but the `keep` newest. */
+export async function publishCheckpoint(run: string, step: number, keep: number): Promise<Checkpoint> {
+  const checkpoint = await readCheckpoint(join(run, "checkpoints", checkpointName(step)));
+  await replaceLink(join(run, "latest"), `checkpoints/${checkpointName(step)}`);
+  const older = (await listSteps(run)).filter((other) => other !== step);
+  for (const other of older.slice(0, Math.max(0, older.length - (keep - 1)))) await removeCheckpoint(run, other);
+  return checkpoint;
+}
+
+/**
+ * Removes what a crash left behind: temporary files, checkpoints that are not complete and, as the run goes on from
+ * `step`, those of later steps.
+ */
+export async function removeLeftovers(run: string, step: number): Promise<void> {
+  for (const folder of [run, join(run, "checkpoints")]) {
+    for (const name of await readdir(folder)) {
+      if (/^\..*\.tmp$/.test(name)) await rm(join(folder, name), { recursive: true, force: true });
+    }
+  }
+  for (const other of await listSteps(run)) {
+    const whole =
+      other <= step &&
+      (await readCheckpoint(join(run, "checkpoints", checkpointName(other))).then(
+        () => true,
+        () => false,
+      ));
+    if (!whole) await removeCheckpoint(run, other);
+  }
+}
+
+/** Steps that have a folder, ascending; whether they are complete is not looked at. */
+export async function listSteps(run: string): Promise<number[]> {
+  const names = await readdir(join(run, "checkpoints")).catch(() => []);
+  return names.flatMap((name) => stepOf(name) ?? []).sort((a, b) => a - b);
+}
+
+/** Out of sight first, so that a crash half way leaves a temporary folder and not half a checkpoint. */
+async function removeCheckpoint(run: string, step: number): Promise<void> {
+  const folder = join(run, "checkpoints");
+  const aside = join(folder, `.${checkpointName(step)}.${randomBytes(4).toString("hex")}.old.tmp`);
+  try {
+    await rename(join(folder, checkpointName(step)), aside);
+    await rm(aside, { recursive: true, force: true });
+  } catch (error) {
+    throw diskError(`can't remove the old checkpoint ${join(folder, checkpointName(step))}`, error);
+  }
+}
+
+function stepOf(name: string): number | undefined {
+  const digits = /^step-(\d{8,})$/.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+function damaged(message: string, cause?: unknown): RingtuneError {
+  return new RingtuneError("checkpoint_invalid", message, { cause });
+}

@@ -1,0 +1,193 @@
+// A run on disk, written by one process at a time:
+//
+//     runs/20260314-150926-5f3a/
+//       ringtune.yaml            the configuration, every default filled in
+//       tokenizer.json, tokenizer_config.json
+//       metrics.jsonl, curve.svg
+//       checkpoints/step-00000100/   written by a worker: model.safetensors, config.json, ..., state.json last
+//       latest -> checkpoints/step-00000100
+//
+// `latest` moves only to a complete checkpoint, so a crash at any moment leaves a run that resumes from it.
+
+import { randomBytes } from "node:crypto";
+import { mkdir, rm, stat } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { syncFolder, writeFileAtomic } from "../../common/atomic-file.ts";
+import { formatConfig, loadConfig } from "../../common/config/load.ts";
+import type { Config } from "../../common/config/schema.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import type { RunRecord } from "../../common/records.ts";
+import { checkpointName, publishCheckpoint, readLatest, removeLeftovers, type Checkpoint } from "./checkpoints.ts";
+import { diskError } from "./disk-error.ts";
+import { acquireLock, type Lock } from "./lock.ts";
+import { openRecordLog, readRecordLog, truncateRecordLog } from "./record-log.ts";
+
+export type { Checkpoint } from "./checkpoints.ts";
+
+export interface RunDirectory {
+  /** Absolute. */
+  readonly path: string;
+  readonly name: string;
+  /** As in ringtune.yaml. */
+  readonly config: Config;
+  /** Where an opened run goes on from; undefined for one that was just created. */
+  readonly checkpoint: Checkpoint | undefined;
+  /** Absolute path that a worker writes the checkpoint of `step` to; its parent exists. */
+  checkpointPath(step: number): string;
+  /** Call when a worker has reported the checkpoint of `step`: syncs the records, moves `latest`, removes old ones. */
+  publish(step: number): Promise<Checkpoint>;
+  append(record: RunRecord): Promise<void>;
+  readRecords(): Promise<RunRecord[]>;
+  writeTokenizer(tokenizerJson: string, tokenizerConfigJson?: string): Promise<void>;
+  writeCurve(svg: string): Promise<void>;
+  /** For a run that goes on with other settings; see assertResumable in common/config/resume.ts. */
+  writeConfig(config: Config): Promise<void>;
+  /** Path of a file in the run, for messages: "metrics.jsonl". */
+  file(name: string): string;
+  /** Writes what is waiting and lets the lock go. */
+  close(): Promise<void>;
+  /** Closes a run that never got anywhere and removes it; one with records or a checkpoint is only closed. */
+  discard(): Promise<void>;
+}
+
+/**
+ * Creates a run in `config.checkpoint.dir`. Never touches what is there: throws `run_exists` when the name is taken,
+ * `disk_failed` when the folder can't be made.
+ */
+export async function createRunDirectory(config: Config, now: Date = new Date()): Promise<RunDirectory> {
+  const parent = resolve(config.checkpoint.dir);
+  await mkdir(parent, { recursive: true }).catch((error: unknown) => {
+    throw diskError(`can't make the folder ${parent} for the run`, error);
+  });
+  const path = await makeFolder(parent, config.checkpoint.name, now);
+  const lock = await acquireLock(join(path, "run.lock"), path);
+  try {
+    await mkdir(join(path, "checkpoints"));
+    await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(config));
+    await syncFolder(parent);
+    return await open(path, config, undefined, lock);
+  } catch (error) {
+    await rm(path, { recursive: true, force: true }).catch(() => undefined);
+    throw diskError(`can't write the run ${path}`, error);
+  }
+}
+
+/**
+ * Opens a run to go on with it from `latest`. Records of later steps and what a crash left behind are removed.
+ * Throws `run_missing`, `checkpoint_invalid` or, when a process is writing it, `run_exists`.
+ */
+export async function openRunDirectory(given: string): Promise<RunDirectory> {
+  const path = resolve(given);
+  await assertRun(path, given);
+  const lock = await acquireLock(join(path, "run.lock"), path);
+  try {
+    const config = await readRunConfig(path);
+    const checkpoint = await readLatest(path);
+    await truncateRecordLog(join(path, "metrics.jsonl"), checkpoint.step);
+    await removeLeftovers(path, checkpoint.step);
+    return await open(path, config, checkpoint, lock);
+  } catch (error) {
+    await lock.release();
+    throw diskError(`can't open the run ${path}`, error);
+  }
+}
+
+/** The configuration that a run was created with, without opening the run. Throws `run_missing`, `checkpoint_invalid`. */
+export async function readRunConfig(given: string): Promise<Config> {
+  const path = resolve(given);
+  await assertRun(path, given);
+  try {
+    return await loadConfig({ path: join(path, "ringtune.yaml") });
+  } catch (error) {
+    if (!(error instanceof RingtuneError)) throw error;
+    throw new RingtuneError("checkpoint_invalid", `the configuration of the run was damaged: ${error.message}`, {
+      cause: error,
+    });
+  }
+}
+
+async function open(
+  path: string,
+  config: Config,
+  checkpoint: Checkpoint | undefined,
+  lock: Lock,
+): Promise<RunDirectory> {
+  const metricsPath = join(path, "metrics.jsonl");
+  const log = await openRecordLog(metricsPath);
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => (closing ??= log.close().finally(() => lock.release()));
+  let published = checkpoint !== undefined;
+  let current = config;
+  return {
+    path,
+    name: basename(path),
+    get config() {
+      return current;
+    },
+    checkpoint,
+    checkpointPath: (step) => join(path, "checkpoints", checkpointName(step)),
+    async publish(step) {
+      await log.sync();
+      const latest = await publishCheckpoint(path, step, current.checkpoint.keep);
+      published = true;
+      return latest;
+    },
+    append: (record) => log.append(record),
+    readRecords: () => readRecordLog(metricsPath),
+    async writeTokenizer(tokenizerJson, tokenizerConfigJson) {
+      await writeFileAtomic(join(path, "tokenizer.json"), tokenizerJson);
+      if (tokenizerConfigJson) await writeFileAtomic(join(path, "tokenizer_config.json"), tokenizerConfigJson);
+    },
+    writeCurve: (svg) => writeFileAtomic(join(path, "curve.svg"), svg),
+    async writeConfig(changed) {
+      await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(changed));
+      current = changed;
+    },
+    file: (name) => join(path, name),
+    close,
+    async discard() {
+      await close();
+      if (published || (await readRecordLog(metricsPath)).length > 0) return;
+      await rm(path, { recursive: true, force: true });
+    },
+  };
+}
+
+async function makeFolder(parent: string, name: string | undefined, now: Date): Promise<string> {
+  for (let attempt = 0; ; attempt++) {
+    const path = join(parent, name ?? generatedName(now));
+    try {
+      await mkdir(path);
+      return path;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw diskError(`can't make the run ${path}`, error);
+      if (name !== undefined || attempt === 100) {
+        throw new RingtuneError(
+          "run_exists",
+          `${path} exists already and is left as it is; go on with it by --resume ${path}, or choose another checkpoint.name`,
+          { details: { path } },
+        );
+      }
+    }
+  }
+}
+
+/** "20260314-150926-5f3a", local time. */
+function generatedName(now: Date): string {
+  const digits = (value: number, count = 2): string => String(value).padStart(count, "0");
+  const date = digits(now.getFullYear(), 4) + digits(now.getMonth() + 1) + digits(now.getDate());
+  const time = digits(now.getHours()) + digits(now.getMinutes()) + digits(now.getSeconds());
+  return `${date}-${time}-${randomBytes(2).toString("hex")}`;
+}
+
+async function assertRun(path: string, given: string): Promise<void> {
+  const missing = (why: string): RingtuneError =>
+    new RingtuneError("run_missing", `${given} ${why}; name the folder of a run, such as runs/NAME`, {
+      details: { path },
+    });
+  const folder = await stat(path).catch(() => undefined);
+  if (!folder) throw missing("does not exist");
+  if (!folder.isDirectory()) throw missing("is a file, not a run");
+  const config = await stat(join(path, "ringtune.yaml")).catch(() => undefined);
+  if (!config) throw missing("is not a run: it has no ringtune.yaml");
+}
