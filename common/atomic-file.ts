@@ -12,10 +12,11 @@ type Chunk = Uint8Array | string;
 export async function writeFileAtomic(
   path: string,
   chunks: Chunk | Iterable<Chunk> | AsyncIterable<Chunk>,
+  options: { mode?: number } = {},
 ): Promise<void> {
   const temporary = temporaryBeside(path);
   try {
-    const file = await open(temporary, "wx");
+    const file = await open(temporary, "wx", options.mode);
     try {
       const all = typeof chunks === "string" || chunks instanceof Uint8Array ? [chunks] : chunks;
       for await (const chunk of all) await file.writeFile(chunk);
