@@ -31,7 +31,8 @@ export function* segmentsOf(text: string, length = 1 << 19): Generator<string> {
 
 /** A copy of `text` that shares no memory with the longer string that it was cut from: for what is kept. */
 export function detached(text: string): string {
-  return Buffer.from(text, "utf16le").toString("utf16le");
+  const narrow = Buffer.from(text, "latin1").toString("latin1");
+  return narrow === text ? narrow : Buffer.from(text, "utf16le").toString("utf16le");
 }
 
 /**

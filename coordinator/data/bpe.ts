@@ -12,31 +12,19 @@
 // A heap gives the next pair. Its counts may be stale, because a count falls without the heap being told: a stale top
 // goes back with its true count. A merge costs only the words that hold the pair: O(their length), plus the heap's log n.
 
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { alphabet, characterOfByte, detached, segmentsOf, splitWords } from "../../common/byte-level.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { endOfText } from "../../common/tokenizer-definition.ts";
 import { createHeap } from "./heap.ts";
+import { createReporter, type ProgressOptions } from "./progress.ts";
 
 /** Pairs seen less often than this are no merges: they would learn one document by heart. */
 const leastCount = 2;
 const smallestVocabulary = alphabet.length + 1;
 
-export interface BpeProgress {
-  readonly phase: "words" | "merges";
-  /** Characters read, or merges made. */
-  readonly done: number;
-  /** Merges to make; characters are not known beforehand. */
-  readonly total: number | undefined;
-  /** Characters or merges per second, since the phase began. */
-  readonly perSecond: number;
-}
-
-export interface BpeOptions {
+export interface BpeOptions extends ProgressOptions {
   /** Tokens of the vocabulary: 256 bytes, the end-of-text token, and merges. At least 257. */
   readonly vocabSize: number;
-  readonly onProgress?: ((progress: BpeProgress) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface TrainedBpe {
@@ -66,7 +54,7 @@ export async function trainBpe(texts: Iterable<string>, options: BpeOptions): Pr
 /** How often each word of the texts occurs. */
 async function countWords(texts: Iterable<string>, options: BpeOptions): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
-  const report = reporter("words", undefined, options);
+  const report = createReporter("words", undefined, options);
   let characters = 0;
   for (const text of texts) {
     for (const segment of segmentsOf(text)) {
@@ -127,7 +115,7 @@ async function learnMerges(
   pushGrown();
 
   const wanted = options.vocabSize - 1;
-  const report = reporter("merges", wanted - tokens.length, options);
+  const report = createReporter("merges", wanted - tokens.length, options);
   while (tokens.length < wanted) {
     const top = heap.pop();
     if (top === undefined) break;
@@ -184,24 +172,6 @@ function mergePair(spelling: readonly number[], { left, right }: Pair, id: numbe
     if (isPair) i++;
   }
   return merged;
-}
-
-/** Reports progress and lets the process do other things, four times a second. */
-function reporter(
-  phase: BpeProgress["phase"],
-  total: number | undefined,
-  { onProgress, signal }: BpeOptions,
-): (done: number) => Promise<void> | undefined {
-  const startMs = performance.now();
-  let nextMs = startMs + 250;
-  return (done) => {
-    const nowMs = performance.now();
-    if (nowMs < nextMs) return undefined;
-    nextMs = nowMs + 250;
-    signal?.throwIfAborted();
-    onProgress?.({ phase, done, total, perSecond: (done / (nowMs - startMs)) * 1000 });
-    return nextTurn();
-  };
 }
 
 /** Written by hand so that the vocabulary is in the order of its ids, and "__proto__" may be a token. */

@@ -1,0 +1,74 @@
+// Which documents are kept out of training. Whole documents, drawn with the seed, so that validation measures text
+// that was never seen; a corpus of one document is cut in two. Pure.
+
+import { permutation, createRandom } from "../../common/random.ts";
+import { createDocument, type Document } from "./document.ts";
+import { invalidData } from "./utf8.ts";
+
+export interface Split {
+  readonly train: readonly Document[];
+  /** Empty when the fraction is 0. */
+  readonly validation: readonly Document[];
+  /** A line for the user when the split is not what the fraction says, or undefined. */
+  readonly notice: string | undefined;
+}
+
+/**
+ * Both parts keep the order of `documents`, and neither is empty when `fraction` is above 0.
+ * One document alone is cut at the end of the paragraph, line, sentence or word nearest to the fraction; its end validates.
+ * @throws RingtuneError data_invalid when one document is too short to cut
+ */
+export function splitDocuments(documents: readonly Document[], fraction: number, seed: number): Split {
+  if (fraction === 0) return { train: documents, validation: [], notice: undefined };
+  const [only] = documents;
+  if (only !== undefined && documents.length === 1) return cutDocument(only, fraction);
+  const count = Math.min(documents.length - 1, Math.max(1, Math.round(documents.length * fraction)));
+  const chosen = new Set(permutation(documents.length, createRandom(seed, "split")).subarray(0, count));
+  const train = documents.filter((_, i) => !chosen.has(i));
+  const validation = documents.filter((_, i) => chosen.has(i));
+  const share = sizeOf(validation) / (sizeOf(train) + sizeOf(validation));
+  const uneven = share > 2 * fraction || share < fraction / 2;
+  return { train, validation, notice: uneven ? unevenNotice(count, documents.length, share, fraction) : undefined };
+}
+
+function unevenNotice(count: number, total: number, share: number, fraction: number): string {
+  const percent = (part: number): string => `${(100 * part).toFixed(1)}%`;
+  return `validation has ${count} of ${total} documents and ${percent(share)} of the text, where data.validation_fraction asks for ${percent(fraction)}: documents are not split`;
+}
+
+function cutDocument(document: Document, fraction: number): Split {
+  const { bytes, id, source } = document;
+  const at = cutNear(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), fraction);
+  if (at === undefined) {
+    throw invalidData(
+      `${id}: ${bytes.length} bytes in 1 document are too few to keep a part for validation; give more text, or set data.validation_fraction to 0`,
+      { bytes: bytes.length, documents: 1 },
+    );
+  }
+  const share = ((100 * (bytes.length - at)) / bytes.length).toFixed(1);
+  return {
+    train: [createDocument(`${id} (beginning)`, source, bytes.subarray(0, at))],
+    validation: [createDocument(`${id} (end)`, source, bytes.subarray(at))],
+    notice: `there is 1 document: its last ${bytes.length - at} of ${bytes.length} bytes (${share}%) are kept for validation`,
+  };
+}
+
+/** The best place to cut is the most natural one that moves the cut by less than half of the smaller part. */
+function cutNear(bytes: Buffer, fraction: number): number | undefined {
+  const wanted = Math.round(bytes.length * (1 - fraction));
+  const reach = Math.floor(Math.min(wanted, bytes.length - wanted) / 2);
+  for (const mark of ["\n\n", "\n", ". ", " "]) {
+    const before = bytes.lastIndexOf(mark, wanted - mark.length) + mark.length;
+    const after = bytes.indexOf(mark, wanted) + mark.length;
+    const found = [before, after].filter((at) => Math.abs(at - wanted) <= reach && at >= mark.length);
+    const [nearest] = found.sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted));
+    if (nearest !== undefined && nearest > 0 && nearest < bytes.length) return nearest;
+  }
+  let at = Math.max(1, Math.min(wanted, bytes.length - 1));
+  while (at < bytes.length && (bytes[at]! & 0xc0) === 0x80) at++; // not inside a character
+  return at > 0 && at < bytes.length ? at : undefined;
+}
+
+function sizeOf(documents: readonly Document[]): number {
+  return documents.reduce((size, { bytes }) => size + bytes.length, 0);
+}
