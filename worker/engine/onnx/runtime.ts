@@ -1,0 +1,76 @@
+// ONNX Runtime: the one place that loads it. A program is a graph that runs on typed arrays in place: inputs are read
+// where they are and outputs are written where the caller wants them.
+
+import type { InferenceSession, Tensor } from "onnxruntime-node";
+import { describeError, RingtuneError } from "../../../common/errors.ts";
+import type { Dtype, Shape } from "./graph.ts";
+
+/** A typed array as ONNX Runtime sees it, made once and used for many runs. */
+export type Slot = Tensor;
+
+export interface Program {
+  /** Computes the outputs into the slots of `outputs`. */
+  run(inputs: Readonly<Record<string, Slot>>, outputs: Readonly<Record<string, Slot>>): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface RuntimeOptions {
+  /** Threads within one operator, the caller's included. */
+  readonly threads: number;
+  /** Writes ONNX Runtime's own profile (Chrome trace JSON) to files with this prefix, complete after close. */
+  readonly profilePrefix?: string;
+}
+
+export interface Runtime {
+  readonly version: string;
+  slot(data: Float32Array | Int32Array, shape: Shape, dtype: Dtype): Slot;
+  load(model: Uint8Array, options: RuntimeOptions): Promise<Program>;
+}
+
+/** Loads onnxruntime-node; throws RingtuneError `engine_unavailable` when its native library does not load. */
+export async function loadRuntime(): Promise<Runtime> {
+  let ort: typeof import("onnxruntime-node");
+  try {
+    ort = await import("onnxruntime-node");
+  } catch (cause) {
+    throw new RingtuneError(
+      "engine_unavailable",
+      `onnxruntime-node does not load on ${process.platform}-${process.arch}: ${describeError(cause)}; ` +
+        `reinstall it (npm rebuild onnxruntime-node) or choose engine: tfjs`,
+      { cause },
+    );
+  }
+  const { InferenceSession, Tensor, env } = ort;
+  return {
+    version: env.versions.node ?? "unknown",
+    slot: (data, shape, dtype) => new Tensor(dtype, data, [...shape]),
+    load: async (model, options) =>
+      createProgram(await InferenceSession.create(model, sessionOptions(options)), options),
+  };
+}
+
+function sessionOptions({ threads, profilePrefix }: RuntimeOptions): InferenceSession.SessionOptions {
+  return {
+    executionProviders: ["cpu"],
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    logSeverityLevel: 3,
+    // Attention probabilities underflow; arithmetic on denormals is many times slower.
+    extra: { session: { set_denormal_as_zero: "1" } },
+    ...(profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix }),
+  };
+}
+
+function createProgram(session: InferenceSession, { profilePrefix }: RuntimeOptions): Program {
+  return {
+    run: async (inputs, outputs) => {
+      await session.run(inputs, outputs);
+    },
+    close: async () => {
+      if (profilePrefix !== undefined) session.endProfiling();
+      await session.release();
+    },
+  };
+}

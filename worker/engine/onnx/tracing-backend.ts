@@ -1,0 +1,146 @@
+// A TensorFlow.js backend that computes nothing: its tensors are values of an ONNX graph and running a kernel adds nodes.
+// Tracing a function on it, gradients included, yields the graph that computes it. The kernels are in kernels/.
+
+import { assert } from "../../../common/errors.ts";
+import { tf } from "../../model/tf.ts";
+import { withBackend } from "../with-backend.ts";
+import { GraphBuilder, type Dtype, type Value } from "./graph.ts";
+import { kernels } from "./kernels/table.ts";
+
+const backendName = "onnx";
+
+/** Adds nodes for one kernel and returns its outputs. */
+export type KernelRecorder = (
+  graph: GraphBuilder,
+  inputs: Readonly<Record<string, Value>>,
+  // TensorFlow.js's attributes have a type of their own per kernel; each recorder names the ones that it reads.
+  attrs: Readonly<Record<string, unknown>>,
+) => Value | Value[];
+
+class TracingBackend extends tf.KernelBackend {
+  #graph: GraphBuilder | undefined;
+  readonly #values = new WeakMap<object, Value>();
+
+  /** Runs `body` with a fresh graph; not reentrant, not async. */
+  record<T>(body: (graph: GraphBuilder) => T): T {
+    assert(this.#graph === undefined, "a trace is already running");
+    this.#graph = new GraphBuilder();
+    try {
+      return body(this.#graph);
+    } finally {
+      this.#graph = undefined;
+    }
+  }
+
+  get graph(): GraphBuilder {
+    assert(this.#graph !== undefined, "the onnx backend only works inside a trace");
+    return this.#graph;
+  }
+
+  hold(value: Value): tf.DataId {
+    const dataId = {};
+    this.#values.set(dataId, value);
+    return dataId;
+  }
+
+  held(dataId: tf.DataId): Value {
+    const value = this.#values.get(dataId);
+    assert(value !== undefined, "this tensor belongs to another backend");
+    return value;
+  }
+
+  override write(values: tf.backend_util.BackendValues, shape: number[], dtype: tf.DataType): tf.DataId {
+    assert(values !== null && typeof values[0] !== "string", `the onnx backend has no ${dtype} constants`);
+    const numbers = values as ArrayLike<number>;
+    switch (dtype) {
+      case "float32":
+        return this.hold(this.graph.constant(Float32Array.from(numbers), shape, "float32"));
+      case "int32":
+        return this.hold(this.graph.constant(Int32Array.from(numbers), shape, "int32"));
+      case "bool":
+        return this.hold(this.graph.constant(Uint8Array.from(numbers), shape, "bool"));
+      case "complex64":
+      case "string":
+        throw new Error(`the onnx backend has no ${dtype} tensors`);
+    }
+  }
+
+  // Nothing is ever freed while tracing: the graph refers to it.
+  override disposeData(): boolean {
+    return true;
+  }
+  override incRef(): void {}
+  override refCount(): number {
+    return 1;
+  }
+  override numDataIds(): number {
+    return 0;
+  }
+  override memory(): { unreliable: boolean } {
+    return { unreliable: false };
+  }
+  override epsilon(): number {
+    return 1e-7;
+  }
+  override floatPrecision(): 32 {
+    return 32;
+  }
+  override readSync(): never {
+    throw new Error("a traced tensor has no value yet: it cannot be read while tracing");
+  }
+}
+
+const backend = new TracingBackend();
+let registered = false;
+
+function register(): void {
+  if (registered) return;
+  registered = true;
+  tf.registerBackend(backendName, () => backend, 0);
+  for (const [kernelName, record] of Object.entries(kernels)) {
+    tf.registerKernel({ kernelName, backendName, kernelFunc: (call) => runKernel(record, call) });
+  }
+}
+
+function runKernel(
+  record: KernelRecorder,
+  { inputs, attrs }: { inputs: tf.NamedTensorInfoMap; attrs?: tf.NamedAttrMap },
+): tf.TensorInfo | tf.TensorInfo[] {
+  const values: Record<string, Value> = {};
+  for (const [name, info] of Object.entries(inputs)) if (info !== undefined) values[name] = backend.held(info.dataId);
+  const result = record(backend.graph, values, attrs ?? {});
+  return Array.isArray(result) ? result.map(infoOf) : infoOf(result);
+}
+
+function infoOf(value: Value): tf.TensorInfo {
+  assert(value.dtype !== "int64", "int64 values do not leave a kernel");
+  return { dataId: backend.hold(value), shape: [...value.shape], dtype: value.dtype };
+}
+
+/** What a traced function is given. */
+export interface Trace {
+  input(name: string, shape: readonly number[], dtype: Exclude<Dtype, "int64">): tf.Tensor;
+  output(name: string, tensor: tf.Tensor): void;
+}
+
+/**
+ * The ONNX model (serialised) of what `body` computes from its inputs to its outputs. TensorFlow.js's current backend is
+ * the same afterwards as before. Kernels that are not in the table fail by name.
+ */
+export function traceModel(body: (trace: Trace) => void): Uint8Array {
+  register();
+  return withBackend(backendName, () =>
+    backend.record((graph) => {
+      tf.tidy(() =>
+        body({
+          input: (name, shape, dtype) => {
+            const dataId = backend.hold(graph.input(name, shape, dtype));
+            return tf.engine().makeTensorFromDataId(dataId, [...shape], dtype, backend);
+          },
+          output: (name, tensor) => graph.output(name, backend.held(tensor.dataId)),
+        }),
+      );
+      return graph.encode();
+    }),
+  );
+}

@@ -1,0 +1,72 @@
+// Tensor operations that TensorFlow.js lacks and that a backend may offer as one kernel of its own.
+// Where the current backend has no such kernel the same result is composed of stock operations, so models run on every
+// backend. None of these is differentiable by itself: the layers in nn.ts give the gradients.
+
+import { tf } from "./tf.ts";
+
+/** Names under which a backend may register these kernels. */
+export const scaledMatMulKernel = "RingtuneScaledMatMul";
+export const layerNormKernel = "RingtuneLayerNorm";
+export const geluTanhKernel = "RingtuneGeluTanh";
+export const geluErfKernel = "RingtuneGeluErf";
+
+export interface ScaledMatMulAttrs extends tf.NamedAttrMap {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly scale: number;
+}
+
+export interface LayerNormAttrs extends tf.NamedAttrMap {
+  readonly epsilon: number;
+}
+
+/** scale * a b over the last two dimensions, each transposed on request. */
+export function scaledMatMul(
+  a: tf.Tensor,
+  b: tf.Tensor,
+  scale: number,
+  transposeA = false,
+  transposeB = false,
+): tf.Tensor {
+  if (!offers(scaledMatMulKernel)) return tf.mul(tf.matMul(a, b, transposeA, transposeB), scale);
+  const attrs: ScaledMatMulAttrs = { transposeA, transposeB, scale };
+  return tf.engine().runKernel<tf.Tensor>(scaledMatMulKernel, { a, b }, attrs);
+}
+
+/** Layer normalisation over the last dimension: [normalised * weight + bias, mean, 1 / standard deviation]. */
+export function layerNormWithStatistics(
+  x: tf.Tensor,
+  weight: tf.Tensor,
+  bias: tf.Tensor,
+  epsilon: number,
+): [y: tf.Tensor, mean: tf.Tensor, inverseStd: tf.Tensor] {
+  if (offers(layerNormKernel)) {
+    const attrs: LayerNormAttrs = { epsilon };
+    const [y, mean, inverseStd] = tf.engine().runKernel<tf.Tensor[]>(layerNormKernel, { x, weight, bias }, attrs);
+    return [y!, mean!, inverseStd!];
+  }
+  const mean = tf.mean(x, -1, true);
+  const centred = tf.sub(x, mean);
+  const inverseStd = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon));
+  return [tf.add(tf.mul(tf.mul(centred, inverseStd), weight), bias), mean, inverseStd];
+}
+
+/** x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), Hendrycks and Gimpel's approximation. */
+export function geluTanhForward(x: tf.Tensor): tf.Tensor {
+  if (offers(geluTanhKernel)) return tf.engine().runKernel<tf.Tensor>(geluTanhKernel, { x });
+  return tf.mul(x, tf.sigmoid(tf.mul(x, tf.add(tf.mul(tf.square(x), 2 * geluC * geluA), 2 * geluC))));
+}
+
+/** x / 2 (1 + erf(x / sqrt(2))). */
+export function geluErfForward(x: tf.Tensor): tf.Tensor {
+  if (offers(geluErfKernel)) return tf.engine().runKernel<tf.Tensor>(geluErfKernel, { x });
+  return tf.mul(x, tf.mul(tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1), 0.5));
+}
+
+/** sqrt(2 / pi) */
+export const geluC = Math.sqrt(2 / Math.PI);
+export const geluA = 0.044715;
+
+function offers(kernelName: string): boolean {
+  return tf.getKernel(kernelName, tf.getBackend()) !== undefined;
+}
