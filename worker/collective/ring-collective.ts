@@ -56,14 +56,18 @@ export function createRingSession(
 
   const breakOff = (sentence: string, facts: Facts = {}, abort?: { readonly error: unknown }): void => {
     if (broken !== undefined) return;
-    const doing = waitingFor();
-    const message = `rank ${rank} of generation ${generation}: ${sentence}${doing === undefined ? "" : `; it was ${doing}`}`;
+    const message = `rank ${rank} of generation ${generation}: ${sentence}`;
     const call = active && { step: active.work.step, bucket: active.work.bucket };
     broken = new RingtuneError("collective_failed", message, { details: { rank, generation, ...call, ...facts } });
     const pending = active;
     active = undefined;
     link?.close();
     pending?.settle(abort ?? { error: broken });
+  };
+
+  const interrupt = (sentence: string, abort?: { readonly error: unknown }): void => {
+    const doing = waitingFor();
+    breakOff(doing === undefined ? sentence : `${sentence}; it was ${doing}`, {}, abort);
   };
 
   const push = (): void => {
@@ -90,7 +94,7 @@ export function createRingSession(
       : createLink(position, options.windowSegments, transport, {
           onFrame: push,
           onCredit: push,
-          onFailure: breakOff,
+          onFailure: interrupt,
           onDrop,
         });
 
@@ -103,14 +107,13 @@ export function createRingSession(
     turn = new Promise((resolve) => (passOn = resolve));
     try {
       await beforeAbort(before, call.signal);
+      call.signal.throwIfAborted();
       if (broken !== undefined) throw broken;
       await new Promise<void>((resolve, reject) => {
         const onAbort = (): void =>
-          breakOff(
-            "a call was aborted, so the ranks no longer agree; form a new generation",
-            {},
-            { error: call.signal.reason },
-          );
+          interrupt("a call was aborted, so the ranks no longer agree; form a new generation", {
+            error: call.signal.reason,
+          });
         call.signal.addEventListener("abort", onAbort, { once: true });
         active = {
           work,
@@ -149,10 +152,10 @@ export function createRingSession(
       return run(call, { schedule, bytes: buffer, step: call.step, bucket: call.bucket });
     },
     async close() {
-      breakOff("the collective was closed");
+      interrupt("the collective was closed");
     },
   };
-  return { collective, position, link, fail: (sentence) => breakOff(sentence) };
+  return { collective, position, link, fail: interrupt };
 }
 
 /** Waits for `promise`, which never rejects, unless the signal aborts first. */

@@ -26,25 +26,12 @@ const acknowledgementLingerMs = 250;
  * Errors: `address_in_use` if the port is taken, `collective_failed` if the host is not an address of this machine.
  */
 export async function createCollectiveEndpoint(options: CollectiveEndpointOptions): Promise<RingEndpoint> {
-  const { host, port = 0, advertisedHost = host, ...ringOptions } = options;
-  const transport = await bindTransport(
-    host,
-    port,
-    advertisedHost,
-    {
-      ...defaultRingOptions,
-      ...ringOptions,
-    }.windowSegments,
-  );
-  return createRingEndpoint(transport, ringOptions);
+  return createRingEndpoint(await createZeroMqTransport(options), options);
 }
 
-async function bindTransport(
-  host: string,
-  port: number,
-  advertisedHost: string,
-  windowSegments: number,
-): Promise<Transport> {
+/** The transport alone; errors as above. */
+export async function createZeroMqTransport(options: CollectiveEndpointOptions): Promise<Transport> {
+  const { host, port = 0, advertisedHost = host, windowSegments = defaultRingOptions.windowSegments } = options;
   const common = {
     maxMessageSize: maxPayloadBytes,
     sendHighWaterMark: windowSegments + 16,

@@ -1,0 +1,116 @@
+// Real processes that sum over real ZeroMQ on TCP: the sums, a killed neighbour, and the generation after it.
+
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { afterEach, expect, test } from "vitest";
+import type { Answer, Order } from "../support/collective-worker.ts";
+
+const script = fileURLToPath(new URL("../../dist/test/support/collective-worker.js", import.meta.url));
+
+class Rank {
+  readonly child: ChildProcess = fork(script);
+  address = "";
+
+  async answer(): Promise<Answer> {
+    const listening = new AbortController();
+    const { signal } = listening;
+    const ended = once(this.child, "exit", { signal }).then(([code]) => {
+      throw new Error(`a rank ended with ${code} instead of answering`);
+    });
+    const answered = once(this.child, "message", { signal }).then(([message]) => message as Answer);
+    try {
+      return await Promise.race([answered, ended]);
+    } finally {
+      listening.abort();
+      await Promise.allSettled([answered, ended]);
+    }
+  }
+
+  async obey(order: Order): Promise<Answer> {
+    const answer = this.answer();
+    this.child.send(order);
+    return answer;
+  }
+}
+
+const started: Rank[] = [];
+
+async function startRanks(count: number): Promise<Rank[]> {
+  const ranks = Array.from({ length: count }, () => new Rank());
+  started.push(...ranks);
+  for (const rank of ranks) {
+    const ready = await rank.answer();
+    rank.address = ready.kind === "ready" ? ready.address : "";
+  }
+  return ranks;
+}
+
+async function formRing(ranks: readonly Rank[], generation: number): Promise<void> {
+  const endpoints = ranks.map((rank) => rank.address);
+  await Promise.all(ranks.map((rank, i) => rank.obey({ kind: "form", generation, rank: i, endpoints })));
+}
+
+async function all(ranks: readonly Rank[], order: Order): Promise<Answer[]> {
+  return Promise.all(ranks.map((rank) => rank.obey(order)));
+}
+
+function digestsOf(answers: readonly Answer[]): Set<string> {
+  return new Set(answers.map((answer) => (answer.kind === "done" ? answer.digest : JSON.stringify(answer))));
+}
+
+afterEach(() => {
+  for (const { child } of started.splice(0)) child.kill("SIGKILL");
+});
+
+test.each([2, 4])("%i processes sum, broadcast, and end by themselves", async (world) => {
+  const ranks = await startRanks(world);
+  await formRing(ranks, 1);
+  const lengths = [0, 1, world - 1, world, world + 1, 100_003, 262_144 * world, 2_000_001, 5, 1_500_000];
+  const sums = await all(ranks, { kind: "sum", lengths, firstStep: 1 });
+  expect(sums).toMatchObject(ranks.map(() => ({ kind: "done" })));
+  expect(digestsOf(sums).size).toBe(1);
+  const total = lengths.reduce((sum, length) => sum + length * 4, 0);
+  const sent = sums.reduce((sum, answer) => sum + (answer.kind === "done" ? answer.bytesSent : 0), 0);
+  expect(sent).toBe(2 * (world - 1) * total);
+  for (let root = 0; root < world; root++) {
+    const copies = await all(ranks, { kind: "broadcast", length: 3_000_001, root, step: 100 + root });
+    expect(copies).toMatchObject(ranks.map(() => ({ kind: "done" })));
+    expect(digestsOf(copies).size).toBe(1);
+  }
+  const ended = ranks.map((rank) => once(rank.child, "exit"));
+  await all(ranks, { kind: "close" });
+  for (const [code] of await Promise.all(ended)) expect(code).toBe(0);
+});
+
+test("a killed neighbour is named at once, and the survivors go on in the next generation", async () => {
+  const ranks = await startRanks(3);
+  await formRing(ranks, 1);
+  await all(ranks, { kind: "sum", lengths: [1000], firstStep: 1 });
+  const [first, second, victim] = ranks as [Rank, Rank, Rank];
+  const abandon: Order = { kind: "abandon", length: 4_000_000, step: 2, afterMs: 30_000 };
+  const named = second.obey(abandon);
+  victim.child.kill("SIGKILL");
+  const answer = await named;
+  expect(answer).toMatchObject({ kind: "failed" });
+  expect(JSON.stringify(answer)).toMatch(
+    /rank 1 of generation 1: lost the connection to rank 2 \(tcp:\/\/127.0.0.1:\d+: disconnected\)/,
+  );
+  await formRing([first, second], 2);
+  const sums = await all([first, second], { kind: "sum", lengths: [10, 700_000], firstStep: 2 });
+  expect(sums).toMatchObject([{ kind: "done" }, { kind: "done" }]);
+  expect(digestsOf(sums).size).toBe(1);
+});
+
+test("an abandoned step does not reach the sums of the next generation", async () => {
+  const ranks = await startRanks(2);
+  await formRing(ranks, 1);
+  // Rank 1 never calls, so rank 0 fills the window and then gives up.
+  const abandoned = await ranks[0]!.obey({ kind: "abandon", length: 3_000_000, step: 1, afterMs: 50 });
+  expect(abandoned).toMatchObject({ kind: "failed", message: expect.stringMatching(/timeout/) as string });
+  for (let generation = 2; generation < 6; generation++) {
+    await formRing(ranks, generation);
+    const sums = await all(ranks, { kind: "sum", lengths: [900_000, 3], firstStep: 1 });
+    expect(sums).toMatchObject([{ kind: "done" }, { kind: "done" }]);
+  }
+});
