@@ -1,0 +1,32 @@
+// Where the weights are: a run directory (its latest checkpoint), a checkpoint, or a Hugging Face model directory.
+
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { RingtuneError } from "../../common/errors.ts";
+import { verifyCheckpoint } from "../train/checkpoint-state.ts";
+
+/**
+ * The directory with config.json, model.safetensors and tokenizer.json that `path` means. A checkpoint's digests are
+ * verified. Throws `run_missing` when there is nothing, `checkpoint_invalid` when a checkpoint is damaged.
+ */
+export async function locateModel(path: string): Promise<string> {
+  const latest = join(path, "latest");
+  const directory = (await exists(latest)) ? latest : path;
+  if (!(await exists(join(directory, "config.json")))) {
+    const why = !(await exists(path))
+      ? "does not exist"
+      : (await exists(join(path, "checkpoints")))
+        ? "is a run without a complete checkpoint; let it train until it has written one"
+        : "is neither a run directory (no latest checkpoint) nor a model directory (no config.json)";
+    throw new RingtuneError("run_missing", `${path} ${why}`, { details: { path } });
+  }
+  if (await exists(join(directory, "state.json"))) await verifyCheckpoint(directory);
+  return directory;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,115 @@
+// `ringtune generate`: text from a trained model, streamed as it comes. Reads a run or a model directory, changes nothing.
+
+import { Command, InvalidArgumentError, Option } from "commander";
+import { availableParallelism } from "node:os";
+import { describeError, exitCodeOf, RingtuneError } from "../../common/errors.ts";
+import { createRandom } from "../../common/random.ts";
+import { createTextStream } from "../../common/text-stream.ts";
+import { loadTokenizer } from "../../common/tokenizer.ts";
+import { createEngine } from "../engine/create-engine.ts";
+import { readModelDirectory } from "../model/huggingface.ts";
+import { generateTokens } from "./generate.ts";
+import { locateModel } from "./locate-model.ts";
+
+interface Options {
+  readonly prompt: string;
+  readonly tokens: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly seed: number;
+  readonly engine: "onnx" | "tfjs";
+}
+
+const program = new Command("ringtune generate")
+  .description("Write text with a trained model.")
+  .argument("<run>", "a run directory (its latest checkpoint), a checkpoint, or a Hugging Face model directory")
+  .option("--prompt <text>", "what the text begins with; empty begins a new document", "")
+  .option("--tokens <n>", "most tokens to write", wholeNumber, 100)
+  .option("--temperature <x>", "0 takes the most likely token, 1 samples as the model predicts", atLeastZero, 0.8)
+  .option("--top-k <n>", "sample from the so many most likely tokens; 0 allows all", wholeNumber, 40)
+  .option("--top-p <x>", "sample from the most likely tokens that make up this share; 1 allows all", share, 1)
+  .option("--seed <n>", "the same seed writes the same text", wholeNumber, 0)
+  .addOption(new Option("--engine <name>", "what computes").choices(["onnx", "tfjs"]).default("onnx"))
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
+  .action(run);
+
+async function run(path: string, options: Options): Promise<void> {
+  const directory = await locateModel(path);
+  const tokenizer = await loadTokenizer(directory);
+  const { config, parameters } = await readModelDirectory(directory);
+  const { vocab_size: rows, n_positions: positions } = config;
+  if (tokenizer.vocabSize > rows) {
+    throw new RingtuneError(
+      "model_mismatch",
+      `the tokenizer in ${directory} has ${tokenizer.vocabSize} tokens, the model ${rows}; they do not belong together`,
+      { details: { directory, tokenizer: tokenizer.vocabSize, model: rows } },
+    );
+  }
+  const prompt = tokenizer.encode(options.prompt);
+  const length = prompt.length + options.tokens;
+  if (prompt.length > positions) {
+    say(`the prompt is ${prompt.length} tokens long, the model sees the last ${positions}`);
+  } else if (length > positions) {
+    say(`prompt and text may reach ${length} tokens; from ${positions} on the model sees the last ${positions}`);
+  }
+  const engine = await createEngine({
+    kind: options.engine,
+    model: { type: "gpt2", config },
+    parameters,
+    threads: availableParallelism(),
+  });
+  try {
+    const tokens = generateTokens(prompt, {
+      engine,
+      positions,
+      vocabSize: tokenizer.vocabSize,
+      eosId: tokenizer.eosId,
+      count: options.tokens,
+      sampling: options,
+      random: createRandom(options.seed, "generate"),
+    });
+    const text = createTextStream(tokenizer);
+    process.stdout.write(options.prompt);
+    for await (const token of tokens) process.stdout.write(text.push(token));
+    process.stdout.write(`${text.end()}\n`);
+  } finally {
+    await engine.close();
+  }
+}
+
+function wholeNumber(value: string): number {
+  const number = Number(value);
+  if (value.trim() === "" || !Number.isSafeInteger(number) || number < 0) {
+    throw new InvalidArgumentError("give a whole number.");
+  }
+  return number;
+}
+
+function atLeastZero(value: string): number {
+  const number = Number(value);
+  if (value.trim() === "" || !(number >= 0 && number < Infinity))
+    throw new InvalidArgumentError("give a number from 0.");
+  return number;
+}
+
+function share(value: string): number {
+  const number = Number(value);
+  if (!(number > 0 && number <= 1)) throw new InvalidArgumentError("give a number above 0, at most 1.");
+  return number;
+}
+
+function say(sentence: string): void {
+  process.stderr.write(`ringtune generate: ${sentence}\n`);
+}
+
+process.stdout.on("error", () => process.exit(1)); // whoever read the text has gone: `| head`
+
+program.parseAsync().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    say(describeError(error));
+    if (process.env["RINGTUNE_DEBUG"] === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exit(exitCodeOf(error));
+  },
+);
