@@ -1,0 +1,159 @@
+import { createServer } from "node:net";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { afterEach, describe, expect, test } from "vitest";
+import { RingtuneError } from "../../common/errors.ts";
+import type { StepRecord } from "../../common/records.ts";
+import { createMetrics } from "../../coordinator/metrics.ts";
+import { serveMetrics, type MetricsServer } from "../../coordinator/metrics-server.ts";
+
+const record: StepRecord = {
+  kind: "step",
+  step: 7,
+  epoch: 0.25,
+  loss: 3.5,
+  learningRate: 3e-4,
+  gradientNorm: 1.25,
+  samples: 16,
+  tokens: 2032,
+  seconds: { data: 0.002, compute: 0.4, allReduce: 0.03, commit: 0.004, total: 0.45 },
+  allReduceBytes: 34_000_000,
+  busBandwidth: 1.1e9,
+  worldSize: 2,
+  generation: 3,
+  timeMs: 0,
+};
+
+/** "name{labels}" -> value of the exposition format. */
+function samples(text: string): Map<string, number> {
+  const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  return new Map(
+    lines.map((line) => {
+      const cut = line.lastIndexOf(" ");
+      return [line.slice(0, cut), Number(line.slice(cut + 1))];
+    }),
+  );
+}
+
+describe("metrics", () => {
+  test("show the last step and validation, and count over all", async () => {
+    const metrics = createMetrics();
+    metrics.observeStep(record);
+    metrics.observeStep({ ...record, step: 8, loss: 3, seconds: { ...record.seconds, compute: 0.2 } });
+    metrics.observeValidation({
+      kind: "validation",
+      step: 8,
+      loss: 2,
+      perplexity: Math.E ** 2,
+      tokens: 9,
+      seconds: 1,
+      timeMs: 0,
+    });
+    const found = samples(await metrics.text());
+    expect(
+      Object.fromEntries([...found].filter(([name]) => name.startsWith("ringtune_") && !name.includes("{"))),
+    ).toEqual({
+      ringtune_train_loss: 3,
+      ringtune_validation_loss: 2,
+      ringtune_validation_perplexity: Math.E ** 2,
+      ringtune_learning_rate: 3e-4,
+      ringtune_gradient_norm: 1.25,
+      ringtune_step: 8,
+      ringtune_epoch: 0.25,
+      ringtune_tokens_processed_total: 4064,
+      ringtune_samples_processed_total: 32,
+      ringtune_steps_committed_total: 2,
+      ringtune_world_size: 2,
+      ringtune_generation: 3,
+      ringtune_all_reduce_bytes_total: 68_000_000,
+      ringtune_all_reduce_bus_bandwidth_bytes_per_second: 1.1e9,
+    });
+    expect(found.get('ringtune_step_seconds_bucket{le="0.25",phase="compute"}')).toBe(1);
+    expect(found.get('ringtune_step_seconds_count{phase="compute"}')).toBe(2);
+    expect(found.get('ringtune_step_seconds_sum{phase="compute"}')).toBeCloseTo(0.6);
+    for (const phase of ["data", "all_reduce", "commit", "total"]) {
+      expect(found.get(`ringtune_step_seconds_count{phase="${phase}"}`)).toBe(2);
+    }
+    metrics.setWorldSize(1);
+    metrics.setGeneration(4);
+    const later = samples(await metrics.text());
+    expect([later.get("ringtune_world_size"), later.get("ringtune_generation")]).toEqual([1, 4]);
+  });
+
+  test("follow the conventions of Prometheus", async () => {
+    const text = await createMetrics().text();
+    const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type = ""]) => ({ name, type }));
+    const own = types.filter(({ name }) => name.startsWith("ringtune_"));
+    expect(own.length).toBeGreaterThanOrEqual(15);
+    for (const { name, type } of own) {
+      expect(name, "snake case").toMatch(/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/);
+      expect(name.endsWith("_total"), `${name}: _total is for counters, and for all of them`).toBe(type === "counter");
+      expect(name, "base units").not.toMatch(/_(ms|milliseconds|minutes|kb|mb|kilobytes|megabytes|percent)(_|$)/);
+      expect(name, "the type is no part of the name").not.toMatch(/_(gauge|counter|histogram)(_|$)/);
+      const help = new RegExp(`^# HELP ${name} (.*)$`, "m").exec(text)?.[1] ?? "";
+      expect(help, `help of ${name}`).toMatch(/^[A-Z].{15,}\.$/);
+    }
+    expect(types.some(({ name }) => name === "process_cpu_seconds_total")).toBe(true);
+    expect(types.some(({ name }) => name === "nodejs_eventloop_lag_seconds")).toBe(true);
+  });
+
+  test("of two runs in one process are apart", async () => {
+    const [a, b] = [createMetrics(), createMetrics()];
+    a.observeStep(record);
+    expect(samples(await b.text()).get("ringtune_steps_committed_total")).toBe(0);
+  });
+});
+
+describe("the metrics server", () => {
+  const servers: MetricsServer[] = [];
+  afterEach(async () => {
+    for (const server of servers.splice(0)) await server.close();
+  });
+
+  async function serve(port = 0, host = "127.0.0.1"): Promise<MetricsServer> {
+    const server = await serveMetrics({ host, port, metrics: createMetrics() });
+    servers.push(server);
+    return server;
+  }
+
+  test("answers /metrics and /healthz, and nothing else", async () => {
+    const { url } = await serve();
+    const scrape = await fetch(url);
+    expect(scrape.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+    expect(await scrape.text()).toContain("# TYPE ringtune_train_loss gauge");
+    expect((await fetch(`${url}?name[]=x`)).status).toBe(200);
+    expect(await (await fetch(new URL("/healthz", url))).text()).toBe("ok\n");
+    const missing = await fetch(new URL("/", url));
+    expect([missing.status, await missing.text()]).toEqual([404, "not found; try /metrics\n"]);
+    const post = await fetch(url, { method: "POST", body: "x" });
+    expect([post.status, post.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
+    expect(await (await fetch(url, { method: "HEAD" })).text()).toBe("");
+  });
+
+  test("names the busy port and the way out", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const { port } = other.address() as AddressInfo;
+    const error = await serve(port).catch((thrown: unknown) => thrown);
+    other.close();
+    expect(error).toBeInstanceOf(RingtuneError);
+    expect(error).toMatchObject({ code: "address_in_use", details: { port } });
+    expect((error as Error).message).toBe(
+      `can't serve metrics on 127.0.0.1:${port}: another process listens there; stop it, or set metrics.port to another port (0 takes a free one)`,
+    );
+  });
+
+  test("names an address that this host does not have", async () => {
+    const error = await serve(0, "192.0.2.1").catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "config_invalid" });
+    expect((error as Error).message).toContain("192.0.2.1:0: this host has no such address; set metrics.host");
+  });
+
+  test("ends open connections when it is closed", async () => {
+    const server = await serve();
+    await fetch(server.url);
+    servers.pop();
+    await server.close();
+    await expect(fetch(server.url)).rejects.toThrow();
+  });
+});
