@@ -30,11 +30,16 @@ export interface Definition {
   };
 }
 
+const kinds = ["BPE", "WordPiece", "Unigram"];
+
 /** All tokens with their ids. @throws RingtuneError tokenizer_invalid */
 export function checkDefinition(definition: Definition, source: string): Map<string, number> {
   const { model, added_tokens: added = [] } = definition;
   if (typeof model !== "object" || model === null || typeof model.vocab !== "object" || model.vocab === null) {
     throw invalidTokenizer(source, "it has no model.vocab; is it a Hugging Face tokenizer.json?");
+  }
+  if (!kinds.includes(model.type ?? "")) {
+    throw invalidTokenizer(source, `model.type is ${JSON.stringify(model.type)}, not one of ${kinds.join(", ")}`);
   }
   const entries: [string, unknown][] = Array.isArray(model.vocab)
     ? model.vocab.map(([token], id): [string, unknown] => [token, id])

@@ -174,21 +174,11 @@ function mergePair(spelling: readonly number[], { left, right }: Pair, id: numbe
   return merged;
 }
 
-/** Written by hand so that the vocabulary is in the order of its ids, and "__proto__" may be a token. */
+/** The vocabulary is written by hand, to be in the order of its ids: an object would put the digits first. */
 function tokenizerJson(tokens: readonly string[], merges: readonly string[]): string {
-  const vocab = tokens.map((token, id) => `      ${JSON.stringify(token)}: ${id}`).join(",\n");
+  const vocabulary = tokens.map((token, id) => `      ${JSON.stringify(token)}: ${id}`).join(",\n");
   const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: true };
-  const head = {
-    version: "1.0",
-    truncation: null,
-    padding: null,
-    added_tokens: [{ id: tokens.length - 1, content: endOfText, ...flags }],
-    normalizer: null,
-    pre_tokenizer: byteLevel,
-    post_processor: byteLevel,
-    decoder: byteLevel,
-  };
   const model = {
     type: "BPE",
     dropout: null,
@@ -198,21 +188,21 @@ function tokenizerJson(tokens: readonly string[], merges: readonly string[]): st
     fuse_unk: false,
     byte_fallback: false,
     ignore_merges: false,
+    vocab: "VOCABULARY",
+    merges,
   };
-  return `${open(head)},
-  "model": ${open(model, "    ")},
-    "vocab": {
-${vocab}
-    },
-    "merges": ${merges.length === 0 ? "[]" : `[\n${merges.map((merge) => `      ${JSON.stringify(merge)}`).join(",\n")}\n    ]`}
-  }
-}
-`;
-}
-
-/** An object as indented JSON without its closing brace, for more fields to follow. */
-function open(value: object, indent = "  "): string {
-  return `{\n${Object.entries(value)
-    .map(([key, field]) => `${indent}${JSON.stringify(key)}: ${JSON.stringify(field)}`)
-    .join(",\n")}`;
+  const definition = {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: [{ id: tokens.length - 1, content: endOfText, ...flags }],
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: byteLevel,
+    decoder: byteLevel,
+    model,
+  };
+  // The first such string: merges come later, and each has a space.
+  const json = JSON.stringify(definition, null, 2).replace('"VOCABULARY"', () => `{\n${vocabulary}\n    }`);
+  return `${json}\n`;
 }

@@ -64,9 +64,11 @@ function cutNear(bytes: Buffer, fraction: number): number | undefined {
     const [nearest] = found.sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted));
     if (nearest !== undefined && nearest > 0 && nearest < bytes.length) return nearest;
   }
+  const insideCharacter = (at: number): boolean => (bytes[at]! & 0xc0) === 0x80;
   let at = Math.max(1, Math.min(wanted, bytes.length - 1));
-  while (at < bytes.length && (bytes[at]! & 0xc0) === 0x80) at++; // not inside a character
-  return at > 0 && at < bytes.length ? at : undefined;
+  while (at < bytes.length && insideCharacter(at)) at++;
+  if (at >= bytes.length) for (at = bytes.length - 1; at > 0 && insideCharacter(at);) at--;
+  return at > 0 ? at : undefined;
 }
 
 function sizeOf(documents: readonly Document[]): number {

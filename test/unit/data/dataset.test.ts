@@ -1,0 +1,73 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { createTokenDataset, createTokenRow, ignoredTarget } from "../../../coordinator/data/dataset.ts";
+
+const eosId = 9;
+
+function rowOf(documents: readonly (readonly number[])[], vocabSize = 10) {
+  const row = createTokenRow({ vocabSize, eosId });
+  for (const document of documents) {
+    row.push(document);
+    row.endDocument();
+  }
+  return row.finish();
+}
+
+test("packs documents between end-of-text tokens and pads the last window", () => {
+  const dataset = createTokenDataset(
+    rowOf([
+      [1, 2, 3],
+      [4, 5],
+    ]),
+    4,
+    eosId,
+  );
+  expect(dataset).toMatchObject({ sampleCount: 2, sequenceLength: 4, tokenCount: 7 });
+  const inputIds = new Int32Array(12).fill(77);
+  const targets = new Int32Array(12).fill(77);
+  expect(dataset.readSample(1, inputIds, targets, 0)).toBe(3);
+  expect(dataset.readSample(0, inputIds, targets, 2)).toBe(4);
+  expect([...inputIds]).toEqual([9, 4, 5, 9, 77, 77, 77, 77, 9, 1, 2, 3]);
+  expect([...targets]).toEqual([4, 5, 9, ignoredTarget, 77, 77, 77, 77, 1, 2, 3, 9]);
+});
+
+test("makes every token a target exactly once, after the token before it", () => {
+  const document = fc.array(fc.nat({ max: 8 }), { minLength: 1, maxLength: 20 });
+  fc.assert(
+    fc.property(
+      fc.array(document, { minLength: 1, maxLength: 8 }),
+      fc.integer({ min: 2, max: 9 }),
+      (documents, length) => {
+        const dataset = createTokenDataset(rowOf(documents), length, eosId);
+        const [inputs, outputs]: [number[], number[]] = [[], []];
+        let unmasked = 0;
+        for (let i = 0; i < dataset.sampleCount; i++) {
+          const [inputIds, targets] = [new Int32Array(length), new Int32Array(length)];
+          unmasked += dataset.readSample(i, inputIds, targets, 0);
+          targets.forEach((target, at) => {
+            if (target === ignoredTarget) return;
+            inputs.push(inputIds[at] ?? -1);
+            outputs.push(target);
+          });
+        }
+        const whole = [eosId, ...documents.flatMap((ids) => [...ids, eosId])];
+        expect(outputs).toEqual(whole.slice(1));
+        expect(inputs).toEqual(whole.slice(0, -1));
+        expect(unmasked).toBe(dataset.tokenCount);
+      },
+    ),
+  );
+});
+
+test("keeps many tokens in 16 bits where the vocabulary allows it, in 32 where it does not", () => {
+  const many = Array.from({ length: 200_000 }, (_, i) => i % 60_000);
+  expect(rowOf([many], 65_536)).toBeInstanceOf(Uint16Array);
+  const wide = rowOf([many, [70_000]], 70_001);
+  expect(wide).toBeInstanceOf(Uint32Array);
+  expect([...wide]).toEqual([eosId, ...many, eosId, 70_000, eosId]);
+});
+
+test("refuses a token outside the vocabulary, with both numbers", () => {
+  expect(() => rowOf([[3, 10]])).toThrow(/token id 10 .* 10 tokens/);
+  expect(() => rowOf([[undefined as unknown as number]])).toThrow(/token id undefined/);
+});
