@@ -1,7 +1,7 @@
 // Bus bandwidth of the all-reduce between real processes on one host, reported the way nccl-tests does: the clock starts
 // after a barrier and stops when rank 0 holds the sum; algbw = S/t, busbw = S/t * 2(n-1)/n; median over the iterations.
 // With RINGTUNE_PEERS naming a folder that holds allreduce_gloo.py, and torch importable, gloo runs in between and ratios
-// are printed. Also reports the CPU seconds that a rank spends per GB of busbw traffic, since it shares its core with compute.
+// are printed. cores/rank is the CPU time of rank 0 over the time of the call, since that core also computes.
 //
 //   node dist/test/bench/all-reduce.js [--world 2 4] [--mb 1 10 100] [--iters 10] [--segment-kib 256] [--window 16]
 
