@@ -15,8 +15,8 @@ export interface Tokenizer {
    * ordinary text: only code puts special tokens into a sequence, by id.
    */
   encode(text: string): number[];
-  /** As `encode`, a stretch at a time: joined, the arrays are what `encode` gives. For text of any size. */
-  encodeSegments(text: string): Iterable<number[]>;
+  /** As `encode`, a stretch at a time: joined, the ids are what `encode` gives. For text of any size. */
+  encodeSegments(text: string): Iterable<EncodedSegment>;
   /** Text of `ids`. Special tokens come out as their names, ids without a token as nothing, broken UTF-8 as U+FFFD. */
   decode(ids: ArrayLike<number>): string;
   /** One more than the largest id: the number of rows that the embedding needs. */
@@ -36,6 +36,12 @@ interface Library {
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
 }
 const Library = UntypedLibrary as unknown as new (definition: object, config: object) => Library;
+
+export interface EncodedSegment {
+  readonly ids: number[];
+  /** Length of the text that the ids stand for. */
+  readonly characters: number;
+}
 
 export interface TokenizerText {
   readonly json: string;
@@ -101,8 +107,7 @@ export function parseTokenizer({ json, configJson, source }: TokenizerText): Tok
   return {
     encodeSegments,
     encode(text) {
-      const segments = [...encodeSegments(text)];
-      return segments.length === 1 ? (segments[0] ?? []) : segments.flat();
+      return [...encodeSegments(text)].flatMap(({ ids }) => ids);
     },
     decode(ids) {
       const some = Array.from(ids).filter((id) => known.has(id));
@@ -137,7 +142,7 @@ function splitsLikeGpt2(definition: Definition, config: Record<string, unknown>)
 }
 
 /** BPE never merges over a word's end: words are encoded once each and remembered, which is some 10 times faster. */
-function encodeByWords(encodeWord: (word: string) => number[]): (text: string) => Iterable<number[]> {
+function encodeByWords(encodeWord: (word: string) => number[]): (text: string) => Iterable<EncodedSegment> {
   const kept = new Map<string, number[]>();
   const idsOf = (word: string): number[] => {
     const before = kept.get(word);
@@ -153,13 +158,13 @@ function encodeByWords(encodeWord: (word: string) => number[]): (text: string) =
     for (const segment of segmentsOf(text)) {
       const ids: number[] = [];
       for (const word of splitWords(segment)) for (const id of idsOf(word)) ids.push(id);
-      yield ids;
+      yield { ids, characters: segment.length };
     }
   };
 }
 
-function encodeWhole(encode: (text: string) => number[]): (text: string) => Iterable<number[]> {
+function encodeWhole(encode: (text: string) => number[]): (text: string) => Iterable<EncodedSegment> {
   return function* (text) {
-    if (text.length > 0) yield encode(text);
+    if (text.length > 0) yield { ids: encode(text), characters: text.length };
   };
 }

@@ -76,7 +76,6 @@ interface Pair {
   count: number;
   /** Words that hold the pair, or held it once; a word may be listed twice. */
   readonly words: number[];
-  merged: boolean;
 }
 
 async function learnMerges(
@@ -100,7 +99,7 @@ async function learnMerges(
       const right = spelling[i]!;
       const key = left * 0x20_0000 + right; // ids stay below 2^21
       let pair = pairs.get(key);
-      if (pair === undefined) pairs.set(key, (pair = { left, right, count: 0, words: [], merged: false }));
+      if (pair === undefined) pairs.set(key, (pair = { left, right, count: 0, words: [] }));
       pair.count += times;
       if (sign < 0 || (born !== undefined && left !== born && right !== born)) continue;
       if (pair.words.at(-1) !== word) pair.words.push(word);
@@ -124,12 +123,11 @@ async function learnMerges(
       if (pair.count >= leastCount) heap.push({ count: pair.count, pair });
       continue;
     }
-    // Two different pairs can spell the same token ("ab"+"c", "a"+"bc"): the second one shares its id.
+    // Two pairs that spell one token ("ab"+"c", "a"+"bc") would share its id, as in Hugging Face's trainer; none is known.
     const token = `${tokens[pair.left]}${tokens[pair.right]}`;
     const id = idOf.get(token) ?? tokens.push(token) - 1;
     idOf.set(token, id);
-    if (!pair.merged) merges.push(`${tokens[pair.left]} ${tokens[pair.right]}`);
-    pair.merged = true;
+    merges.push(`${tokens[pair.left]} ${tokens[pair.right]}`);
     for (const word of new Set(pair.words.splice(0))) {
       const spelling = symbols[word]!;
       const merged = mergePair(spelling, pair, id);

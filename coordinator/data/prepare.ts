@@ -146,12 +146,12 @@ async function encode(
   const row = createTokenRow(tokenizer);
   let characters = 0;
   for (const { text } of documents) {
-    for (const ids of tokenizer.encodeSegments(text)) {
-      row.push(ids);
+    for (const segment of tokenizer.encodeSegments(text)) {
+      row.push(segment.ids);
+      characters += segment.characters;
       await report(characters);
     }
     row.endDocument();
-    characters += text.length;
   }
   return { tokens: row.finish(), characters };
 }

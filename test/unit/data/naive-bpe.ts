@@ -41,8 +41,8 @@ export function naiveMerges(texts: readonly string[], vocabSize: number): string
     });
     if (best === undefined || best[1] < 2) break;
     const [left = "", right = ""] = best[0].split(" ");
-    if (!merges.includes(best[0])) merges.push(best[0]);
-    if (!ids.has(left + right)) ids.set(left + right, ids.size);
+    merges.push(best[0]);
+    ids.set(left + right, ids.size);
     for (const spelling of spellings) {
       for (let i = 0; i + 1 < spelling.length; i++) {
         if (spelling[i] === left && spelling[i + 1] === right) spelling.splice(i, 2, left + right);

@@ -109,7 +109,9 @@ test("uses the run's own tokenizer when one is given, before the config's", asyn
   const named = await prepare({ tokenizer: { from: out } });
   expect(named.tokenizer.vocabSize).toBe(300);
   expect(named.tokenizerConfigJson).toBe(named.tokenizer.configJson);
-  const { json } = (await prepare()).tokenizer;
+  const trained = await prepare();
+  expect(trained.summary.digest).not.toBe(named.summary.digest);
+  const { json } = trained.tokenizer;
   const resumed = await prepare({ tokenizer: { from: out } }, { tokenizer: { json, source: "the run" } });
   expect(resumed.tokenizer.vocabSize).toBe(350);
 });

@@ -79,6 +79,18 @@ test("encodes any Unicode to what the library gives, and decodes it to the same 
   );
 });
 
+test("encodes a text of several segments to what the library gives", async () => {
+  const documents = await loadDocuments({ source: "sotu", text_field: "text" });
+  const text = documents
+    .slice(150, 165)
+    .map((document) => document.text)
+    .join("\n\n");
+  const segments = [...tokenizer.encodeSegments(text)];
+  expect(segments.length).toBeGreaterThan(1);
+  expect(segments.reduce((sum, { characters }) => sum + characters, 0)).toBe(text.length);
+  expect(tokenizer.encode(text)).toEqual(throughLibrary.encode(text));
+});
+
 test("cuts text into segments whose words are the words of the whole", () => {
   fc.assert(
     fc.property(unicode, fc.integer({ min: 1, max: 9 }), (text, length) => {
