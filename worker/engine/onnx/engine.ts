@@ -9,7 +9,7 @@ import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
 import type { Engine, LossResult, Microbatch } from "../engine.ts";
 import { ProgramCache } from "./program-cache.ts";
 import type { Program, Runtime, RuntimeOptions, Slot } from "./runtime.ts";
-import { traceModel, type Trace } from "./tracing-backend.ts";
+import { traceModel } from "./tracing-backend.ts";
 
 type Kind = "gradients" | "accumulated gradients" | "losses" | "logits";
 
@@ -29,7 +29,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     ...(options.profilePrefix === undefined ? {} : { profilePrefix: options.profilePrefix }),
   };
   const programs = new ProgramCache((rows, length, kind: Kind) =>
-    runtime.load(traceLanguageModel(model, rows, length, kind), runtimeOptions),
+    runtime.load(traceLanguageModel(model, { rows, length, threads }, kind), runtimeOptions),
   );
   const slotsOf = (prefix: string, flat: Float32Array): Record<string, Slot> =>
     Object.fromEntries(
@@ -103,9 +103,13 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
 }
 
 /** Serialised ONNX model of one kind of computation for one batch shape. */
-export function traceLanguageModel(model: LanguageModel, rows: number, length: number, kind: Kind): Uint8Array {
+function traceLanguageModel(
+  model: LanguageModel,
+  { rows, length, threads }: { rows: number; length: number; threads: number },
+  kind: Kind,
+): Uint8Array {
   const { specs } = model.layout;
-  return traceModel((trace: Trace) => {
+  return traceModel(threads, (trace) => {
     const tensors = specs.map((spec) => trace.input(spec.name, spec.shape, "float32"));
     const byName = new Map(specs.map((spec, i) => [spec.name, tensors[i]!]));
     const parameters = (name: string): tf.Tensor => byName.get(name)!;

@@ -26,6 +26,7 @@ interface NodeOptions {
 export interface Producer {
   readonly operator: string;
   readonly inputs: readonly Value[];
+  readonly attributes: Attributes;
 }
 
 export class GraphBuilder {
@@ -35,7 +36,13 @@ export class GraphBuilder {
   readonly #constants = new Map<string, TensorRecord>();
   readonly #interned = new Map<string, Value>();
   readonly #producers = new Map<string, Producer>();
+  /** Threads that the graph will run on: some operators are only right, or only fast, on one. */
+  readonly threads: number;
   #count = 0;
+
+  constructor({ threads }: { readonly threads: number }) {
+    this.threads = threads;
+  }
 
   input(name: string, shape: Shape, dtype: Dtype): Value {
     const value = { name, shape, dtype };
@@ -78,7 +85,7 @@ export class GraphBuilder {
       inputs: inputs.map((value) => value.name),
       outputs: values.map((value) => value.name),
     });
-    for (const value of values) this.#producers.set(value.name, { operator, inputs });
+    for (const value of values) this.#producers.set(value.name, { operator, inputs, attributes });
     return values;
   }
 

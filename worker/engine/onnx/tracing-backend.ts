@@ -22,9 +22,9 @@ class TracingBackend extends tf.KernelBackend {
   readonly #values = new WeakMap<object, Value>();
 
   /** Runs `body` with a fresh graph; not reentrant, not async. */
-  record<T>(body: (graph: GraphBuilder) => T): T {
+  record<T>(threads: number, body: (graph: GraphBuilder) => T): T {
     assert(this.#graph === undefined, "a trace is already running");
-    this.#graph = new GraphBuilder();
+    this.#graph = new GraphBuilder({ threads });
     try {
       return body(this.#graph);
     } finally {
@@ -124,13 +124,13 @@ export interface Trace {
 }
 
 /**
- * The ONNX model (serialised) of what `body` computes from its inputs to its outputs. TensorFlow.js's current backend is
- * the same afterwards as before. Kernels that are not in the table fail by name.
+ * The ONNX model (serialised) of what `body` computes from its inputs to its outputs, to be run on `threads` threads.
+ * TensorFlow.js's current backend is the same afterwards as before. Kernels that are not in the table fail by name.
  */
-export function traceModel(body: (trace: Trace) => void): Uint8Array {
+export function traceModel(threads: number, body: (trace: Trace) => void): Uint8Array {
   register();
   return withBackend(backendName, () =>
-    backend.record((graph) => {
+    backend.record(threads, (graph) => {
       tf.tidy(() =>
         body({
           input: (name, shape, dtype) => {

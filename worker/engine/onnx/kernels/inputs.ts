@@ -18,7 +18,8 @@ export function inputList(inputs: Inputs): Value[] {
     .map((name) => input(inputs, name));
 }
 
-/** Axes as non-negative numbers; negative ones count from the end. */
-export function axesOf(axes: number | readonly number[], rank: number): number[] {
+/** Axes as non-negative numbers: negative ones count from the end, null is all of them. */
+export function axesOf(axes: number | readonly number[] | null, rank: number): number[] {
+  if (axes === null) return Array.from({ length: rank }, (_, i) => i);
   return [axes].flat().map((axis) => (axis < 0 ? axis + rank : axis));
 }

@@ -14,7 +14,7 @@ export const reductionKernels: Record<string, KernelRecorder> = {
 function reduction(operator: string, attribute: "axis" | "reductionIndices"): KernelRecorder {
   return (graph, inputs, attrs) => {
     const x = input(inputs, "x");
-    const axes = axesOf(attrs[attribute] as number | number[], x.shape.length);
+    const axes = axesOf(attrs[attribute] as number | number[] | null, x.shape.length);
     const keep = attrs.keepDims === true;
     const shape = keep
       ? x.shape.map((length, i) => (axes.includes(i) ? 1 : length))
