@@ -85,7 +85,7 @@ function plot(
   valid: readonly Point[],
 ): string[] {
   const all = [...train, ...valid];
-  const lastStep = all.reduce((most, { x }) => Math.max(most, x), 1);
+  const lastStep = [...steps, ...validations].reduce((most, { step }) => Math.max(most, step), 1);
   const x = scaleLinear([0, lastStep], [upper.left, upper.right]);
   const y = lossScale(all);
   const smooth = smoothed(train);
@@ -100,19 +100,20 @@ function plot(
     ...lossAxis(y),
     ...perplexityAxis(y),
     ...stepAxis(x, steps.length > 1 ? lower.bottom : upper.bottom),
-    `<path class="each" d="${path(thinned(train))}"/>`,
-    `<path class="smooth" d="${path(thinned(smooth))}"/>`,
-    `<path class="valid" d="${path(thinned(valid))}"/>`,
+    ...stroke("each", path(thinned(train))),
+    ...stroke("smooth", path(thinned(smooth))),
+    ...stroke("valid", path(thinned(valid))),
     ...(valid.length > 60 ? valid.slice(-1) : valid).map(
       (point) => `<circle class="dot" cx="${round(x(point.x))}" cy="${round(y(point.y))}" r="4"/>`,
     ),
-    ...(last ? [lastMark(x(last.x), y(last.y), last.y)] : []),
+    ...(last && Number.isFinite(Math.exp(last.y)) ? [lastMark(x(last.x), y(last.y), last.y)] : []),
     ...(steps.length > 1 ? rateStrip(steps, x) : []),
   ];
 }
 
 function heading(steps: readonly StepRecord[], validations: readonly ValidationRecord[]): string[] {
-  const [first, last] = [validations[0], validations.at(-1)];
+  const known = validations.filter(({ perplexity }) => Number.isFinite(perplexity));
+  const [first, last] = [known[0], known.at(-1)];
   const tokens = steps.reduce((sum, step) => sum + step.tokens, 0);
   const workers = steps.at(-1)?.worldSize;
   const facts = [
@@ -213,8 +214,13 @@ function rateStrip(steps: readonly StepRecord[], x: ScaleContinuousNumeric<numbe
     text(peak.toExponential(1), lower.left - 10, lower.top + 4.5, "faint", "end"),
     text("0", lower.left - 10, lower.bottom + 4.5, "faint", "end"),
     text("learning rate", lower.left, lower.top - 10, "faint"),
-    `<path class="rate" d="${path(thinned(points))}"/>`,
+    ...stroke("rate", path(thinned(points))),
   ];
+}
+
+/** d3 gives null for a line without points. */
+function stroke(css: string, d: string | null): string[] {
+  return d === null ? [] : [`<path class="${css}" d="${d}"/>`];
 }
 
 /** The last perplexity, beside its point where there is room. */

@@ -49,7 +49,12 @@ export function parseYaml(text: string): YamlFile {
   }
   const errors = [...document.errors, ...document.warnings];
   if (errors.length > 0) {
-    return failed(errors.map((error) => ({ place: place(error.pos[0]), message: explain(error.code, error.message) })));
+    const problems = errors.map((error) => ({
+      place: place(error.pos[0]),
+      message: explain(error.code, error.message),
+    }));
+    // What follows the first error in a line, or the fifth in the file, is mostly its consequence.
+    return failed(problems.filter(({ place: { line } }, i) => line !== problems[i - 1]?.place.line).slice(0, 5));
   }
   const duplicates: (YamlProblem & { path: string })[] = [];
   let value: unknown;
@@ -78,7 +83,7 @@ export function formatYaml(value: unknown): string {
 }
 
 function explain(code: string, message: string): string {
-  const first = (message.split("\n")[0] ?? message).replace(/\.$/, "");
+  const first = (message.split("\n")[0] ?? message).slice(0, 120).trimEnd().replace(/\.$/, "");
   switch (code) {
     case "TAB_AS_INDENT":
       return "a tab can't indent; use spaces";

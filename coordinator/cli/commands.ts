@@ -1,0 +1,123 @@
+// The commands of `ringtune`: what each is for, and where it is. A command's code is loaded when it is called, so that
+// help and mistakes are answered at once.
+
+import { Command } from "commander";
+import { makeStrict } from "../../common/command-line.ts";
+import { listOf, nearest } from "../../common/config/nearest.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import { packageVersion } from "../../common/package-root.ts";
+import { runWorkerProgram, type WorkerProgram } from "./worker-program.ts";
+
+interface Entry {
+  readonly name: string;
+  /** As in the help of all commands. */
+  readonly usage: string;
+  readonly summary: string;
+  readonly group: string;
+  /** A command of the coordinator's side, or a program of the worker's side that reads its arguments itself. */
+  readonly run: (() => Promise<Command>) | WorkerProgram;
+}
+
+const entries: readonly Entry[] = [
+  {
+    name: "train",
+    usage: "CONFIG.yaml",
+    summary: "train a model: a coordinator and one worker process for each device of this machine",
+    group: "Train and use a model:",
+    run: async () => (await import("./train.ts")).buildTrainCommand(),
+  },
+  {
+    name: "generate",
+    usage: "RUN",
+    summary: "write text with a trained model",
+    group: "Train and use a model:",
+    run: "generate/main",
+  },
+  {
+    name: "coordinator",
+    usage: "CONFIG.yaml",
+    summary: "coordinate a run whose workers are started by hand",
+    group: "The parts of a run, each on a terminal of its own:",
+    run: async () => (await import("./coordinator.ts")).buildCoordinatorCommand(),
+  },
+  {
+    name: "worker",
+    usage: "--coordinator HOST:PORT",
+    summary: "compute for a coordinator",
+    group: "The parts of a run, each on a terminal of its own:",
+    run: "main",
+  },
+  {
+    name: "config",
+    usage: "check|schema|docs",
+    summary: "check a configuration, or print its schema and reference",
+    group: "Prepare and check:",
+    run: async () => (await import("./config.ts")).buildConfigCommand(),
+  },
+  {
+    name: "tokenizer",
+    usage: "train SOURCE...",
+    summary: "train a tokenizer that several runs can share",
+    group: "Prepare and check:",
+    run: async () => (await import("./tokenizer.ts")).buildTokenizerCommand(),
+  },
+  {
+    name: "fixtures",
+    usage: "DIR",
+    summary: "compare this machine's engines with reference numbers",
+    group: "Prepare and check:",
+    run: "fixtures/main",
+  },
+];
+
+const firstSteps = `
+First steps:
+  ringtune train examples/sotu.yaml                     train a small GPT on two centuries of speeches
+  ringtune generate runs/NAME --prompt "My fellow"      let it speak
+  ringtune train --resume runs/NAME                     go on where a run was stopped
+  ringtune config check examples/own-text.yaml          see every setting, to train on your own text
+
+Every command explains itself: ringtune COMMAND --help`;
+
+/** Runs `ringtune ...args` to its exit code. Throws RingtuneError `usage` for a wrong command line. */
+export async function runCommandLine(args: readonly string[]): Promise<number> {
+  // `help train` is `train --help`, so that a command's own code answers.
+  const asked = args[0] === "help" ? (args[1] === undefined ? ["--help"] : [args[1], "--help"]) : args;
+  const [name] = asked;
+  const called = entries.find((entry) => entry.name === name);
+  if (typeof called?.run === "string") return runWorkerProgram(called.run, asked.slice(1));
+  if (called === undefined && name !== undefined && !name.startsWith("-")) throw unknownCommand(name);
+
+  const program = new Command("ringtune")
+    .description(
+      "Fine-tunes language models on every GPU you own: a coordinator, and a worker process for each device.",
+    )
+    .usage("COMMAND [arguments]")
+    .version(packageVersion, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print help")
+    .helpCommand(false)
+    .addHelpText("after", firstSteps);
+  for (const entry of entries) {
+    const command = entry === called && typeof entry.run === "function" ? await entry.run() : outline(entry);
+    program.addCommand(command.helpGroup(entry.group));
+  }
+  makeStrict(program);
+  if (args.length === 0) {
+    program.outputHelp({ error: true });
+    return 2;
+  }
+  await program.parseAsync(asked, { from: "user" });
+  return 0;
+}
+
+function unknownCommand(name: string): RingtuneError {
+  const names = entries.map((entry) => entry.name);
+  const meant = nearest(name, names);
+  const hint = meant === undefined ? `the commands are ${listOf(names, "and")}` : `did you mean ${meant}?`;
+  return new RingtuneError("usage", `unknown command ${JSON.stringify(name)}; ${hint}`);
+}
+
+/** A command as the help of all commands shows it. */
+function outline({ name, usage, summary }: Entry): Command {
+  return new Command(name).usage(usage).description(summary);
+}

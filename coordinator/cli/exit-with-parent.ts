@@ -1,0 +1,11 @@
+// Loaded into a child process before its program (node --import): when the parent is gone, even by SIGKILL, its end of
+// the channel closes, and the child ends too, first politely. Without a channel it does nothing.
+
+const graceMs = 5000;
+
+process.on("disconnect", () => {
+  process.kill(process.pid, "SIGTERM");
+  setTimeout(() => process.exit(1), graceMs).unref();
+});
+// Listening must not keep a program alive that has nothing else to do.
+process.channel?.unref();
