@@ -10,10 +10,11 @@ import type { Config } from "../common/config/schema.ts";
 import { resolveGpt2Config } from "../common/config/sizes.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import { serveSessions } from "../proto/session.ts";
-import type { Job, Start } from "./core/job.ts";
+import { totalSteps, type Job, type Start } from "./core/job.ts";
 import type { Outcome } from "./core/state.ts";
 import { renderCurve } from "./curve.ts";
 import type { TokenDataset } from "./data/dataset.ts";
+import type { TokenizerFiles } from "./data/obtain-tokenizer.ts";
 import { prepareData, type PreparedData } from "./data/prepare.ts";
 import { createSampler, evenlySpaced } from "./data/sampler.ts";
 import { launchWorkers } from "./launcher.ts";
@@ -53,14 +54,17 @@ export async function run(options: RunOptions): Promise<RunResult> {
     if (opened !== undefined) assertResumable(opened.config, config, opened.path);
     const data = await prepareData(config, {
       onNotice: (line) => progress.notice(line),
+      onProgress: (state) => progress.data(state),
       signal,
-      ...(opened === undefined ? {} : { tokenizerFolder: opened.path }),
+      tokenizer: opened && (await readTokenizer(opened)),
     });
     const modelConfig = await readModelConfig(config, opened, data);
     directory ??= await createRunDirectory(config);
     if (opened === undefined) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
     else await directory.writeConfig(config);
+    await assertSameData(directory, data.summary.digest);
     const job = await createJob(config, directory, data);
+    progress.setTotalSteps(totalSteps(job));
     const outcome = await train(options, { directory, data, modelConfig, job });
     await directory.writeCurve(renderCurve(await directory.readRecords()));
     return { outcome, directory: directory.path };
@@ -157,17 +161,42 @@ async function train(options: RunOptions, { directory, data, modelConfig, job }:
   }
 }
 
+async function readTokenizer(directory: RunDirectory): Promise<TokenizerFiles> {
+  const source = directory.file("tokenizer.json");
+  try {
+    const json = await readFile(source, "utf8");
+    const configJson = await readFile(directory.file("tokenizer_config.json"), "utf8");
+    return { json, configJson, source };
+  } catch (cause) {
+    throw new RingtuneError("checkpoint_invalid", `cannot read the run's tokenizer: ${describeError(cause)}`, {
+      cause,
+    });
+  }
+}
+
+/** A resumed run goes on with the samples it began with, or not at all. */
+async function assertSameData(directory: RunDirectory, digest: string): Promise<void> {
+  const path = directory.file("data.json");
+  if (directory.checkpoint === undefined) return writeFileAtomic(path, `${JSON.stringify({ digest })}\n`);
+  const saved = JSON.parse(await readFile(path, "utf8")) as { digest: string };
+  if (saved.digest === digest) return;
+  throw new RingtuneError(
+    "data_invalid",
+    `the data has changed since the run ${directory.path} began: its tokens have digest ${digest} now, ${saved.digest} then; put the old data back, or train into a new run`,
+  );
+}
+
 async function createJob(config: Config, directory: RunDirectory, data: PreparedData): Promise<Job> {
   const { train, cluster, checkpoint } = config;
   const samplesPerEpoch = data.train.sampleCount;
   const totalSamples =
     train.steps === undefined ? Math.ceil((train.epochs ?? 1) * samplesPerEpoch) : train.steps * train.global_batch;
-  const totalSteps = Math.ceil(totalSamples / train.global_batch);
+  const steps = Math.ceil(totalSamples / train.global_batch);
   const start = await startOf(config, directory);
-  if (start.step >= totalSteps) {
+  if (start.step >= steps) {
     throw new RingtuneError(
       "config_invalid",
-      `the run ${directory.path} has done ${start.step} steps and the configuration asks for ${totalSteps}; raise train.steps to go on`,
+      `the run ${directory.path} has done ${start.step} steps and the configuration asks for ${steps}; raise train.steps to go on`,
     );
   }
   return {
@@ -185,7 +214,7 @@ async function createJob(config: Config, directory: RunDirectory, data: Prepared
       peak: train.learning_rate,
       min: train.min_learning_rate,
       warmupSteps: train.warmup_steps,
-      totalSteps,
+      totalSteps: steps,
     },
     clip: train.clip,
     joinTimeoutMs: cluster.join_timeout_s * 1000,

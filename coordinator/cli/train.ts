@@ -1,0 +1,106 @@
+// `ringtune train`: a coordinator and its workers on this machine, from a configuration to a trained model.
+
+import { Command, InvalidArgumentError } from "commander";
+import { join, relative } from "node:path";
+import { loadConfig } from "../../common/config/load.ts";
+import type { Override } from "../../common/config/overrides.ts";
+import type { Config } from "../../common/config/schema.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import type { Outcome } from "../core/state.ts";
+import { createProgress } from "../progress.ts";
+import { run } from "../run.ts";
+import { readRunConfig } from "../store/run-directory.ts";
+
+export interface RunCommandOptions {
+  readonly set: readonly string[];
+  readonly resume?: string;
+  readonly workers?: number;
+}
+
+export function buildTrainCommand(): Command {
+  return withRunOptions(new Command("train"))
+    .description("train a model: start a coordinator and one worker process for each device on this machine")
+    .option("--workers <n>", "worker processes, instead of cluster.workers", parseWorkers)
+    .action((config: string | undefined, options: RunCommandOptions) => runCommand(config, options, true));
+}
+
+/** What `train` and `coordinator` have in common. */
+export function withRunOptions(command: Command): Command {
+  return command
+    .argument("[config]", "YAML file; with --resume, the run's own configuration when left out")
+    .option("--set <path=value>", "change a setting, such as train.learning_rate=3e-4 (repeatable)", collect, [])
+    .option("--resume <run>", "go on with a run directory from its latest checkpoint");
+}
+
+/** Runs to the end, prints where the results are, and throws what the exit code is to say. */
+export async function runCommand(path: string | undefined, options: RunCommandOptions, launch: boolean): Promise<void> {
+  const config = await readConfig(path, options);
+  const progress = createProgress({ stream: process.stdout, verbose: process.env["RINGTUNE_DEBUG"] === "1" });
+  const stop = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (stop.signal.aborted) process.exit(130);
+    progress.notice(`${signal}: saving what is committed; once more to leave at once`);
+    stop.abort(new RingtuneError("cancelled", `stopped by ${signal}`));
+  };
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  try {
+    const { resume } = options;
+    const request = { config, launch, progress, signal: stop.signal, ...(resume === undefined ? {} : { resume }) };
+    const { outcome, directory } = await run(request);
+    progress.end();
+    conclude(outcome, relative(process.cwd(), directory) || ".");
+  } finally {
+    progress.end();
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+  }
+}
+
+async function readConfig(path: string | undefined, options: RunCommandOptions): Promise<Config> {
+  const overrides: Override[] = [...options.set];
+  if (options.workers !== undefined) overrides.push({ option: "--workers", set: `cluster.workers=${options.workers}` });
+  if (path !== undefined) return loadConfig({ path, overrides });
+  if (options.resume === undefined) {
+    throw new RingtuneError("usage", "name a configuration, such as examples/sotu.yaml, or a run with --resume");
+  }
+  await readRunConfig(options.resume); // says what is wrong with the run, if anything
+  return loadConfig({ path: join(options.resume, "ringtune.yaml"), overrides });
+}
+
+function conclude(outcome: Outcome, directory: string): void {
+  const again = `ringtune train --resume ${directory}`;
+  switch (outcome.kind) {
+    case "completed":
+      process.stdout.write(
+        [
+          `done: ${outcome.step} steps`,
+          `  model    ${join(directory, "latest")} (Hugging Face: config.json, model.safetensors, tokenizer.json)`,
+          `  metrics  ${join(directory, "metrics.jsonl")}`,
+          `  curve    ${join(directory, "curve.svg")}`,
+          `  try it   ringtune generate ${directory} --prompt "..."`,
+          "",
+        ].join("\n"),
+      );
+      return;
+    case "stopped": {
+      const left = outcome.step === 0 ? "before the first step" : `after step ${outcome.step}; go on with: ${again}`;
+      throw new RingtuneError("cancelled", `${outcome.reason} ${left}`);
+    }
+    case "failed": {
+      const left =
+        outcome.step === 0
+          ? ""
+          : `\n${outcome.step} steps were committed; go on from the latest checkpoint with: ${again}`;
+      throw new RingtuneError(outcome.code, `${outcome.reason}${left}`);
+    }
+  }
+}
+
+function collect(value: string, previous: readonly string[]): string[] {
+  return [...previous, value];
+}
+
+function parseWorkers(value: string): number {
+  const workers = Number(value);
+  if (!Number.isInteger(workers) || workers < 1) throw new InvalidArgumentError("give a whole number from 1.");
+  return workers;
+}
