@@ -1,0 +1,72 @@
+// Which engine is made, what is refused and why, and that engines agree on a model that no golden file covers.
+
+import { expect, test } from "vitest";
+import { createRandom } from "../../../common/random.ts";
+import { createEngine, type EngineOptions } from "../../../worker/engine/create-engine.ts";
+import type { LossResult } from "../../../worker/engine/engine.ts";
+import { gpt2Layout, parseGpt2Config } from "../../../worker/model/gpt2-config.ts";
+
+const small = { model_type: "gpt2", vocab_size: 50, n_positions: 12, n_embd: 24, n_layer: 2, n_head: 3 };
+
+function optionsFor(json: object): Omit<EngineOptions, "kind"> {
+  const config = parseGpt2Config(json, "the test");
+  const random = createRandom(3, "weights");
+  const parameters = Float32Array.from({ length: gpt2Layout(config).size }, () => 0.3 * random.normal());
+  return { model: { type: "gpt2", config }, parameters, threads: 1 };
+}
+
+test("names the device that an engine does not have", async () => {
+  const options = optionsFor(small);
+  await expect(createEngine({ ...options, kind: "onnx", device: "cuda:7" })).rejects.toMatchObject({
+    code: "no_device",
+    message: "the onnx engine has no device cuda:7: it runs on cpu in this version",
+  });
+  await expect(createEngine({ ...options, kind: "tfjs", device: "tpu" })).rejects.toMatchObject({
+    code: "no_device",
+    message: "the tfjs engine has no device tpu; it has gpu, node, wasm, cpu",
+  });
+});
+
+test("says which package is missing when a device needs one", async () => {
+  const creating = createEngine({ ...optionsFor(small), kind: "tfjs", device: "gpu" });
+  await expect(creating).rejects.toMatchObject({
+    code: "engine_unavailable",
+    message: expect.stringContaining("@tensorflow/tfjs-node-gpu") as string,
+  });
+});
+
+test("takes the best TensorFlow.js backend that is there", async () => {
+  const engine = await createEngine({ ...optionsFor(small), kind: "tfjs" });
+  expect(engine.description).toMatch(/^tfjs (gpu|node|wasm)/);
+  await engine.close();
+});
+
+test.each([
+  { change: {} },
+  { change: { activation_function: "gelu" } },
+  { change: { tie_word_embeddings: false } },
+  { change: { scale_attn_weights: false, scale_attn_by_inverse_layer_idx: true } },
+  { change: { n_inner: 40, n_head: 1, layer_norm_epsilon: 1e-3 } },
+])("agrees between engines with $change", async ({ change }) => {
+  const options = optionsFor({ ...small, ...change });
+  const random = createRandom(4, "tokens");
+  const inputIds = Int32Array.from({ length: 36 }, () => random.integer(50));
+  const targets = Int32Array.from({ length: 36 }, () => (random.next() < 0.3 ? -100 : random.integer(50)));
+  const batch = { rows: 3, length: 12, inputIds, targets };
+  const compute = async (
+    kind: "onnx" | "tfjs",
+    device: string,
+  ): Promise<{ gradients: Float32Array; loss: LossResult }> => {
+    const engine = await createEngine({ ...options, kind, device });
+    const gradients = new Float32Array(options.parameters.length);
+    const loss = await engine.gradients(batch, { weight: 0.1, accumulate: false, gradients });
+    await engine.close();
+    return { gradients, loss };
+  };
+  const [compiled, eager] = [await compute("onnx", "cpu"), await compute("tfjs", "wasm")];
+  expect(compiled.loss.tokens).toBe(eager.loss.tokens);
+  expect(Math.abs(compiled.loss.lossSum / eager.loss.lossSum - 1)).toBeLessThan(1e-5);
+  const norm = Math.sqrt(eager.gradients.reduce((sum, value) => sum + value * value, 0));
+  const error = Math.sqrt(eager.gradients.reduce((sum, value, i) => sum + (value - compiled.gradients[i]!) ** 2, 0));
+  expect(error / norm).toBeLessThan(1e-5);
+});
