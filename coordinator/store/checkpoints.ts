@@ -87,11 +87,14 @@ export async function readLatest(run: string): Promise<Checkpoint> {
   }
 }
 
-/** Points `latest` to the checkpoint of `step`, which must be complete, then removes all but the `keep` newest. */
+/**
+ * Points `latest` to the checkpoint of `step`, which must be complete, then removes all but the `keep` newest up to it.
+ * Later ones may have been written already; they are published in their turn.
+ */
 export async function publishCheckpoint(run: string, step: number, keep: number): Promise<Checkpoint> {
   const checkpoint = await readCheckpoint(join(run, "checkpoints", checkpointName(step)));
   await replaceLink(join(run, "latest"), `checkpoints/${checkpointName(step)}`);
-  const older = (await listSteps(run)).filter((other) => other !== step);
+  const older = (await listSteps(run)).filter((other) => other < step);
   for (const other of older.slice(0, Math.max(0, older.length - (keep - 1)))) await removeCheckpoint(run, other);
   return checkpoint;
 }
