@@ -3,9 +3,13 @@
 
 const graceMs = 5000;
 
-process.on("disconnect", () => {
+function leave(): void {
   process.kill(process.pid, "SIGTERM");
   setTimeout(() => process.exit(1), graceMs).unref();
-});
+}
+
+// The parent may have gone before this file was loaded; `connected` is undefined where there never was a channel.
+if (process.connected === false) leave();
+else process.on("disconnect", leave);
 // Listening must not keep a program alive that has nothing else to do.
 process.channel?.unref();
