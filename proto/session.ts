@@ -17,6 +17,9 @@ import { CODE_KEY, errorFromStatus, statusCodeOf } from "./status.ts";
 /** Largest control message, in bytes. A shard of 4,096 sequences of 2,048 tokens just fits. */
 export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 4096;
 
+/** How long a worker that leaves waits for its last words to arrive. */
+const FAREWELL_MS = 2000;
+
 const channelOptions = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
@@ -108,7 +111,8 @@ export async function serveSessions(options: {
 /** The worker's end of its stream. */
 export interface CoordinatorSession {
   send(message: { [K in FromWorker as K["kind"]]: { kind: K["kind"]; value: K["value"] } }[FromWorker["kind"]]): void;
-  end(): void;
+  /** Resolves when everything sent has arrived, or the coordinator no longer answers. */
+  end(): Promise<void>;
 }
 
 export interface CoordinatorSessionHandlers {
@@ -142,10 +146,13 @@ export async function openSession(options: {
   });
   const stream: grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage__Output> = client.Session();
   let open = true;
+  let markClosed = (): void => undefined;
+  const closed = new Promise<void>((resolve) => (markClosed = resolve));
   const close = (error: RingtuneError | undefined): void => {
     if (!open) return;
     open = false;
     client.close();
+    markClosed();
     options.handlers.closed(error);
   };
   stream.on("data", (raw: CoordinatorMessage__Output) => {
@@ -161,8 +168,12 @@ export async function openSession(options: {
     send(message) {
       if (open) stream.write(wrap(message));
     },
-    end() {
-      if (open) stream.end();
+    async end() {
+      if (!open) return;
+      stream.end();
+      const patience = setTimeout(() => close(undefined), FAREWELL_MS);
+      await closed;
+      clearTimeout(patience);
     },
   };
 }

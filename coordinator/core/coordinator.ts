@@ -31,6 +31,11 @@ const fatalCodes: ReadonlySet<string> = new Set<ErrorCode>([
   "disk_failed",
 ]);
 
+/** A broken ring is news of a lost worker, as a rule: so long is its stream given to close and name it. */
+const INTERRUPTION_GRACE_MS = 1000;
+/** Broken rings without a commit between them before the run gives up. */
+const MAX_ATTEMPTS = 5;
+
 export function initialState(job: Job, nowMs: number): State {
   return {
     phase: "gathering",
@@ -48,6 +53,8 @@ export function initialState(job: Job, nowMs: number): State {
     unpublished: null,
     parameters: 0,
     lastStepEndMs: nowMs,
+    interrupted: null,
+    attempts: 0,
     deadlineMs: nowMs + job.joinTimeoutMs,
     stopping: null,
     losses: [],
@@ -95,8 +102,9 @@ class Draft {
       case "stop":
         return this.stop(event.reason);
       case "tick":
-        if (this.nowMs >= this.state.deadlineMs) this.timeout();
-        return;
+        if (this.nowMs < this.state.deadlineMs) return;
+        if (this.state.interrupted !== null) return this.retry(this.state.interrupted);
+        return this.timeout();
       default:
         assertNever(event);
     }
@@ -126,6 +134,7 @@ class Draft {
     state.formed = {};
     state.votes = {};
     state.validating = null;
+    state.interrupted = null;
     state.planned = state.committed;
     state.deadlineMs = this.nowMs + job.stepTimeoutMs;
     this.because(
@@ -192,6 +201,7 @@ class Draft {
       case "reduced":
       case "applied":
       case "evaluated":
+      case "interrupted":
         // Of a generation that is over: whatever it was, it has been planned anew.
         if (message.value.generation !== state.generation && message.kind !== "applied") return;
         break;
@@ -207,6 +217,8 @@ class Draft {
         return this.hasApplied(member, message.value);
       case "evaluated":
         return this.hasEvaluated(member, message.value);
+      case "interrupted":
+        return this.wasInterrupted(member, message.value.reason);
       default:
         assertNever(message);
     }
@@ -243,6 +255,23 @@ class Draft {
     this.completeWhenDone();
   }
 
+  private wasInterrupted(member: Member, reason: string): void {
+    const { state } = this;
+    if (state.interrupted !== null) return;
+    state.interrupted = `${this.nameOf(member)}: ${reason}`;
+    state.deadlineMs = this.nowMs + INTERRUPTION_GRACE_MS;
+    this.reason = `the ring broke: ${state.interrupted}`;
+  }
+
+  /** Nobody was lost: the same members try again. */
+  private retry(reason: string): void {
+    this.state.attempts += 1;
+    if (this.state.attempts > MAX_ATTEMPTS) {
+      return this.fail("collective_failed", `the ring broke ${MAX_ATTEMPTS + 1} times in a row; ${reason}`);
+    }
+    this.form(`the ring broke, ${reason}`);
+  }
+
   private hasReduced(member: Member, reduced: Extract<FromWorker, { kind: "reduced" }>["value"]): void {
     const { job, state } = this;
     const next = state.committed + 1;
@@ -269,6 +298,7 @@ class Draft {
     const batch = batchOf(job, next);
     const tokens = votes.reduce((sum, vote) => sum + vote.tokens, 0);
     state.committed = next;
+    state.attempts = 0;
     state.votes = {};
     state.applying = {
       votes,

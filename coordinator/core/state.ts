@@ -53,6 +53,10 @@ export interface State {
   unpublished: number | null;
   parameters: number;
   lastStepEndMs: number;
+  /** The ring broke, in this sentence; a new generation is formed soon, with or without the worker that broke it. */
+  interrupted: string | null;
+  /** Generations formed for a broken ring since the last commit. */
+  attempts: number;
   /** When the current wait ends in a timeout. */
   deadlineMs: number;
   /** Set when the user wants to stop: save what is committed and go. */

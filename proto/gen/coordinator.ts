@@ -14,6 +14,7 @@ import type { Form as _ringtune_v1_Form, Form__Output as _ringtune_v1_Form__Outp
 import type { Formed as _ringtune_v1_Formed, Formed__Output as _ringtune_v1_Formed__Output } from './ringtune/v1/Formed.ts';
 import type { Heartbeat as _ringtune_v1_Heartbeat, Heartbeat__Output as _ringtune_v1_Heartbeat__Output } from './ringtune/v1/Heartbeat.ts';
 import type { Held as _ringtune_v1_Held, Held__Output as _ringtune_v1_Held__Output } from './ringtune/v1/Held.ts';
+import type { Interrupted as _ringtune_v1_Interrupted, Interrupted__Output as _ringtune_v1_Interrupted__Output } from './ringtune/v1/Interrupted.ts';
 import type { Join as _ringtune_v1_Join, Join__Output as _ringtune_v1_Join__Output } from './ringtune/v1/Join.ts';
 import type { Member as _ringtune_v1_Member, Member__Output as _ringtune_v1_Member__Output } from './ringtune/v1/Member.ts';
 import type { Plan as _ringtune_v1_Plan, Plan__Output as _ringtune_v1_Plan__Output } from './ringtune/v1/Plan.ts';
@@ -46,6 +47,7 @@ export interface ProtoGrpcType {
       Formed: MessageTypeDefinition<_ringtune_v1_Formed, _ringtune_v1_Formed__Output>
       Heartbeat: MessageTypeDefinition<_ringtune_v1_Heartbeat, _ringtune_v1_Heartbeat__Output>
       Held: MessageTypeDefinition<_ringtune_v1_Held, _ringtune_v1_Held__Output>
+      Interrupted: MessageTypeDefinition<_ringtune_v1_Interrupted, _ringtune_v1_Interrupted__Output>
       Join: MessageTypeDefinition<_ringtune_v1_Join, _ringtune_v1_Join__Output>
       Member: MessageTypeDefinition<_ringtune_v1_Member, _ringtune_v1_Member__Output>
       Plan: MessageTypeDefinition<_ringtune_v1_Plan, _ringtune_v1_Plan__Output>

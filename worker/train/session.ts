@@ -51,7 +51,7 @@ export async function runSession(options: SessionOptions): Promise<string> {
     throw error;
   } finally {
     report.stop();
-    session.end();
+    await session.end();
     await trainer?.close();
     await options.endpoint.close();
   }
@@ -64,8 +64,10 @@ async function work(trainer: Trainer, queue: TaskQueue): Promise<string> {
     try {
       await perform(trainer, queue, next);
     } catch (error) {
-      // The generation ended under the task: nothing was changed, the next task says how to go on.
-      if (!next.signal.aborted) throw error;
+      // The generation ended under the task, or its ring broke: nothing was changed, the coordinator says how to go on.
+      if (next.signal.aborted) continue;
+      if (!(error instanceof RingtuneError) || error.code !== "collective_failed") throw error;
+      trainer.interrupted(error.message);
     }
   }
 }

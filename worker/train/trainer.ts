@@ -36,6 +36,8 @@ export interface Trainer {
   runPlan(plan: Message<"plan">, context: PlanContext): Promise<void>;
   evaluate(task: Message<"evaluate">): Promise<void>;
   save(task: Message<"save">): Promise<void>;
+  /** Tells the coordinator that the ring broke; a new generation will be formed. */
+  interrupted(reason: string): void;
   close(): Promise<void>;
 }
 
@@ -197,6 +199,12 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
         worldSize: collective?.worldSize ?? 1,
       });
       report.send({ kind: "saved", value: { step: task.step, sizeBytes } });
+    },
+
+    interrupted(reason) {
+      report.doing(`waiting for a new generation`, true);
+      const generation = collective?.generation ?? 0;
+      report.send({ kind: "interrupted", value: { generation, step: step + 1, reason } });
     },
 
     async close() {

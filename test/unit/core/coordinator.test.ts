@@ -199,6 +199,31 @@ test("a step that takes too long costs the worker that others wait for", () => {
   expect(run.state.members.map(({ id }) => id)).toEqual(["w0"]);
 });
 
+test("a broken ring waits for the news of who was lost, then goes on without it", () => {
+  const run = running();
+  const value = { generation: 1, step: 1, reason: "rank 1 hung up" };
+  expect(run.post({ kind: "said", id: "w0", message: { kind: "interrupted", value } })).toEqual([]);
+  const effects = run.post({ kind: "left", id: "w1", reason: "its connection closed" });
+  expect(effects).toMatchObject([{ kind: "form", to: "w0", generation: 2 }]);
+});
+
+test("a broken ring with nobody lost is tried again by the same members, but not for ever", () => {
+  const run = running();
+  const breakRing = (): readonly Effect[] => {
+    const value = { generation: run.state.generation, step: 1, reason: "a frame of 12 bytes, expected 64" };
+    run.post({ kind: "said", id: "w0", message: { kind: "interrupted", value } });
+    run.nowMs += 1000;
+    const effects = run.post({ kind: "tick" });
+    run.formed("w0");
+    run.formed("w1");
+    return effects;
+  };
+  expect(kinds(breakRing())).toEqual(["form", "form"]);
+  for (let i = 0; i < 4; i++) breakRing();
+  expect(breakRing().at(-1)).toMatchObject({ outcome: { kind: "failed", code: "collective_failed" } });
+  expect(run.reason).toMatch(/6 times in a row; worker w0 .*12 bytes, expected 64/);
+});
+
 test("a failure that every worker would meet ends the run with its sentence", () => {
   const run = running();
   const value = { code: "checkpoint_invalid", message: "model.safetensors is cut short" };

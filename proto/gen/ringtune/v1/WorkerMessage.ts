@@ -8,6 +8,7 @@ import type { Evaluated as _ringtune_v1_Evaluated, Evaluated__Output as _ringtun
 import type { Saved as _ringtune_v1_Saved, Saved__Output as _ringtune_v1_Saved__Output } from '../../ringtune/v1/Saved.ts';
 import type { Heartbeat as _ringtune_v1_Heartbeat, Heartbeat__Output as _ringtune_v1_Heartbeat__Output } from '../../ringtune/v1/Heartbeat.ts';
 import type { Failed as _ringtune_v1_Failed, Failed__Output as _ringtune_v1_Failed__Output } from '../../ringtune/v1/Failed.ts';
+import type { Interrupted as _ringtune_v1_Interrupted, Interrupted__Output as _ringtune_v1_Interrupted__Output } from '../../ringtune/v1/Interrupted.ts';
 
 export interface WorkerMessage {
   'join'?: (_ringtune_v1_Join | null);
@@ -18,7 +19,8 @@ export interface WorkerMessage {
   'saved'?: (_ringtune_v1_Saved | null);
   'heartbeat'?: (_ringtune_v1_Heartbeat | null);
   'failed'?: (_ringtune_v1_Failed | null);
-  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed";
+  'interrupted'?: (_ringtune_v1_Interrupted | null);
+  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted";
 }
 
 export interface WorkerMessage__Output {
@@ -30,5 +32,6 @@ export interface WorkerMessage__Output {
   'saved'?: (_ringtune_v1_Saved__Output | null);
   'heartbeat'?: (_ringtune_v1_Heartbeat__Output | null);
   'failed'?: (_ringtune_v1_Failed__Output | null);
-  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed";
+  'interrupted'?: (_ringtune_v1_Interrupted__Output | null);
+  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted";
 }
