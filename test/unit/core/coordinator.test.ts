@@ -214,6 +214,7 @@ test("a broken ring with nobody lost is tried again by the same members, but not
     run.post({ kind: "said", id: "w0", message: { kind: "interrupted", value } });
     run.nowMs += 1000;
     const effects = run.post({ kind: "tick" });
+    if (run.state.phase === "ended") return effects;
     run.formed("w0");
     run.formed("w1");
     return effects;
