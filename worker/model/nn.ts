@@ -10,7 +10,7 @@ type Save = (tensors: Tensor[]) => void;
 
 /**
  * An operation with a gradient of its own. `forward` saves what `backward` needs, which returns d/d(input) for every
- * input. What is not saved may be gone by the time that backward runs, unless the caller keeps it alive.
+ * input. What is not saved may be gone by the time that backward runs.
  */
 export function differentiable(
   inputs: readonly Tensor[],
@@ -29,8 +29,11 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
   const [count, width] = table.shape as [number, number];
   return differentiable(
     [table],
-    () => tf.gather(table, ids),
-    (dy) => [tf.scatterND(tf.expandDims(ids, 1), dy, [count, width])],
+    (save) => {
+      save([ids]);
+      return tf.gather(table, ids);
+    },
+    (dy, [ids]) => [tf.scatterND(tf.expandDims(ids!, 1), dy, [count, width])],
   );
 }
 
@@ -116,55 +119,93 @@ export interface AttentionShape {
   readonly scale: number;
 }
 
+/** Queries are computed in blocks, each with the keys up to its end only: four blocks, or fewer if they get too small. */
+const maximumBlocks = 4;
+const minimumBlock = 64;
+
 /**
  * Multi-head attention in which a token sees itself and what is before it (Vaswani et al., 2017).
  * `qkv` is [tokens, 3 * width] (queries, keys, values); the result is [tokens, width].
  *
  *     P = softmax(scale q k' + mask)    o = P v
  *     dv = P' do    dS = P * (do v' - rowsum(do * o))    dq = scale dS k    dk = scale dS' q
+ *
+ * What the mask hides is not computed either, up to the size of a block: 4 blocks do 10 of 16 parts of the work.
+ *
+ *     queries 0..127    ##              ## keys that the block computes
+ *           128..255    ####
+ *           256..383    ######
+ *           384..511    ########
  */
 export function causalAttention(qkv: Tensor, { rows, length, heads, scale }: AttentionShape): Tensor {
   const width = qkv.shape[1]! / 3;
   const head = width / heads;
-  const splitHeads = (x: Tensor): Tensor =>
-    tf.reshape(tf.transpose(tf.reshape(x, [rows, length, heads, head]), [0, 2, 1, 3]), [rows * heads, length, head]);
+  const groups = rows * heads;
+  const size = Math.max(minimumBlock, Math.ceil(length / maximumBlocks));
+  const starts = Array.from({ length: Math.ceil(length / size) }, (_, i) => i * size);
+  const blocks = starts.map((start) => ({ start, end: Math.min(start + size, length) }));
+  const between = (x: Tensor, start: number, end: number): Tensor =>
+    start === 0 && end === length ? x : tf.slice(x, [0, start, 0], [groups, end - start, -1]);
+  const joined = (parts: Tensor[]): Tensor => (parts.length === 1 ? parts[0]! : tf.concat(parts, 1));
+  // Adds up parts that cover the first keys only.
+  const total = (parts: Tensor[]): Tensor =>
+    parts.length === 1
+      ? parts[0]!
+      : tf.addN(
+          parts.map((part) =>
+            tf.pad(part, [
+              [0, 0],
+              [0, length - part.shape[1]!],
+              [0, 0],
+            ]),
+          ),
+        );
+
   return differentiable(
     [qkv],
     (save) => {
       const packed = tf.transpose(tf.reshape(qkv, [rows, length, 3, heads, head]), [2, 0, 3, 1, 4]);
-      const [q, k, v] = tf.split(packed, 3, 0).map((part) => tf.reshape(part, [rows * heads, length, head])) as [
-        Tensor,
-        Tensor,
-        Tensor,
-      ];
-      const p = tf.softmax(tf.add(scaledMatMul(q, k, scale, false, true), causalMask(length)));
-      const o = tf.reshape(tf.transpose(tf.reshape(tf.matMul(p, v), [rows, heads, length, head]), [0, 2, 1, 3]), [
-        rows * length,
-        width,
-      ]);
-      save([q, k, v, p, o]);
-      return o;
+      const [q, k, v] = tf.split(packed, 3, 0).map((part) => tf.reshape(part, [groups, length, head]));
+      const ps = blocks.map(({ start, end }) => {
+        const scores = scaledMatMul(between(q!, start, end), between(k!, 0, end), scale, false, true);
+        return tf.softmax(tf.add(scores, causalMask(start, end)));
+      });
+      const o = joined(blocks.map(({ end }, i) => tf.matMul(ps[i]!, between(v!, 0, end))));
+      const merged = tf.transpose(tf.reshape(o, [rows, heads, length, head]), [0, 2, 1, 3]);
+      const result = tf.reshape(merged, [rows * length, width]);
+      save([q!, k!, v!, result, ...ps]);
+      return result;
     },
-    (dOut, saved) => {
-      const [q, k, v, p, o] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
-      const dO = splitHeads(dOut);
-      const products = tf.reshape(tf.mul(dOut, o), [rows, length, heads, head]);
-      const rowSums = tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), [rows * heads, length, 1]);
-      const dS = tf.mul(p, tf.sub(tf.matMul(dO, v, false, true), rowSums));
-      const dq = scaledMatMul(dS, k, scale);
-      const dk = scaledMatMul(dS, q, scale, true, false);
-      const dv = tf.matMul(p, dO, true, false);
+    (dy, saved) => {
+      const [q, k, v, o, ...ps] = saved as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+      const split = tf.reshape(dy, [rows, length, heads, head]);
+      const dO = tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [groups, length, head]);
+      const products = tf.reshape(tf.mul(dy, o), [rows, length, heads, head]);
+      const rowSums = tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), [groups, length, 1]);
+      const parts = blocks.map(({ start, end }, i) => {
+        const [p, dOi, qi] = [ps[i]!, between(dO, start, end), between(q, start, end)];
+        const dP = tf.matMul(dOi, between(v, 0, end), false, true);
+        const dS = tf.mul(p, tf.sub(dP, between(rowSums, start, end)));
+        return {
+          dq: scaledMatMul(dS, between(k, 0, end), scale),
+          dk: scaledMatMul(dS, qi, scale, true, false),
+          dv: tf.matMul(p, dOi, true, false),
+        };
+      });
+      const dq = joined(parts.map((part) => part.dq));
+      const [dk, dv] = [total(parts.map((part) => part.dk)), total(parts.map((part) => part.dv))];
       const packed = tf.reshape(tf.concat([dq, dk, dv], 0), [3, rows, heads, length, head]);
       return [tf.reshape(tf.transpose(packed, [1, 3, 0, 2, 4]), [rows * length, 3 * width])];
     },
   );
 }
 
-/** [length, length]: 0 where a query may look, very negative where it may not. */
-function causalMask(length: number): Tensor {
-  const mask = new Float32Array(length * length);
-  for (let i = 0; i < length; i++) mask.fill(-1e9, i * length + i + 1, (i + 1) * length);
-  return tf.tensor(mask, [length, length]);
+/** [end - start, end]: 0 where a query of start..end-1 may look, very negative where it may not. */
+function causalMask(start: number, end: number): Tensor {
+  const mask = new Float32Array((end - start) * end);
+  for (let query = start; query < end; query++)
+    mask.fill(-1e9, (query - start) * end + query + 1, (query - start + 1) * end);
+  return tf.tensor(mask, [end - start, end]);
 }
 
 /**
@@ -188,15 +229,15 @@ export function crossEntropy(x: Tensor, head: Tensor, targets: Tensor): Tensor {
       const chosen = tf.gather(tf.reshape(logits, [tokens * vocab]), tf.add(targets, starts));
       const largest = tf.max(logits, 1);
       const p = tf.softmax(logits);
-      save([x, head, p]);
+      save([x, head, targets, p]);
       // log(sum(exp(logits))) from the largest probability, which cannot underflow.
       return tf.sub(tf.sub(largest, tf.log(tf.max(p, 1))), chosen);
     },
     (dy, saved) => {
-      const [x, head, p] = saved as [Tensor, Tensor, Tensor];
+      const [x, head, targets, p] = saved as [Tensor, Tensor, tf.Tensor1D, Tensor];
       const w = tf.expandDims(dy, 1);
       const weighted = tf.mul(x, w);
-      const dx = tf.mul(tf.sub(tf.matMul(p, head), tf.gather(head, targets as tf.Tensor1D)), w);
+      const dx = tf.mul(tf.sub(tf.matMul(p, head), tf.gather(head, targets)), w);
       const scattered = tf.scatterND(tf.expandDims(targets, 1), tf.neg(weighted), [vocab, width]);
       return [dx, tf.add(tf.matMul(p, weighted, true, false), scattered)];
     },
