@@ -1,0 +1,210 @@
+// What workers say, and what follows from it.
+
+import { assertNever, type ErrorCode } from "../../common/errors.ts";
+import type { FromWorker } from "../../proto/messages.ts";
+import { completeWhenDone, finishStep, publish, saveAndFinish } from "./completion.ts";
+import type { Draft } from "./draft.ts";
+import { batchOf, positionAfter } from "./job.ts";
+import { lost } from "./membership.ts";
+import { between } from "./program.ts";
+import { learningRateAt } from "./schedule.ts";
+import type { Member } from "./state.ts";
+import { busBandwidth, mean, worstVote } from "./votes.ts";
+
+/** Failures that every other worker would meet too: they end the run instead of costing one worker. */
+const fatalCodes: ReadonlySet<string> = new Set<ErrorCode>([
+  "config_invalid",
+  "data_invalid",
+  "tokenizer_invalid",
+  "checkpoint_invalid",
+  "model_mismatch",
+  "engine_unavailable",
+  "no_device",
+  "not_finite",
+  "disk_failed",
+]);
+
+/** A broken ring is news of a lost worker, as a rule: so long is its stream given to close and name it. */
+const INTERRUPTION_GRACE_MS = 1000;
+
+export function said(draft: Draft, member: Member, message: FromWorker): void {
+  const { state } = draft;
+  switch (message.kind) {
+    case "heartbeat":
+      member.doing = message.value.doing;
+      member.inCollective = message.value.inCollective;
+      return;
+    case "failed": {
+      const { code, message: sentence } = message.value;
+      if (!fatalCodes.has(code)) return lost(draft, [member.id], sentence);
+      return draft.fail(code as ErrorCode, `${draft.nameOf(member)}: ${sentence}`);
+    }
+    case "saved":
+      if (message.value.step === state.saved || message.value.step > state.committed) return;
+      state.saved = message.value.step;
+      state.unpublished = message.value.step;
+      draft.reason = `${member.id} wrote the checkpoint of step ${message.value.step}`;
+      publish(draft);
+      return;
+    case "join":
+      return;
+    case "formed":
+    case "reduced":
+    case "applied":
+    case "evaluated":
+    case "interrupted":
+      // Of a generation that is over: whatever it was, it has been planned anew.
+      if (message.value.generation !== state.generation && message.kind !== "applied") return;
+      break;
+    default:
+      assertNever(message);
+  }
+  switch (message.kind) {
+    case "formed":
+      return hasFormed(draft, member, message.value);
+    case "reduced":
+      return hasReduced(draft, member, message.value);
+    case "applied":
+      return hasApplied(draft, member, message.value);
+    case "evaluated":
+      return hasEvaluated(draft, member, message.value);
+    case "interrupted":
+      return wasInterrupted(draft, member, message.value.reason);
+    default:
+      assertNever(message);
+  }
+}
+
+function hasFormed(draft: Draft, member: Member, formed: { step: number; digest: string; parameters: number }): void {
+  const { state } = draft;
+  if (state.phase !== "forming") return;
+  if (formed.step !== state.committed) {
+    return lost(draft, [member.id], `its weights contain ${formed.step} steps, not ${state.committed}`);
+  }
+  state.formed[member.id] = { digest: formed.digest, parameters: formed.parameters };
+  if (!state.members.every(({ id }) => id in state.formed)) return;
+  const digests = state.members.map(({ id }) => state.formed[id]?.digest ?? "");
+  const odd = state.members.find((_, rank) => digests[rank] !== digests[0]);
+  if (odd !== undefined) {
+    const rank = state.members.indexOf(odd);
+    return draft.fail(
+      "internal",
+      `the weights differ before step ${state.committed + 1}: rank 0 has digest ${digests[0]}, ${draft.nameOf(odd)} has ${digests[rank]}`,
+    );
+  }
+  state.phase = "running";
+  state.established = true;
+  state.parameters = formed.parameters;
+  state.lastStepEndMs = draft.nowMs;
+  draft.waitAgain();
+  draft.because(
+    `generation ${state.generation} is formed: ${state.members.length} workers hold step ${state.committed}`,
+  );
+  if (state.stopping !== null) return saveAndFinish(draft);
+  draft.effects.push(...between(draft.job, state, state.committed));
+  draft.planAhead();
+  completeWhenDone(draft);
+}
+
+function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, { kind: "reduced" }>["value"]): void {
+  const { job, state } = draft;
+  const next = state.committed + 1;
+  if (state.phase !== "running" || reduced.step !== next) return;
+  state.votes[member.id] = {
+    lossSum: reduced.lossSum,
+    tokens: reduced.tokens,
+    gradientNorm: reduced.gradientNorm,
+    digest: reduced.digest,
+    dataSeconds: reduced.times?.dataSeconds ?? 0,
+    computeSeconds: reduced.times?.computeSeconds ?? 0,
+    allReduceSeconds: reduced.times?.allReduceSeconds ?? 0,
+    bytesSent: reduced.bytesSent,
+  };
+  const votes = state.members.flatMap(({ id }) => state.votes[id] ?? []);
+  if (votes.length < state.members.length) return;
+
+  const problem = worstVote(votes);
+  if (problem !== undefined) {
+    const who = draft.nameOf(state.members[problem.rank] ?? member);
+    const code = problem.kind === "digest" ? "collective_failed" : "not_finite";
+    return draft.fail(code, `step ${next} is not committed: ${who} ${problem.sentence}`);
+  }
+  const batch = batchOf(job, next);
+  const tokens = votes.reduce((sum, vote) => sum + vote.tokens, 0);
+  state.committed = next;
+  state.attempts = 0;
+  state.votes = {};
+  state.applying = {
+    votes,
+    sinceMs: draft.nowMs,
+    pending: state.members.map(({ id }) => id),
+    record: {
+      kind: "step",
+      step: next,
+      epoch: positionAfter(job, next) / job.samplesPerEpoch,
+      loss: votes.reduce((sum, vote) => sum + vote.lossSum, 0) / tokens,
+      learningRate: learningRateAt(next - 1, job.schedule),
+      gradientNorm: votes[0]?.gradientNorm ?? 0,
+      samples: batch.rows,
+      tokens,
+      allReduceBytes: votes.reduce((sum, vote) => sum + vote.bytesSent, 0),
+      busBandwidth: busBandwidth(state.parameters * 4, votes),
+      worldSize: state.members.length,
+      generation: state.generation,
+      timeMs: Math.round(draft.nowMs),
+    },
+  };
+  for (const { id } of state.members) {
+    draft.effects.push({ kind: "commit", to: id, generation: state.generation, step: next });
+  }
+  draft.reason = `step ${next} is committed: all ${votes.length} workers have reduced it`;
+  draft.waitAgain();
+  draft.planAhead();
+}
+
+function hasApplied(draft: Draft, member: Member, applied: { step: number }): void {
+  const { applying } = draft.state;
+  if (applying === null || applied.step !== applying.record.step) return;
+  applying.pending = applying.pending.filter((id) => id !== member.id);
+  finishStep(draft);
+}
+
+function hasEvaluated(
+  draft: Draft,
+  member: Member,
+  evaluated: { step: number; lossSum: number; tokens: number },
+): void {
+  const { state } = draft;
+  if (evaluated.step !== state.committed || state.validated >= evaluated.step) return;
+  state.validating ??= { sums: {}, sinceMs: draft.nowMs };
+  state.validating.sums[member.id] = { lossSum: evaluated.lossSum, tokens: evaluated.tokens };
+  const sums = state.members.flatMap(({ id }) => state.validating?.sums[id] ?? []);
+  if (sums.length < state.members.length) return;
+  const loss = mean(sums);
+  draft.effects.push({
+    kind: "record",
+    record: {
+      kind: "validation",
+      step: evaluated.step,
+      loss,
+      perplexity: Math.exp(loss),
+      tokens: sums.reduce((total, sum) => total + sum.tokens, 0),
+      seconds: (draft.nowMs - (state.validating.sinceMs ?? draft.nowMs)) / 1000,
+      timeMs: Math.round(draft.nowMs),
+    },
+  });
+  state.validated = evaluated.step;
+  state.validating = null;
+  state.lastStepEndMs = draft.nowMs;
+  draft.reason = `the weights of step ${evaluated.step} are validated`;
+  draft.waitAgain();
+  publish(draft);
+}
+
+function wasInterrupted(draft: Draft, member: Member, reason: string): void {
+  const { state } = draft;
+  if (state.interrupted !== null) return;
+  state.interrupted = `${draft.nameOf(member)}: ${reason}`;
+  state.deadlineMs = draft.nowMs + INTERRUPTION_GRACE_MS;
+  draft.reason = `the ring broke: ${state.interrupted}`;
+}

@@ -1,0 +1,60 @@
+// One decision in the making: the copy of the state that it changes, the effects it collects and its reason. The parts of
+// the core (membership, answers, completion) are functions on it.
+
+import type { ErrorCode } from "../../common/errors.ts";
+import type { Job } from "./job.ts";
+import { planAhead } from "./program.ts";
+import type { Effect, Member, Outcome, State } from "./state.ts";
+
+export class Draft {
+  readonly effects: Effect[] = [];
+  reason = "";
+  readonly job: Job;
+  readonly state: State;
+  readonly nowMs: number;
+
+  constructor(job: Job, state: State, nowMs: number) {
+    this.job = job;
+    this.state = state;
+    this.nowMs = nowMs;
+  }
+
+  get ended(): boolean {
+    return this.state.phase === "ended";
+  }
+
+  /** Writes the next plans of the workers' program. */
+  planAhead(): void {
+    this.effects.push(...planAhead(this.job, this.state));
+  }
+
+  /** Something happened: the wait for the next thing begins now. */
+  waitAgain(): void {
+    this.state.deadlineMs = this.nowMs + this.job.stepTimeoutMs;
+  }
+
+  fail(code: ErrorCode, reason: string): void {
+    this.end({ kind: "failed", step: this.state.committed, code, reason });
+  }
+
+  /** Sends everybody home. */
+  end(outcome: Outcome): void {
+    this.state.phase = "ended";
+    const reason = outcome.kind === "completed" ? `all ${outcome.step} steps are done` : outcome.reason;
+    for (const { id } of this.state.members) this.effects.push({ kind: "finish", to: id, reason });
+    this.effects.push({ kind: "ended", outcome });
+    this.because(reason);
+  }
+
+  /** A worker as sentences name it. */
+  nameOf(member: Member): string {
+    const rank = this.state.members.indexOf(member);
+    const place = rank >= 0 && this.state.generation > 0 ? `rank ${rank}, ` : "";
+    return `worker ${member.id} (${place}host ${member.host}, pid ${member.pid}, last ${member.doing})`;
+  }
+
+  /** Adds a sentence to the reason. */
+  because(sentence: string): void {
+    this.reason = this.reason === "" ? sentence : `${this.reason}; ${sentence}`;
+  }
+}
