@@ -32,7 +32,7 @@ $(BUILD): $(SETUP) $(SOURCES)
 
 check: $(SETUP) ## type-check, and compare the generated protocol types with proto/
 	npm run --silent check
-	@rm -rf .cache/proto-gen && cp -r proto/gen .cache/proto-gen 2>/dev/null || (mkdir -p .cache && cp -r proto/gen .cache/proto-gen)
+	@rm -rf .cache/proto-gen && mkdir -p .cache && cp -r proto/gen .cache/proto-gen
 	npm run --silent proto
 	@diff -r .cache/proto-gen proto/gen || (echo "proto/gen was stale; it is regenerated, commit it" >&2; exit 1)
 
@@ -65,7 +65,9 @@ bench: build ## speed, beside PyTorch in the same run: make bench [PEERS=path]
 	RINGTUNE_PEERS="$(PEERS)" node dist/test/bench/main.js
 
 demo: build ## train a GPT on two centuries of speeches with two workers, then let it speak
-	$(RINGTUNE) train examples/sotu.yaml --workers $(WORKERS)
+	@run=demo-$$(date +%Y%m%d-%H%M%S) && \
+	$(RINGTUNE) train examples/sotu.yaml --workers $(WORKERS) --set checkpoint.name=$$run && \
+	echo && $(RINGTUNE) generate runs/$$run --prompt "My fellow citizens," --tokens 150 --seed 1
 
 clean: ## remove what was built (runs stay)
 	rm -rf dist .cache $(SETUP)

@@ -38,6 +38,8 @@ export interface RunOptions {
 export interface RunResult {
   readonly outcome: Outcome;
   readonly directory: string;
+  /** Validation perplexities, in order; empty without validation. */
+  readonly perplexities: readonly number[];
 }
 
 /** Batches that are planned and not yet committed, and the one before, which a reader may still hold. */
@@ -66,8 +68,10 @@ export async function run(options: RunOptions): Promise<RunResult> {
     const job = await createJob(config, directory, data);
     progress.setTotalSteps(totalSteps(job));
     const outcome = await train(options, { directory, data, modelConfig, job });
-    await directory.writeCurve(renderCurve(await directory.readRecords()));
-    return { outcome, directory: directory.path };
+    const records = await directory.readRecords();
+    await directory.writeCurve(renderCurve(records));
+    const perplexities = records.flatMap((record) => (record.kind === "validation" ? record.perplexity : []));
+    return { outcome, directory: directory.path, perplexities };
   } finally {
     await directory?.discard();
   }

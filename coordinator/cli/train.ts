@@ -9,6 +9,7 @@ import { RingtuneError } from "../../common/errors.ts";
 import type { Outcome } from "../core/state.ts";
 import { createProgress } from "../progress.ts";
 import { run } from "../run.ts";
+import { significant } from "./quantities.ts";
 import { readRunConfig } from "../store/run-directory.ts";
 
 export interface RunCommandOptions {
@@ -46,9 +47,9 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
   try {
     const { resume } = options;
     const request = { config, launch, progress, signal: stop.signal, ...(resume === undefined ? {} : { resume }) };
-    const { outcome, directory } = await run(request);
+    const { outcome, directory, perplexities } = await run(request);
     progress.end();
-    conclude(outcome, relative(process.cwd(), directory) || ".");
+    conclude(outcome, relative(process.cwd(), directory) || ".", perplexities);
   } finally {
     progress.end();
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
@@ -66,13 +67,13 @@ async function readConfig(path: string | undefined, options: RunCommandOptions):
   return loadConfig({ path: join(options.resume, "ringtune.yaml"), overrides });
 }
 
-function conclude(outcome: Outcome, directory: string): void {
+function conclude(outcome: Outcome, directory: string, perplexities: readonly number[]): void {
   const again = `ringtune train --resume ${directory}`;
   switch (outcome.kind) {
     case "completed":
       process.stdout.write(
         [
-          `done: ${outcome.step} steps`,
+          `done: ${outcome.step} steps${improvement(perplexities)}`,
           `  model    ${join(directory, "latest")} (Hugging Face: config.json, model.safetensors, tokenizer.json)`,
           `  metrics  ${join(directory, "metrics.jsonl")}`,
           `  curve    ${join(directory, "curve.svg")}`,
@@ -93,6 +94,13 @@ function conclude(outcome: Outcome, directory: string): void {
       throw new RingtuneError(outcome.code, `${outcome.reason}${left}`);
     }
   }
+}
+
+function improvement(perplexities: readonly number[]): string {
+  const [first, last] = [perplexities.at(0), perplexities.at(-1)];
+  if (first === undefined || last === undefined || perplexities.length < 2) return "";
+  const numbers = [first, last].map((value) => significant(value, 4)).join(" -> ");
+  return `, validation perplexity ${numbers} (${significant(first / last, 3)} times lower)`;
 }
 
 function collect(value: string, previous: readonly string[]): string[] {
