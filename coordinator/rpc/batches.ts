@@ -10,7 +10,13 @@ export interface WireShard {
   readonly length: number;
   readonly inputIds: Buffer;
   readonly targets: Buffer;
+  /** Empty when there is none. */
+  readonly attentionMask: Buffer;
+  /** Empty when there are none. */
+  readonly tokenTypeIds: Buffer;
 }
+
+const absent = Buffer.alloc(0);
 
 interface Batch {
   readonly range: Range;
@@ -57,6 +63,8 @@ export function createBatches(dataset: TokenDataset, indexAt: (position: number)
         length,
         inputIds: bytesOf(batch.inputIds),
         targets: bytesOf(batch.targets),
+        attentionMask: absent,
+        tokenTypeIds: absent,
       };
       return { shard, batchTokens: batch.tokens };
     },

@@ -1,18 +1,15 @@
 // From a choice (which engine, which device, which model) to an engine, or the reason why there is none.
 
 import { assert, RingtuneError } from "../../common/errors.ts";
-import type { Gpt2Config } from "../model/gpt2-config.ts";
-import { createGpt2 } from "../model/gpt2.ts";
-import type { LanguageModel } from "../model/language-model.ts";
+import type { EngineWeights } from "./engine-weights.ts";
 import type { Engine } from "./engine.ts";
 import { createOnnxEngine } from "./onnx/engine.ts";
 import { loadRuntime } from "./onnx/runtime.ts";
 import { selectTfjsBackend } from "./tfjs/backends.ts";
 import { createTfjsEngine } from "./tfjs/engine.ts";
 
-export type ModelChoice = { readonly type: "gpt2"; readonly config: Gpt2Config };
-
-export interface EngineOptions {
+/** What computes, and the model with its weights, of which some may be frozen. */
+export interface EngineOptions extends EngineWeights {
   /** "onnx" is the compiled engine, "tfjs" runs TensorFlow.js's own backends. */
   readonly kind: "onnx" | "tfjs";
   /**
@@ -20,9 +17,6 @@ export interface EngineOptions {
    * "cpu".
    */
   readonly device?: string;
-  readonly model: ModelChoice;
-  /** The weights, flat, in the order of the model's layout; the engine reads them at every call and never writes. */
-  readonly parameters: Float32Array;
   /** Threads of the compiled engine; TensorFlow.js's backends choose their own. */
   readonly threads: number;
 }
@@ -32,11 +26,8 @@ export interface EngineOptions {
  * does not load.
  */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
-  const { kind, parameters, threads } = options;
+  const { kind, threads } = options;
   const device = options.device === undefined || options.device === "" ? "auto" : options.device;
-  const model = createModel(options.model);
-  const { size } = model.layout;
-  assert(parameters.length === size, `${parameters.length} parameters were given, ${model.name} has ${size}`);
   assert(Number.isInteger(threads) && threads >= 1, `${threads} is not a number of threads`);
   switch (kind) {
     case "onnx": {
@@ -49,13 +40,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
           },
         );
       }
-      return createOnnxEngine(await loadRuntime(), { model, parameters, threads });
+      return createOnnxEngine(await loadRuntime(), options);
     }
     case "tfjs":
-      return createTfjsEngine({ model, parameters, backend: await selectTfjsBackend(device) });
+      return createTfjsEngine(options, await selectTfjsBackend(device));
   }
-}
-
-function createModel(choice: ModelChoice): LanguageModel {
-  return createGpt2(choice.config);
 }

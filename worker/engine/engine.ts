@@ -3,20 +3,25 @@
 
 import type { ParameterLayout } from "../model/parameters.ts";
 
-/**
- * Sequences that are computed together, row-major.
- * `inputIds` and `targets` are [rows, length]; `targets[i]` is the token to predict at position i
- * (already shifted), or -100 where nothing is to be predicted.
- */
+/** Sequences that are computed together, row-major. */
 export interface Microbatch {
   readonly rows: number;
   readonly length: number;
+  /** [rows, length] */
   readonly inputIds: Int32Array;
+  /**
+   * -100 where nothing is to be predicted. By the model's head: the token or the label of each position [rows, length]
+   * (of causal models already shifted), the class of each row [rows], or 0 or 1 for each label [rows, labels].
+   */
   readonly targets: Int32Array;
+  /** [rows, length], 1 for tokens and 0 for padding, which causal models may have on the right only. Left out: all 1. */
+  readonly attentionMask?: Int32Array;
+  /** [rows, length]; models without token types take no others than 0. Left out: all 0. */
+  readonly tokenTypeIds?: Int32Array;
 }
 
 export interface LossResult {
-  /** Sum (not mean) of the cross entropies of the microbatch's unmasked targets, in nats. */
+  /** Sum (not mean) of the losses (cross entropies, binary ones for several labels) of the microbatch's unmasked targets, in nats. */
   readonly lossSum: number;
   /** Unmasked targets. */
   readonly tokens: number;
@@ -25,8 +30,9 @@ export interface LossResult {
 export interface Engine {
   /** For logs: "onnx cpu, 1 thread". */
   readonly description: string;
+  /** Of the parameters that have gradients: all, unless some are frozen. */
   readonly layout: ParameterLayout;
-  /** All parameters, flat, in the layout's order. Read at every call: write to it to change the weights. */
+  /** Those parameters, flat, in the layout's order. Read at every call: write to it to change the weights. */
   readonly parameters: Float32Array;
   /**
    * Forward and backward. Adds d(weight * lossSum)/d(parameters) to `gradients` (flat, in the layout's order),
@@ -38,7 +44,10 @@ export interface Engine {
   ): Promise<LossResult>;
   /** Forward only. */
   loss(batch: Microbatch): Promise<LossResult>;
-  /** Logits [rows, length, vocab] of `inputIds`; targets are ignored. */
+  /**
+   * Logits of `inputIds`, [rows, length, vocabulary or labels], for sequence classification [rows, labels]. Targets are
+   * checked and otherwise ignored.
+   */
   logits(batch: Microbatch): Promise<Float32Array>;
   close(): Promise<void>;
 }

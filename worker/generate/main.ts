@@ -37,8 +37,8 @@ const program = new Command("ringtune generate")
 async function run(path: string, options: Options): Promise<void> {
   const directory = await locateModel(path);
   const tokenizer = await loadTokenizer(directory);
-  const { config, parameters } = await readModelDirectory(directory);
-  const { vocab_size: rows, n_positions: positions } = config;
+  const { model, parameters } = await readModelDirectory(directory);
+  const { vocabularySize: rows, maxLength: positions } = model;
   if (tokenizer.vocabSize > rows) {
     throw new RingtuneError(
       "model_mismatch",
@@ -55,7 +55,7 @@ async function run(path: string, options: Options): Promise<void> {
   }
   const engine = await createEngine({
     kind: options.engine,
-    model: { type: "gpt2", config },
+    model,
     parameters,
     threads: availableParallelism(),
   });

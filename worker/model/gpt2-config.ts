@@ -2,7 +2,8 @@
 // The field names are Hugging Face's, so that a config can be written back as it was read. The computation is in gpt2.ts.
 
 import { z } from "zod";
-import { RingtuneError } from "../../common/errors.ts";
+import { configMismatch, parseConfig } from "./config.ts";
+import type { LinearModule } from "./model.ts";
 import { createLayout, type ParameterLayout } from "./parameters.ts";
 
 const positive = z.int().min(1);
@@ -40,14 +41,9 @@ export type Gpt2Config = Readonly<z.output<typeof schema>>;
  * Throws RingtuneError `model_mismatch` that lists every unsupported or missing setting.
  */
 export function parseGpt2Config(json: unknown, where: string): Gpt2Config {
-  const parsed = schema.safeParse(json);
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => describeIssue(issue, json));
-    throw mismatch(where, problems);
-  }
-  const config = parsed.data;
+  const config = parseConfig(schema, "gpt2", json, where);
   if (config.n_embd % config.n_head !== 0) {
-    throw mismatch(where, [`n_embd is ${config.n_embd}, which n_head ${config.n_head} does not divide`]);
+    throw configMismatch("gpt2", where, [`n_embd is ${config.n_embd}, which n_head ${config.n_head} does not divide`]);
   }
   return config;
 }
@@ -55,25 +51,18 @@ export function parseGpt2Config(json: unknown, where: string): Gpt2Config {
 /** Every parameter in Hugging Face's name and shape; Conv1D weights are [in, out]. */
 export function gpt2Layout(config: Gpt2Config): ParameterLayout {
   const { vocab_size: vocab, n_positions: positions, n_embd: width } = config;
-  const inner = innerWidth(config);
   const norm = (name: string): { name: string; shape: number[] }[] => [
     { name: `${name}.weight`, shape: [width] },
     { name: `${name}.bias`, shape: [width] },
   ];
-  const conv1d = (name: string, from: number, to: number): { name: string; shape: number[] }[] => [
-    { name: `${name}.weight`, shape: [from, to] },
-    { name: `${name}.bias`, shape: [to] },
+  const conv1d = ({ name, inputs, outputs }: LinearModule): { name: string; shape: number[] }[] => [
+    { name: `${name}.weight`, shape: [inputs, outputs] },
+    { name: `${name}.bias`, shape: [outputs] },
   ];
   const blocks = Array.from({ length: config.n_layer }, (_, i) => {
     const block = `transformer.h.${i}`;
-    return [
-      ...norm(`${block}.ln_1`),
-      ...conv1d(`${block}.attn.c_attn`, width, 3 * width),
-      ...conv1d(`${block}.attn.c_proj`, width, width),
-      ...norm(`${block}.ln_2`),
-      ...conv1d(`${block}.mlp.c_fc`, width, inner),
-      ...conv1d(`${block}.mlp.c_proj`, inner, width),
-    ];
+    const [attn, attnProjection, fc, projection] = blockLinears(config, block).map(conv1d);
+    return [norm(`${block}.ln_1`), attn, attnProjection, norm(`${block}.ln_2`), fc, projection].flatMap((x) => x ?? []);
   });
   return createLayout([
     { name: "transformer.wte.weight", shape: [vocab, width] },
@@ -84,28 +73,23 @@ export function gpt2Layout(config: Gpt2Config): ParameterLayout {
   ]);
 }
 
+/** The Conv1D layers of all blocks. */
+export function gpt2Linears(config: Gpt2Config): LinearModule[] {
+  return Array.from({ length: config.n_layer }, (_, i) => blockLinears(config, `transformer.h.${i}`)).flat();
+}
+
+function blockLinears(config: Gpt2Config, block: string): LinearModule[] {
+  const width = config.n_embd;
+  const inner = innerWidth(config);
+  return [
+    { name: `${block}.attn.c_attn`, inputs: width, outputs: 3 * width, transposed: true },
+    { name: `${block}.attn.c_proj`, inputs: width, outputs: width, transposed: true },
+    { name: `${block}.mlp.c_fc`, inputs: width, outputs: inner, transposed: true },
+    { name: `${block}.mlp.c_proj`, inputs: inner, outputs: width, transposed: true },
+  ];
+}
+
 /** Width of the feed-forward layer. */
 export function innerWidth(config: Gpt2Config): number {
   return config.n_inner ?? 4 * config.n_embd;
-}
-
-function describeIssue(issue: z.core.$ZodIssue, json: unknown): string {
-  const path = issue.path.map(String).join(".");
-  if (path === "")
-    return `it holds ${json === null ? "null" : Array.isArray(json) ? "a list" : `a ${typeof json}`}, not an object`;
-  const value = (json as Record<string, unknown>)[path];
-  if (value === undefined) return `${path} is missing`;
-  const wanted =
-    issue.code === "invalid_value" ? `not ${issue.values.map((v) => JSON.stringify(v)).join(" or ")}` : issue.message;
-  return `${path} is ${JSON.stringify(value)}: ${wanted}`;
-}
-
-function mismatch(where: string, problems: readonly string[]): RingtuneError {
-  return new RingtuneError(
-    "model_mismatch",
-    `${where} does not describe a supported gpt2 model: ${problems.join("; ")}`,
-    {
-      details: { where, problems: problems.length },
-    },
-  );
 }

@@ -1,53 +1,76 @@
 // GPT-2 (Radford et al., 2019) in plain TensorFlow.js: it computes on whatever backend is current and keeps no state.
 // Names, layouts and numbers are Hugging Face's GPT2LMHeadModel without dropout.
 
-import { gpt2Layout, type Gpt2Config } from "./gpt2-config.ts";
-import type { LanguageModel, ParameterTensors, TokenBatch } from "./language-model.ts";
+import { gpt2Layout, gpt2Linears, type Gpt2Config } from "./gpt2-config.ts";
+import { within, type BatchTensors, type Model, type Weights } from "./model.ts";
 import { addPositions, causalAttention, crossEntropy, embedding, gelu, layerNorm, linear } from "./nn.ts";
 import { tf } from "./tf.ts";
 
-/** The model of `config`. */
-export function createGpt2(config: Gpt2Config): LanguageModel {
+/** The model of `config`; `json` is the config.json that it was read from. */
+export function createGpt2(config: Gpt2Config, json: object = {}): Model {
   return {
     name: `gpt2 with ${config.n_layer} layers, width ${config.n_embd}`,
+    config: { ...json, ...config, architectures: ["GPT2LMHeadModel"], n_ctx: config.n_positions },
+    head: { kind: "causal-lm" },
     layout: gpt2Layout(config),
+    linears: gpt2Linears(config),
     vocabularySize: config.vocab_size,
     maxLength: config.n_positions,
-    tokenLosses: (parameters, batch, targets) =>
-      crossEntropy(hiddenStates(config, parameters, batch), headOf(config, parameters), targets),
-    logits: (parameters, batch) =>
-      tf.matMul(hiddenStates(config, parameters, batch), headOf(config, parameters), false, true),
+    outputs: config.vocab_size,
+    causal: true,
+    tokenTypes: 0,
+    files: {
+      prefix: "transformer.",
+      // The causal mask, which old versions of transformers saved with the weights.
+      ignored: /\.attn\.(bias|masked_bias)$/,
+      tied: config.tie_word_embeddings ? { "lm_head.weight": "transformer.wte.weight" } : {},
+    },
+    // As GPT2PreTrainedModel._init_weights and section 2.3 of the paper have it.
+    initial({ name, shape }) {
+      if (shape.length === 1) return { kind: "constant", value: name.endsWith(".weight") ? 1 : 0 };
+      const scale = name.endsWith(".c_proj.weight") ? 1 / Math.sqrt(2 * config.n_layer) : 1;
+      return { kind: "normal", deviation: config.initializer_range * scale };
+    },
+    losses: (weights, batch, targets) =>
+      crossEntropy(hiddenStates(config, weights, batch), headOf(config, weights), targets),
+    logits: (weights, batch) => tf.matMul(hiddenStates(config, weights, batch), headOf(config, weights), false, true),
   };
 }
 
 /** The last hidden states after the final norm: [tokens, width]. */
-function hiddenStates(config: Gpt2Config, parameters: ParameterTensors, batch: TokenBatch): tf.Tensor {
+function hiddenStates(config: Gpt2Config, weights: Weights, batch: BatchTensors): tf.Tensor {
   const { rows, length, ids } = batch;
-  const embedded = embedding(parameters("transformer.wte.weight"), ids);
-  let x = addPositions(embedded, parameters("transformer.wpe.weight"), rows, length);
-  for (let i = 0; i < config.n_layer; i++)
-    x = block(config, i, (name) => parameters(`transformer.h.${i}.${name}`), x, batch);
-  return norm(config, parameters, "transformer.ln_f", x);
+  const embedded = embedding(weights.tensor("transformer.wte.weight"), ids);
+  let x = addPositions(embedded, weights.tensor("transformer.wpe.weight"), rows, length);
+  for (let i = 0; i < config.n_layer; i++) x = block(config, i, within(weights, `transformer.h.${i}.`), x, batch);
+  return norm(config, weights, "transformer.ln_f", x);
 }
 
-function block(config: Gpt2Config, index: number, of: ParameterTensors, x: tf.Tensor, batch: TokenBatch): tf.Tensor {
+function block(config: Gpt2Config, index: number, weights: Weights, x: tf.Tensor, batch: BatchTensors): tf.Tensor {
   const { n_embd: width, n_head: heads } = config;
   const scale =
     (config.scale_attn_weights ? 1 / Math.sqrt(width / heads) : 1) /
     (config.scale_attn_by_inverse_layer_idx ? index + 1 : 1);
-  const conv1d = (name: string, input: tf.Tensor): tf.Tensor => linear(input, of(`${name}.weight`), of(`${name}.bias`));
 
-  const qkv = conv1d("attn.c_attn", norm(config, of, "ln_1", x));
+  const qkv = conv1d(weights, "attn.c_attn", norm(config, weights, "ln_1", x));
   const attended = causalAttention(qkv, { rows: batch.rows, length: batch.length, heads, scale });
-  const afterAttention = tf.add(x, conv1d("attn.c_proj", attended));
-  const inner = gelu(conv1d("mlp.c_fc", norm(config, of, "ln_2", afterAttention)), config.activation_function);
-  return tf.add(afterAttention, conv1d("mlp.c_proj", inner));
+  const afterAttention = tf.add(x, conv1d(weights, "attn.c_proj", attended));
+  const inner = gelu(
+    conv1d(weights, "mlp.c_fc", norm(config, weights, "ln_2", afterAttention)),
+    config.activation_function,
+  );
+  return tf.add(afterAttention, conv1d(weights, "mlp.c_proj", inner));
 }
 
-function norm(config: Gpt2Config, of: ParameterTensors, name: string, x: tf.Tensor): tf.Tensor {
-  return layerNorm(x, of(`${name}.weight`), of(`${name}.bias`), config.layer_norm_epsilon);
+function conv1d(weights: Weights, module: string, x: tf.Tensor): tf.Tensor {
+  const y = linear(x, weights.tensor(`${module}.weight`), weights.tensor(`${module}.bias`));
+  return weights.adapt?.(module, x, y) ?? y;
 }
 
-function headOf(config: Gpt2Config, parameters: ParameterTensors): tf.Tensor {
-  return parameters(config.tie_word_embeddings ? "transformer.wte.weight" : "lm_head.weight");
+function norm(config: Gpt2Config, weights: Weights, name: string, x: tf.Tensor): tf.Tensor {
+  return layerNorm(x, weights.tensor(`${name}.weight`), weights.tensor(`${name}.bias`), config.layer_norm_epsilon);
+}
+
+function headOf(config: Gpt2Config, weights: Weights): tf.Tensor {
+  return weights.tensor(config.tie_word_embeddings ? "transformer.wte.weight" : "lm_head.weight");
 }

@@ -6,15 +6,15 @@ import { join } from "node:path";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { checkDefinition, type Definition, findEos, parseObject } from "../../common/tokenizer-definition.ts";
-import { gpt2Layout, parseGpt2Config, type Gpt2Config } from "./gpt2-config.ts";
+import { createModel } from "./architectures.ts";
 import { loadParameters } from "./load-parameters.ts";
+import type { Model } from "./model.ts";
 import { viewOf, type ParameterLayout } from "./parameters.ts";
 import { writeSafetensors, type NamedTensor } from "./safetensors.ts";
 
-export interface Model {
-  readonly config: Gpt2Config;
-  readonly layout: ParameterLayout;
-  /** Flat, in the layout's order. */
+export interface LoadedModel {
+  readonly model: Model;
+  /** Flat, in the order of the model's layout. */
   readonly parameters: Float32Array;
 }
 
@@ -28,9 +28,12 @@ export interface SpecialTokens {
  * Reads a directory with config.json and model.safetensors. Throws `checkpoint_invalid` for a file that is missing
  * or corrupt and `model_mismatch` for an architecture that is not supported, or of another size than `into`.
  */
-export async function readModelDirectory(directory: string, options: { into?: Float32Array } = {}): Promise<Model> {
-  const config = await readModelConfig(directory);
-  const layout = gpt2Layout(config);
+export async function readModelDirectory(
+  directory: string,
+  options: { into?: Float32Array } = {},
+): Promise<LoadedModel> {
+  const model = await readModelConfig(directory);
+  const { layout } = model;
   const parameters = options.into ?? new Float32Array(layout.size);
   if (parameters.length !== layout.size) {
     throw new RingtuneError(
@@ -39,20 +42,24 @@ export async function readModelDirectory(directory: string, options: { into?: Fl
       { details: { directory, found: layout.size, expected: parameters.length } },
     );
   }
-  await loadParameters(join(directory, "model.safetensors"), layout, parameters);
-  return { config, layout, parameters };
+  await loadParameters(join(directory, "model.safetensors"), layout, parameters, model.files);
+  return { model, parameters };
 }
 
 /** Reads and checks config.json alone; errors as in `readModelDirectory`. */
-export async function readModelConfig(directory: string): Promise<Gpt2Config> {
+export async function readModelConfig(directory: string): Promise<Model> {
   const path = join(directory, "config.json");
-  return parseGpt2Config(await readJson(path), path);
+  return createModel(await readJson(path), path);
 }
 
 /** Writes model.safetensors, then config.json, each atomically, so that a config is never without its weights. */
-export async function writeModelDirectory(directory: string, model: Model, tokens?: SpecialTokens): Promise<void> {
-  await writeSafetensors(join(directory, "model.safetensors"), modelTensors(model.layout, model.parameters));
-  await writeFileAtomic(join(directory, "config.json"), gpt2ConfigJson(model.config, tokens));
+export async function writeModelDirectory(
+  directory: string,
+  { model, parameters }: LoadedModel,
+  tokens?: SpecialTokens,
+): Promise<void> {
+  await writeSafetensors(join(directory, "model.safetensors"), modelTensors(model.layout, parameters));
+  await writeFileAtomic(join(directory, "config.json"), modelConfigJson(model, tokens));
 }
 
 /** Views of every parameter, in the layout's order. */
@@ -60,19 +67,12 @@ export function modelTensors(layout: ParameterLayout, flat: Float32Array): Named
   return layout.specs.map((spec) => ({ name: spec.name, shape: spec.shape, data: viewOf(flat, spec) }));
 }
 
-/** A config.json that transformers' AutoModelForCausalLM accepts. There is no dropout in Ringtune. */
-export function gpt2ConfigJson(config: Gpt2Config, tokens?: SpecialTokens): string {
+/** A config.json that transformers' Auto classes accept: the model's own, with what has been decided since. */
+export function modelConfigJson(model: Model, tokens?: SpecialTokens): string {
   const json = {
-    architectures: ["GPT2LMHeadModel"],
-    attn_pdrop: 0,
-    embd_pdrop: 0,
-    n_ctx: config.n_positions,
-    reorder_and_upcast_attn: false,
-    resid_pdrop: 0,
+    ...model.config,
     torch_dtype: "float32",
-    use_cache: true,
     ...(tokens === undefined ? {} : { bos_token_id: tokens.bosId, eos_token_id: tokens.eosId }),
-    ...config,
   };
   const sorted = Object.entries(json).sort(([a], [b]) => (a < b ? -1 : 1));
   return `${JSON.stringify(Object.fromEntries(sorted), undefined, 2)}\n`;

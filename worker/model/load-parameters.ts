@@ -1,15 +1,23 @@
 // Weights from a safetensors file into a flat buffer, by a model's layout. Every mismatch is reported at once.
-// Accepts what Hugging Face's from_pretrained accepts for GPT-2: a missing "transformer." prefix, saved buffers, a tied head.
+// Accepts what Hugging Face's from_pretrained accepts: a missing base prefix, saved buffers, a tied head.
 
 import { RingtuneError } from "../../common/errors.ts";
 import { viewOf, type ParameterLayout } from "./parameters.ts";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
 
-const prefix = "transformer.";
-const head = "lm_head.weight";
-/** The causal mask, which old versions of transformers saved with the weights. */
-const savedBuffer = /\.attn\.(bias|masked_bias)$/;
 const listedAtMost = 10;
+
+/** In which ways a file may differ from the model's own names. */
+export interface FileConventions {
+  /** Of the model without its head ("transformer."); files of the bare model lack it. */
+  readonly prefix: string;
+  /** Tensors that are not parameters: buffers that old versions saved. */
+  readonly ignored: RegExp;
+  /** Tensors that may be stored again under a second name, by that name: they must be equal. */
+  readonly tied: Readonly<Record<string, string>>;
+}
+
+const strict: FileConventions = { prefix: "", ignored: /^$/, tied: {} };
 
 /** A tensor that must be in the file, and where it goes. */
 export interface TensorTarget {
@@ -23,27 +31,42 @@ export interface TensorTarget {
  * Throws `checkpoint_invalid` that lists all missing, unexpected and mis-shaped tensors together, or that names the
  * tensor and element that is not finite. `into` is undefined after an error.
  */
-export async function loadParameters(path: string, layout: ParameterLayout, into: Float32Array): Promise<void> {
+export async function loadParameters(
+  path: string,
+  layout: ParameterLayout,
+  into: Float32Array,
+  conventions: FileConventions = strict,
+): Promise<void> {
   const targets = layout.specs.map((spec) => ({ name: spec.name, shape: spec.shape, into: viewOf(into, spec) }));
-  await loadTensors(path, targets);
+  await loadTensors(path, targets, conventions);
 }
 
 /** As `loadParameters`, for any tensors. */
-export async function loadTensors(path: string, targets: readonly TensorTarget[]): Promise<void> {
+export async function loadTensors(
+  path: string,
+  targets: readonly TensorTarget[],
+  conventions: FileConventions = strict,
+): Promise<void> {
   const file = await openSafetensors(path);
   try {
-    const names = matchTensors(file, targets);
+    const names = matchTensors(file, targets, conventions);
     for (const [target, name] of names) await file.read(name, target.into);
-    await assertTiedHead(file, names);
+    for (const [name, original] of Object.entries(conventions.tied)) await assertTied(file, names, name, original);
   } finally {
     await file.close();
   }
 }
 
 /** The name in the file of every target. */
-function matchTensors(file: SafetensorsFile, targets: readonly TensorTarget[]): Map<TensorTarget, string> {
+function matchTensors(
+  file: SafetensorsFile,
+  targets: readonly TensorTarget[],
+  { prefix, ignored, tied }: FileConventions,
+): Map<TensorTarget, string> {
   const found = new Map<TensorTarget, string>();
-  const unexpected = new Set([...file.tensors.keys()].filter((name) => !savedBuffer.test(name) && name !== head));
+  const unexpected = new Set(
+    [...file.tensors.keys()].filter((name) => !ignored.test(name) && !Object.hasOwn(tied, name)),
+  );
   const missing: string[] = [];
   const misshaped: string[] = [];
   for (const target of targets) {
@@ -82,10 +105,15 @@ function matchTensors(file: SafetensorsFile, targets: readonly TensorTarget[]): 
 }
 
 /** A model without a head of its own may store the tied one again, but it must be the embedding. */
-async function assertTiedHead(file: SafetensorsFile, names: ReadonlyMap<TensorTarget, string>): Promise<void> {
-  const embedding = [...names.keys()].find(({ name }) => name === `${prefix}wte.weight`);
+async function assertTied(
+  file: SafetensorsFile,
+  names: ReadonlyMap<TensorTarget, string>,
+  head: string,
+  original: string,
+): Promise<void> {
+  const embedding = [...names.keys()].find(({ name }) => name === original);
   const stored = file.tensors.get(head);
-  if (stored === undefined || embedding === undefined || [...names.values()].includes(head)) return;
+  if (stored === undefined || embedding === undefined) return;
   const same = stored.shape.length === 2 && stored.shape.every((size, i) => size === embedding.shape[i]);
   const own = new Float32Array(same ? embedding.into.length : 0);
   if (same) await file.read(head, own);

@@ -28,6 +28,16 @@ export function createLayout(tensors: Iterable<{ name: string; shape: readonly n
   return { specs, size: offset };
 }
 
+/** The layouts of the parameters that `trained` chooses and of the others, each with offsets of its own. */
+export function splitLayout(
+  layout: ParameterLayout,
+  trained: (name: string) => boolean,
+): { readonly trainable: ParameterLayout; readonly frozen: ParameterLayout } {
+  const part = (wanted: boolean): ParameterLayout =>
+    createLayout(layout.specs.filter(({ name }) => trained(name) === wanted));
+  return { trainable: part(true), frozen: part(false) };
+}
+
 /** A view (not a copy) of one tensor in a flat buffer. */
 export function viewOf(flat: Float32Array, spec: ParameterSpec): Float32Array {
   return flat.subarray(spec.offset, spec.offset + spec.size);

@@ -7,17 +7,16 @@ import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { syncFolder, writeFileAtomic } from "../../common/atomic-file.ts";
 import { RingtuneError } from "../../common/errors.ts";
-import type { Gpt2Config } from "../model/gpt2-config.ts";
-import { gpt2ConfigJson, modelTensors, specialTokensOf } from "../model/huggingface.ts";
+import { modelConfigJson, modelTensors, specialTokensOf } from "../model/huggingface.ts";
 import { loadParameters, loadTensors } from "../model/load-parameters.ts";
+import type { Model } from "../model/model.ts";
 import { viewOf, type ParameterLayout } from "../model/parameters.ts";
 import { encodeSafetensors, type NamedTensor } from "../model/safetensors.ts";
 import { checkpointFormat, stateFile, verifyCheckpoint, type CheckpointState } from "./checkpoint-state.ts";
 import type { Optimizer, OptimizerState } from "./optimizer.ts";
 
 export interface CheckpointContents {
-  readonly config: Gpt2Config;
-  readonly layout: ParameterLayout;
+  readonly model: Model;
   /** Flat; must not change until the promise is settled. So must the buffers of `optimizer`. */
   readonly parameters: Float32Array;
   readonly optimizer: OptimizerState;
@@ -39,7 +38,7 @@ export async function writeCheckpoint(
   directory: string,
   contents: CheckpointContents,
 ): Promise<{ readonly sizeBytes: number }> {
-  const { config, layout, parameters, optimizer, tokenizerJson, tokenizerConfigJson } = contents;
+  const { model, parameters, optimizer, tokenizerJson, tokenizerConfigJson } = contents;
   const temporary = join(dirname(directory), `${temporaryPrefix(directory)}${randomBytes(4).toString("hex")}.tmp`);
   try {
     await removeTemporaries(directory);
@@ -59,11 +58,11 @@ export async function writeCheckpoint(
       files[name] = { sizeBytes, sha256: hash.digest("hex") };
     };
     const tokens = specialTokensOf(tokenizerJson, tokenizerConfigJson);
-    await write("config.json", [Buffer.from(gpt2ConfigJson(config, tokens))]);
+    await write("config.json", [Buffer.from(modelConfigJson(model, tokens))]);
     await write("tokenizer.json", [Buffer.from(tokenizerJson)]);
     if (tokenizerConfigJson !== "") await write("tokenizer_config.json", [Buffer.from(tokenizerConfigJson)]);
-    await write("model.safetensors", encodeSafetensors(modelTensors(layout, parameters)));
-    await write("optimizer.safetensors", encodeSafetensors(optimizerTensors(layout, optimizer.buffers)));
+    await write("model.safetensors", encodeSafetensors(modelTensors(model.layout, parameters)));
+    await write("optimizer.safetensors", encodeSafetensors(optimizerTensors(model.layout, optimizer.buffers)));
     const state: CheckpointState = {
       format: checkpointFormat,
       step: contents.step,
@@ -83,21 +82,21 @@ export async function writeCheckpoint(
 }
 
 /**
- * Verifies every file of `directory` against state.json, then restores `parameters` (flat, in the layout's order) and
+ * Verifies every file of `directory` against state.json, then restores `parameters` (flat, in the order of the model's layout) and
  * `optimizer` bit for bit. Throws `checkpoint_invalid` that names the file and both sizes, digests, shapes or names.
  * After an error the contents of both are undefined.
  */
 export async function readCheckpoint(
   directory: string,
-  layout: ParameterLayout,
+  model: Model,
   into: { readonly parameters: Float32Array; readonly optimizer: Optimizer },
 ): Promise<CheckpointState> {
   const state = await verifyCheckpoint(directory);
-  await loadParameters(join(directory, "model.safetensors"), layout, into.parameters);
+  await loadParameters(join(directory, "model.safetensors"), model.layout, into.parameters, model.files);
   const { name, step } = state.optimizer;
   const { buffers } = name === into.optimizer.name ? into.optimizer.state() : { buffers: {} };
   into.optimizer.load({ name, step, buffers }); // refuses another optimizer's state
-  const targets = optimizerTensors(layout, buffers).map((tensor) => ({ ...tensor, into: tensor.data }));
+  const targets = optimizerTensors(model.layout, buffers).map((tensor) => ({ ...tensor, into: tensor.data }));
   await loadTensors(join(directory, "optimizer.safetensors"), targets);
   return state;
 }

@@ -6,12 +6,18 @@ import type { Microbatch } from "../engine/engine.ts";
 
 type Shard = Extract<FromCoordinator, { kind: "plan" }>["value"]["shard"];
 
-/** Cuts the shard's rows into microbatches of at most `rows` rows; the last may be smaller. Views, no copies. */
-export function microbatchesOf(shard: Shard, rows: number): Microbatch[] {
+/**
+ * Cuts the shard's rows into microbatches of at most `rows` rows; the last may be smaller. Views, no copies.
+ * `targetsPerRow` is the model's. Throws `data_invalid` for an array of another size.
+ */
+export function microbatchesOf(shard: Shard, rows: number, targetsPerRow: number): Microbatch[] {
   if (shard === null || shard.rows === 0) return [];
   const { length } = shard;
-  const inputIds = readInt32(shard.inputIds, shard.rows * length, "input ids");
-  const targets = readInt32(shard.targets, shard.rows * length, "targets");
+  const tokens = shard.rows * length;
+  const inputIds = readInt32(shard.inputIds, tokens, "input ids");
+  const targets = readInt32(shard.targets, shard.rows * targetsPerRow, "targets");
+  const attentionMask = readOptional(shard.attentionMask, tokens, "attention mask");
+  const tokenTypeIds = readOptional(shard.tokenTypeIds, tokens, "token type ids");
   const microbatches: Microbatch[] = [];
   for (let row = 0; row < shard.rows; row += rows) {
     const count = Math.min(rows, shard.rows - row);
@@ -20,10 +26,17 @@ export function microbatchesOf(shard: Shard, rows: number): Microbatch[] {
       rows: count,
       length,
       inputIds: inputIds.subarray(...range),
-      targets: targets.subarray(...range),
+      targets: targets.subarray(row * targetsPerRow, (row + count) * targetsPerRow),
+      ...(attentionMask === undefined ? {} : { attentionMask: attentionMask.subarray(...range) }),
+      ...(tokenTypeIds === undefined ? {} : { tokenTypeIds: tokenTypeIds.subarray(...range) }),
     });
   }
   return microbatches;
+}
+
+/** Empty bytes are absent ones. */
+function readOptional(bytes: Buffer, count: number, what: string): Int32Array | undefined {
+  return bytes.byteLength === 0 ? undefined : readInt32(bytes, count, what);
 }
 
 function readInt32(bytes: Buffer, count: number, what: string): Int32Array {

@@ -6,10 +6,11 @@ import { RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import type { Collective, CollectiveEndpoint } from "../collective/collective.ts";
 import { createEngine } from "../engine/create-engine.ts";
-import type { Engine, LossResult } from "../engine/engine.ts";
-import { gpt2Layout, parseGpt2Config } from "../model/gpt2-config.ts";
-import { initialiseGpt2 } from "../model/initialise.ts";
+import type { Engine, LossResult, Microbatch } from "../engine/engine.ts";
+import { createModel } from "../model/architectures.ts";
+import { initialiseParameters } from "../model/initialise.ts";
 import { readModelDirectory } from "../model/huggingface.ts";
+import { targetsPerRow } from "../model/model.ts";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { digestOf } from "./digest.ts";
 import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
@@ -42,8 +43,8 @@ export interface Trainer {
 }
 
 export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveEndpoint, report: Report): Trainer {
-  const config = parseGpt2Config(JSON.parse(welcome.modelConfigJson), "the coordinator's model config");
-  const layout = gpt2Layout(config);
+  const model = createModel(JSON.parse(welcome.modelConfigJson), "the coordinator's model config");
+  const { layout } = model;
   const parameters = new Float32Array(layout.size);
   const gradients = new Float32Array(layout.size);
   const optimizerSettings = JSON.parse(welcome.optimizerJson) as OptimizerSettings;
@@ -60,13 +61,16 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     return { engine, collective };
   };
 
+  const cut = (shard: Message<"plan">["shard"], rows: number): Microbatch[] =>
+    microbatchesOf(shard, rows, shard === null ? 0 : targetsPerRow(model.head, shard.length));
+
   /** Rank 0 reads, everybody receives: workers need no shared storage. */
   async function loadFrom(folder: Message<"form">["folder"] & object, form: Message<"form">, signal: AbortSignal) {
     const { collective } = ready();
     const state = optimizer.state();
     if (form.rank === 0) {
       if (folder.checkpoint) {
-        const checkpoint = await readCheckpoint(folder.path, layout, { parameters, optimizer });
+        const checkpoint = await readCheckpoint(folder.path, model, { parameters, optimizer });
         if (checkpoint.step !== form.step) {
           const both = `it holds step ${checkpoint.step}, the coordinator expects ${form.step}`;
           throw new RingtuneError("checkpoint_invalid", `${folder.path}: ${both}`);
@@ -86,7 +90,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
   async function shardGradients(engine: Engine, plan: Message<"plan">): Promise<LossResult> {
     const total = { lossSum: 0, tokens: 0 };
     const weight = 1 / plan.globalTokens;
-    const microbatches = microbatchesOf(plan.shard, plan.microbatch);
+    const microbatches = cut(plan.shard, plan.microbatch);
     for (const [index, batch] of microbatches.entries()) {
       const { lossSum, tokens } = await engine.gradients(batch, { weight, accumulate: index > 0, gradients });
       total.lossSum += lossSum;
@@ -110,12 +114,12 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       engine ??= await createEngine({
         kind: welcome.engine === "tfjs" ? "tfjs" : "onnx",
         device: welcome.device,
-        model: { type: "gpt2", config },
+        model,
         parameters,
         threads,
       });
       if (form.seed) {
-        initialiseGpt2(config, layout, parameters, welcome.seed);
+        initialiseParameters(model, layout, parameters, welcome.seed);
         step = 0;
       } else if (form.folder) {
         await loadFrom(form.folder, form, signal);
@@ -176,7 +180,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       const { engine } = ready();
       report.doing(`validating step ${task.step}`);
       const total = { lossSum: 0, tokens: 0 };
-      for (const batch of microbatchesOf(task.shard, task.microbatch)) {
+      for (const batch of cut(task.shard, task.microbatch)) {
         const { lossSum, tokens } = await engine.loss(batch);
         total.lossSum += lossSum;
         total.tokens += tokens;
@@ -187,8 +191,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     async save(task) {
       report.doing(`writing the checkpoint of step ${task.step}`);
       const { sizeBytes } = await writeCheckpoint(task.path, {
-        config,
-        layout,
+        model,
         parameters,
         optimizer: optimizer.state(),
         tokenizerJson: welcome.tokenizerJson,

@@ -4,15 +4,16 @@ import { expect, test } from "vitest";
 import { createRandom } from "../../../common/random.ts";
 import { createEngine, type EngineOptions } from "../../../worker/engine/create-engine.ts";
 import type { LossResult } from "../../../worker/engine/engine.ts";
-import { gpt2Layout, parseGpt2Config } from "../../../worker/model/gpt2-config.ts";
+import { createModel } from "../../../worker/model/architectures.ts";
+import { splitLayout, viewOf } from "../../../worker/model/parameters.ts";
 
 const small = { model_type: "gpt2", vocab_size: 50, n_positions: 12, n_embd: 24, n_layer: 2, n_head: 3 };
 
 function optionsFor(json: object): Omit<EngineOptions, "kind"> {
-  const config = parseGpt2Config(json, "the test");
+  const model = createModel(json, "the test");
   const random = createRandom(3, "weights");
-  const parameters = Float32Array.from({ length: gpt2Layout(config).size }, () => 0.3 * random.normal());
-  return { model: { type: "gpt2", config }, parameters, threads: 1 };
+  const parameters = Float32Array.from({ length: model.layout.size }, () => 0.3 * random.normal());
+  return { model, parameters, threads: 1 };
 }
 
 test("names the device that an engine does not have", async () => {
@@ -69,4 +70,66 @@ test.each([
   const norm = Math.sqrt(eager.gradients.reduce((sum, value) => sum + value * value, 0));
   const error = Math.sqrt(eager.gradients.reduce((sum, value, i) => sum + (value - compiled.gradients[i]!) ** 2, 0));
   expect(error / norm).toBeLessThan(1e-5);
+});
+
+test.each(["onnx", "tfjs"] as const)(
+  "gives gradients of the trained parameters only, the same as of all on %s",
+  async (kind) => {
+    const { model, parameters } = optionsFor(small);
+    const batch = {
+      rows: 2,
+      length: 5,
+      inputIds: Int32Array.from({ length: 10 }, (_, i) => i),
+      targets: Int32Array.from({ length: 10 }, (_, i) => i + 1),
+    };
+    const gradientsOf = async (options: Omit<EngineOptions, "kind" | "model" | "threads">) => {
+      const engine = await createEngine({ kind, model, threads: 1, ...options });
+      const gradients = new Float32Array(engine.layout.size);
+      for (const accumulate of [false, true]) await engine.gradients(batch, { weight: 0.1, accumulate, gradients });
+      const { lossSum } = await engine.loss(batch);
+      await engine.close();
+      return { layout: engine.layout, gradients, lossSum };
+    };
+    const whole = await gradientsOf({ parameters });
+    const { trainable, frozen } = splitLayout(model.layout, (name) => name.includes(".h.1.") && name.includes(".c_"));
+    const part = (layout: typeof trainable) =>
+      Float32Array.from(
+        layout.specs.flatMap(({ name }) => [
+          ...viewOf(
+            parameters,
+            model.layout.specs.find((spec) => spec.name === name)!,
+          ),
+        ]),
+      );
+    const some = await gradientsOf({
+      parameters: part(trainable),
+      trainable,
+      frozen: { layout: frozen, parameters: part(frozen) },
+    });
+    expect(some.layout).toBe(trainable);
+    expect(trainable.specs).toHaveLength(8);
+    expect(some.lossSum).toBe(whole.lossSum);
+    for (const spec of trainable.specs) {
+      const expected = viewOf(
+        whole.gradients,
+        whole.layout.specs.find(({ name }) => name === spec.name)!,
+      );
+      expect(viewOf(some.gradients, spec), spec.name).toEqual(expected);
+    }
+  },
+);
+
+test("refuses weights that are not all of the model's", async () => {
+  const { model, parameters } = optionsFor(small);
+  const { trainable } = splitLayout(model.layout, (name) => name.includes(".h.1."));
+  const creating = createEngine({ kind: "onnx", model, threads: 1, trainable, parameters });
+  await expect(creating).rejects.toThrow(`trained parameters were given, ${model.name} has ${trainable.size} of them`);
+  const short = createEngine({
+    kind: "onnx",
+    model,
+    threads: 1,
+    trainable,
+    parameters: new Float32Array(trainable.size),
+  });
+  await expect(short).rejects.toThrow("12 tensors are trained or frozen");
 });

@@ -5,7 +5,7 @@ import { createEngine } from "../../../worker/engine/create-engine.ts";
 import type { Engine, Microbatch } from "../../../worker/engine/engine.ts";
 import { viewOf } from "../../../worker/model/parameters.ts";
 import { tf } from "../../../worker/model/tf.ts";
-import { config, expected, fixtureBatch, layout, readParameters, rowsOf } from "./gpt2-fixture.ts";
+import { config, expected, fixtureBatch, layout, model, readParameters, rowsOf } from "./gpt2-fixture.ts";
 
 const engines = [
   { kind: "onnx", device: "cpu", threads: 1 },
@@ -23,7 +23,7 @@ describe.each(engines)("engine $kind on $device with $threads thread(s)", ({ kin
   let engine: Engine;
 
   beforeAll(async () => {
-    engine = await createEngine({ kind, device, threads, parameters, model: { type: "gpt2", config } });
+    engine = await createEngine({ kind, device, threads, parameters, model });
   });
   afterAll(() => engine.close());
 
@@ -127,7 +127,7 @@ describe.each(engines)("engine $kind on $device with $threads thread(s)", ({ kin
     const scaled = readParameters();
     const spec = layout.specs.find(({ name }) => name === "transformer.ln_f.weight")!;
     for (const [i, value] of viewOf(scaled, spec).entries()) viewOf(scaled, spec)[i] = 400 * value;
-    const certain = await createEngine({ kind, device, threads, parameters: scaled, model: { type: "gpt2", config } });
+    const certain = await createEngine({ kind, device, threads, parameters: scaled, model });
     const logits = await certain.logits(batch);
     const { lossSum } = await certain.loss(batch);
     await certain.close();

@@ -2,7 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import type { Microbatch } from "../../../worker/engine/engine.ts";
-import { gpt2Layout, parseGpt2Config } from "../../../worker/model/gpt2-config.ts";
+import { createGpt2 } from "../../../worker/model/gpt2.ts";
+import { parseGpt2Config } from "../../../worker/model/gpt2-config.ts";
 import { viewOf } from "../../../worker/model/parameters.ts";
 
 const folder = new URL("../../golden/gpt2/", import.meta.url);
@@ -23,7 +24,8 @@ const readJson = (name: string): unknown => JSON.parse(readFileSync(new URL(name
 
 export const expected = readJson("expected.json") as Expected;
 export const config = parseGpt2Config(readJson("config.json"), "test/golden/gpt2/config.json");
-export const layout = gpt2Layout(config);
+export const model = createGpt2(config);
+export const { layout } = model;
 
 /** The checkpoint's weights, flat. */
 export function readParameters(): Float32Array {

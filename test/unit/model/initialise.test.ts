@@ -1,19 +1,17 @@
 import { expect, test } from "vitest";
-import { gpt2Layout, parseGpt2Config, type Gpt2Config } from "../../../worker/model/gpt2-config.ts";
-import { initialiseGpt2 } from "../../../worker/model/initialise.ts";
+import { createModel } from "../../../worker/model/architectures.ts";
+import { initialiseParameters } from "../../../worker/model/initialise.ts";
+import type { Model } from "../../../worker/model/model.ts";
 import { viewOf } from "../../../worker/model/parameters.ts";
 
-const configOf = (layers: number): Gpt2Config =>
-  parseGpt2Config(
-    { model_type: "gpt2", vocab_size: 512, n_positions: 64, n_embd: 64, n_layer: layers, n_head: 4 },
-    "test",
-  );
+const modelOf = (layers: number): Model =>
+  createModel({ model_type: "gpt2", vocab_size: 512, n_positions: 64, n_embd: 64, n_layer: layers, n_head: 4 }, "test");
 
 function tensors(layers: number, seed: number): Map<string, Float32Array> {
-  const config = configOf(layers);
-  const layout = gpt2Layout(config);
+  const model = modelOf(layers);
+  const { layout } = model;
   const parameters = new Float32Array(layout.size).fill(NaN);
-  initialiseGpt2(config, layout, parameters, seed);
+  initialiseParameters(model, layout, parameters, seed);
   return new Map(layout.specs.map((spec) => [spec.name, viewOf(parameters, spec)]));
 }
 

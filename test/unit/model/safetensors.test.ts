@@ -6,7 +6,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { RingtuneError } from "../../../common/errors.ts";
-import { gpt2Layout } from "../../../worker/model/gpt2-config.ts";
+import { createModel } from "../../../worker/model/architectures.ts";
 import { readModelConfig } from "../../../worker/model/huggingface.ts";
 import { loadParameters, loadTensors } from "../../../worker/model/load-parameters.ts";
 import { createLayout } from "../../../worker/model/parameters.ts";
@@ -112,7 +112,7 @@ describe("a safetensors file", () => {
     const expected = JSON.parse(await readFile(join(golden, "expected.json"), "utf8")) as {
       initial_param_norm: number;
     };
-    const layout = gpt2Layout(await readModelConfig(golden));
+    const { layout } = await readModelConfig(golden);
     const parameters = new Float32Array(layout.size);
     await loadParameters(join(golden, "model.safetensors"), layout, parameters);
     expect(Math.abs(globalNorm(parameters) / expected.initial_param_norm - 1)).toBeLessThan(1e-8);
@@ -207,6 +207,8 @@ describe("loading a model", () => {
     { name: "transformer.h.0.attn.c_attn.bias", shape: [1] },
     { name: "transformer.ln_f.bias", shape: [3] },
   ]);
+  const sizes = { model_type: "gpt2", vocab_size: 2, n_positions: 2, n_embd: 2, n_layer: 1, n_head: 1 };
+  const { files } = createModel(sizes, "the test");
   const weights = { "wte.weight": [1, 2, 3, 4], "h.0.attn.c_attn.bias": [5], "ln_f.bias": [6, 7, 8] };
   const write = (tensors: Record<string, number[]>, shapes: Record<string, number[]> = {}): Promise<void> =>
     writeSafetensors(
@@ -219,7 +221,7 @@ describe("loading a model", () => {
     );
   const load = async (): Promise<number[]> => {
     const into = new Float32Array(layout.size);
-    await loadParameters(path, layout, into);
+    await loadParameters(path, layout, into, files);
     return [...into];
   };
 

@@ -5,17 +5,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { RingtuneError } from "../../../common/errors.ts";
-import { gpt2Layout, parseGpt2Config } from "../../../worker/model/gpt2-config.ts";
+import { createModel } from "../../../worker/model/architectures.ts";
 import { readModelDirectory, writeModelDirectory } from "../../../worker/model/huggingface.ts";
-import { initialiseGpt2 } from "../../../worker/model/initialise.ts";
+import { initialiseParameters } from "../../../worker/model/initialise.ts";
 import { readCheckpoint, writeCheckpoint } from "../../../worker/train/checkpoint.ts";
 import { readCheckpointState } from "../../../worker/train/checkpoint-state.ts";
 import { createOptimizer, type Optimizer, type OptimizerSettings } from "../../../worker/train/optimizer.ts";
 
 const settings: OptimizerSettings = { name: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
 const sizes = { model_type: "gpt2", vocab_size: 5, n_positions: 8, n_embd: 8, n_layer: 2, n_head: 2 };
-const config = parseGpt2Config(sizes, "test");
-const layout = gpt2Layout(config);
+const model = createModel(sizes, "test");
+const { layout } = model;
 const tokenizerJson = JSON.stringify({
   added_tokens: [{ id: 4, content: "<|endoftext|>", special: true }],
   model: { type: "BPE", vocab: { a: 0, b: 1, c: 2, d: 3, "<|endoftext|>": 4 }, merges: [] },
@@ -39,7 +39,7 @@ afterEach(async () => rm(runs, { recursive: true }));
 
 function trained(seed: number): { parameters: Float32Array; optimizer: Optimizer } {
   const parameters = new Float32Array(layout.size);
-  initialiseGpt2(config, layout, parameters, seed);
+  initialiseParameters(model, layout, parameters, seed);
   const optimizer = createOptimizer(settings, layout);
   const gradients = parameters.map((value, i) => value * 3 + (i % 7) * 0.01);
   for (let step = 0; step < 3; step++) optimizer.step(parameters, gradients, { learningRate: 1e-3, clipFactor: 1 });
@@ -49,13 +49,13 @@ function trained(seed: number): { parameters: Float32Array; optimizer: Optimizer
 async function write(seed = 1, into = directory): Promise<{ parameters: Float32Array; optimizer: Optimizer }> {
   const { parameters, optimizer } = trained(seed);
   const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
-  await writeCheckpoint(into, { config, layout, parameters, optimizer: optimizer.state(), ...facts });
+  await writeCheckpoint(into, { model, parameters, optimizer: optimizer.state(), ...facts });
   return { parameters, optimizer };
 }
 
 async function read(from = directory) {
   const restored = { parameters: new Float32Array(layout.size), optimizer: createOptimizer(settings, layout) };
-  const state = await readCheckpoint(from, layout, restored);
+  const state = await readCheckpoint(from, model, restored);
   return { ...restored, state };
 }
 
@@ -87,9 +87,10 @@ describe("a checkpoint", () => {
   test("holds exactly its files, and is a Hugging Face model directory", async () => {
     const { parameters } = await write();
     expect((await readdir(directory)).sort()).toEqual([...everyFile, "state.json"].sort());
-    const model = await readModelDirectory(directory);
-    expect(model.config).toEqual(config);
-    expect(model.parameters).toEqual(parameters);
+    const loaded = await readModelDirectory(directory);
+    expect(loaded.model.layout).toEqual(layout);
+    expect(loaded.model.config).toMatchObject(sizes);
+    expect(loaded.parameters).toEqual(parameters);
     const json = JSON.parse(await readFile(join(directory, "config.json"), "utf8")) as object;
     expect(json).toMatchObject({
       architectures: ["GPT2LMHeadModel"],
@@ -125,7 +126,7 @@ describe("a checkpoint", () => {
     };
     const state = { name: "adamw", step: 3, buffers: full } as const;
     const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
-    const contents = { config, layout, parameters: trained(2).parameters, optimizer: state, ...facts };
+    const contents = { model, parameters: trained(2).parameters, optimizer: state, ...facts };
     const error = await refusal(writeCheckpoint(directory, contents));
     expect(error.code).toBe("disk_failed");
     expect(error.message).toBe(
@@ -195,8 +196,11 @@ describe("a damaged checkpoint is refused:", () => {
 
   test("the right files of another model", async () => {
     await write();
-    const wider = gpt2Layout(parseGpt2Config({ ...sizes, vocab_size: 6 }, "test"));
-    const into = { parameters: new Float32Array(wider.size), optimizer: createOptimizer(settings, wider) };
+    const wider = createModel({ ...sizes, vocab_size: 6 }, "test");
+    const into = {
+      parameters: new Float32Array(wider.layout.size),
+      optimizer: createOptimizer(settings, wider.layout),
+    };
     const { message } = await refusal(readCheckpoint(directory, wider, into));
     expect(message).toContain("transformer.wte.weight is [5, 8], the config says [6, 8]");
   });
@@ -204,7 +208,7 @@ describe("a damaged checkpoint is refused:", () => {
 
 test("a model directory round trips, and refuses to fill a buffer of another size", async () => {
   const parameters = trained(3).parameters;
-  await writeModelDirectory(runs, { config, layout, parameters }, { bosId: 4, eosId: 4 });
+  await writeModelDirectory(runs, { model, parameters }, { bosId: 4, eosId: 4 });
   expect((await readModelDirectory(runs)).parameters).toEqual(parameters);
   const error = await refusal(readModelDirectory(runs, { into: new Float32Array(3) }));
   expect(error.code).toBe("model_mismatch");

@@ -2,74 +2,78 @@
 // run by ONNX Runtime on the caller's flat buffers. It holds programs and no copy of the weights.
 
 import { registerGradients } from "../../model/gradients.ts";
-import type { LanguageModel } from "../../model/language-model.ts";
-import { viewOf } from "../../model/parameters.ts";
+import { logitRows, targetsPerRow, type BatchTensors, type Model, type Weights } from "../../model/model.ts";
+import { viewOf, type ParameterLayout } from "../../model/parameters.ts";
 import { tf } from "../../model/tf.ts";
 import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
+import { resolveWeights, type EngineWeights } from "../engine-weights.ts";
 import type { Engine, LossResult, Microbatch } from "../engine.ts";
 import { ProgramCache } from "./program-cache.ts";
 import type { Program, Runtime, RuntimeOptions, Slot } from "./runtime.ts";
-import { traceModel } from "./tracing-backend.ts";
+import { traceModel, type Trace } from "./tracing-backend.ts";
 
 type Kind = "gradients" | "accumulated gradients" | "losses" | "logits";
 
-export interface OnnxEngineOptions {
-  readonly model: LanguageModel;
-  readonly parameters: Float32Array;
+export interface OnnxEngineOptions extends EngineWeights {
   readonly threads: number;
   readonly profilePrefix?: string;
 }
 
 export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): Engine {
   const { model, parameters, threads } = options;
+  const { trainable, frozen } = resolveWeights(options);
   registerGradients();
-  const { specs } = model.layout;
   const runtimeOptions: RuntimeOptions = {
     threads,
     ...(options.profilePrefix === undefined ? {} : { profilePrefix: options.profilePrefix }),
   };
-  const programs = new ProgramCache((rows, length, kind: Kind) =>
-    runtime.load(traceLanguageModel(model, { rows, length, threads }, kind), runtimeOptions),
-  );
-  const slotsOf = (prefix: string, flat: Float32Array): Record<string, Slot> =>
+  const programs = new ProgramCache((rows, length, kind: Kind) => {
+    const model = traceComputation(options.model, trainable, { rows, length, threads }, kind);
+    return runtime.load(model, runtimeOptions);
+  });
+  const slotsOf = (prefix: string, layout: ParameterLayout, flat: Float32Array): Record<string, Slot> =>
     Object.fromEntries(
-      specs.map((spec) => [prefix + spec.name, runtime.slot(viewOf(flat, spec), spec.shape, "float32")]),
+      layout.specs.map((spec) => [prefix + spec.name, runtime.slot(viewOf(flat, spec), spec.shape, "float32")]),
     );
-  const parameterSlots = slotsOf("", parameters);
+  const weightSlots = { ...slotsOf("", trainable, parameters), ...slotsOf("", frozen.layout, frozen.parameters) };
   const gradientSlots = new WeakMap<Float32Array, { read: Record<string, Slot>; write: Record<string, Slot> }>();
   const slotsOfGradients = (flat: Float32Array): { read: Record<string, Slot>; write: Record<string, Slot> } => {
     const known = gradientSlots.get(flat);
     if (known !== undefined) return known;
-    const made = { read: slotsOf("sum.", flat), write: slotsOf("gradient.", flat) };
+    const made = { read: slotsOf("sum.", trainable, flat), write: slotsOf("gradient.", trainable, flat) };
     gradientSlots.set(flat, made);
     return made;
   };
-  const tokenSlots = (batch: PreparedBatch): Record<string, Slot> => ({
-    ids: runtime.slot(batch.ids, [batch.tokens], "int32"),
-    targets: runtime.slot(batch.targets, [batch.tokens], "int32"),
+  const batchSlots = ({ tokens, ids, attentionMask, tokenTypeIds }: PreparedBatch): Record<string, Slot> => ({
+    ...weightSlots,
+    ids: runtime.slot(ids, [tokens], "int32"),
+    ...(attentionMask && { attentionMask: runtime.slot(attentionMask, [tokens], "float32") }),
+    ...(tokenTypeIds && { tokenTypeIds: runtime.slot(tokenTypeIds, [tokens], "int32") }),
   });
+  const targetSlot = ({ targets }: PreparedBatch): Slot => runtime.slot(targets, [targets.length], "int32");
   const run = async (batch: Microbatch, kind: Kind, body: (program: Program) => Promise<void>): Promise<void> => {
     await programs.use(batch.rows, batch.length, kind, body);
   };
 
   return {
     description: `onnx cpu, ${threads} thread${threads === 1 ? "" : "s"}`,
-    layout: model.layout,
+    layout: trainable,
     parameters,
 
     async gradients(microbatch, { weight, accumulate, gradients }): Promise<LossResult> {
       const batch = prepareBatch(model, microbatch, weight);
       const slots = slotsOfGradients(gradients);
-      const losses = new Float32Array(batch.tokens);
+      const count = batch.targets.length;
+      const losses = new Float32Array(count);
       await run(microbatch, accumulate ? "accumulated gradients" : "gradients", (program) =>
         program.run(
           {
-            ...parameterSlots,
-            ...tokenSlots(batch),
-            weights: runtime.slot(batch.weights, [batch.tokens], "float32"),
+            ...batchSlots(batch),
+            targets: targetSlot(batch),
+            weights: runtime.slot(batch.weights, [count], "float32"),
             ...(accumulate ? slots.read : {}),
           },
-          { ...slots.write, losses: runtime.slot(losses, [batch.tokens], "float32") },
+          { ...slots.write, losses: runtime.slot(losses, [count], "float32") },
         ),
       );
       return sumLosses(losses, microbatch.targets);
@@ -77,11 +81,11 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
 
     async loss(microbatch): Promise<LossResult> {
       const batch = prepareBatch(model, microbatch, 1);
-      const losses = new Float32Array(batch.tokens);
+      const losses = new Float32Array(batch.targets.length);
       await run(microbatch, "losses", (program) =>
         program.run(
-          { ...parameterSlots, ...tokenSlots(batch) },
-          { losses: runtime.slot(losses, [batch.tokens], "float32") },
+          { ...batchSlots(batch), targets: targetSlot(batch) },
+          { losses: runtime.slot(losses, [losses.length], "float32") },
         ),
       );
       return sumLosses(losses, microbatch.targets);
@@ -89,12 +93,11 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
 
     async logits(microbatch): Promise<Float32Array> {
       const batch = prepareBatch(model, microbatch, 1);
-      const logits = new Float32Array(batch.tokens * model.vocabularySize);
-      await run(microbatch, "logits", (program) => {
-        const { ids } = tokenSlots(batch);
-        const shape = [batch.tokens, model.vocabularySize];
-        return program.run({ ...parameterSlots, ids: ids! }, { logits: runtime.slot(logits, shape, "float32") });
-      });
+      const shape = [logitRows(model.head, microbatch.rows, microbatch.length), model.outputs] as const;
+      const logits = new Float32Array(shape[0] * shape[1]);
+      await run(microbatch, "logits", (program) =>
+        program.run(batchSlots(batch), { logits: runtime.slot(logits, shape, "float32") }),
+      );
       return logits;
     },
 
@@ -103,36 +106,51 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
 }
 
 /** Serialised ONNX model of one kind of computation for one batch shape. */
-function traceLanguageModel(
-  model: LanguageModel,
+function traceComputation(
+  model: Model,
+  trainable: ParameterLayout,
   { rows, length, threads }: { rows: number; length: number; threads: number },
   kind: Kind,
 ): Uint8Array {
-  const { specs } = model.layout;
   return traceModel(threads, (trace) => {
-    const tensors = specs.map((spec) => trace.input(spec.name, spec.shape, "float32"));
-    const byName = new Map(specs.map((spec, i) => [spec.name, tensors[i]!]));
-    const parameters = (name: string): tf.Tensor => byName.get(name)!;
-    const batch = { rows, length, ids: trace.input("ids", [rows * length], "int32") };
-    if (kind === "logits") return trace.output("logits", model.logits(parameters, batch));
-    const targets = trace.input("targets", [rows * length], "int32");
-    if (kind === "losses") return trace.output("losses", model.tokenLosses(parameters, batch, targets));
+    const tensors = new Map(
+      model.layout.specs.map(({ name, shape }) => [name, trace.input(name, shape, "float32")] as const),
+    );
+    const weights: Weights = { tensor: (name) => tensors.get(name)! };
+    const batch = traceBatch(model, trace, rows, length);
+    if (kind === "logits") return trace.output("logits", model.logits(weights, batch));
+    const count = rows * targetsPerRow(model.head, length);
+    const targets = trace.input("targets", [count], "int32");
+    if (kind === "losses") return trace.output("losses", model.losses(weights, batch, targets));
 
-    const weights = trace.input("weights", [rows * length], "float32");
+    const lossWeights = trace.input("weights", [count], "float32");
+    const { specs } = trainable;
     const sums =
       kind === "gradients" ? undefined : specs.map((spec) => trace.input(`sum.${spec.name}`, spec.shape, "float32"));
+    // What is computed for the gradients of frozen parameters ends nowhere, and the graph drops it.
     const { grads } = tf.engine().gradients(
       () => {
-        const losses = model.tokenLosses(parameters, batch, targets);
+        const losses = model.losses(weights, batch, targets);
         trace.output("losses", losses);
         return losses;
       },
-      tensors,
-      weights,
+      specs.map(({ name }) => tensors.get(name)!),
+      lossWeights,
     );
     for (const [i, spec] of specs.entries()) {
       const total = sums === undefined ? grads[i]! : tf.add(sums[i]!, grads[i]!);
       trace.output(`gradient.${spec.name}`, total);
     }
   });
+}
+
+function traceBatch(model: Model, trace: Trace, rows: number, length: number): BatchTensors {
+  const shape = [rows * length];
+  return {
+    rows,
+    length,
+    ids: trace.input("ids", shape, "int32"),
+    ...(model.causal ? {} : { attentionMask: trace.input("attentionMask", shape, "float32") }),
+    ...(model.tokenTypes === 0 ? {} : { tokenTypeIds: trace.input("tokenTypeIds", shape, "int32") }),
+  };
 }

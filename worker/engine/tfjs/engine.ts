@@ -2,59 +2,71 @@
 // tensors at every call, because the caller may have changed them; nothing else outlives a call.
 
 import { registerGradients } from "../../model/gradients.ts";
-import type { LanguageModel, TokenBatch } from "../../model/language-model.ts";
-import { viewOf } from "../../model/parameters.ts";
+import type { BatchTensors, Weights } from "../../model/model.ts";
+import { viewOf, type ParameterLayout } from "../../model/parameters.ts";
 import { tf } from "../../model/tf.ts";
 import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
+import { resolveWeights, type EngineWeights } from "../engine-weights.ts";
 import type { Engine, LossResult, Microbatch } from "../engine.ts";
 import { withBackend } from "../with-backend.ts";
 import type { TfjsBackend } from "./backends.ts";
 
-export interface TfjsEngineOptions {
-  readonly model: LanguageModel;
-  readonly parameters: Float32Array;
-  readonly backend: TfjsBackend;
+/** Everything that a computation needs, as tensors. */
+interface Computation {
+  readonly weights: Weights;
+  /** In the order of the engine's layout. */
+  readonly trained: tf.Tensor[];
+  readonly batch: BatchTensors;
+  readonly targets: tf.Tensor;
+  readonly prepared: PreparedBatch;
 }
 
-export function createTfjsEngine({ model, parameters, backend }: TfjsEngineOptions): Engine {
+export function createTfjsEngine(options: EngineWeights, backend: TfjsBackend): Engine {
+  const { model, parameters } = options;
+  const { trainable, frozen } = resolveWeights(options);
   registerGradients();
-  const { specs } = model.layout;
+
+  // TensorFlow.js may keep a reference to what it is given, so it gets a copy.
+  const tensorsOf = ({ specs }: ParameterLayout, flat: Float32Array): tf.Tensor[] =>
+    specs.map((spec) => tf.tensor(viewOf(flat, spec).slice(), [...spec.shape]));
 
   /** Runs `body` on the backend with fresh tensors, and disposes of every tensor that it makes. */
-  const compute = <T>(
-    microbatch: Microbatch,
-    weight: number,
-    body: (tensors: tf.Tensor[], named: (name: string) => tf.Tensor, batch: TokenBatch, prepared: PreparedBatch) => T,
-  ): T => {
+  const compute = <T>(microbatch: Microbatch, weight: number, body: (computation: Computation) => T): T => {
     const prepared = prepareBatch(model, microbatch, weight);
     return withBackend(backend.name, () => {
       tf.engine().startScope();
       try {
-        // TensorFlow.js may keep a reference to what it is given, so it gets a copy.
-        const tensors = specs.map((spec) => tf.tensor(viewOf(parameters, spec).slice(), [...spec.shape]));
-        const byName = new Map(specs.map((spec, i) => [spec.name, tensors[i]!]));
-        const ids = tf.tensor1d(prepared.ids.slice(), "int32");
-        const batch = { rows: microbatch.rows, length: microbatch.length, ids };
-        return body(tensors, (name) => byName.get(name)!, batch, prepared);
+        const trained = tensorsOf(trainable, parameters);
+        const others = tensorsOf(frozen.layout, frozen.parameters);
+        const specs = [...trainable.specs, ...frozen.layout.specs];
+        const tensors = new Map([...trained, ...others].map((tensor, i) => [specs[i]!.name, tensor]));
+        const { attentionMask, tokenTypeIds } = prepared;
+        const batch: BatchTensors = {
+          rows: microbatch.rows,
+          length: microbatch.length,
+          ids: tf.tensor1d(prepared.ids.slice(), "int32"),
+          ...(attentionMask && { attentionMask: tf.tensor1d(attentionMask) }),
+          ...(tokenTypeIds && { tokenTypeIds: tf.tensor1d(tokenTypeIds.slice(), "int32") }),
+        };
+        const targets = tf.tensor1d(prepared.targets, "int32");
+        return body({ weights: { tensor: (name) => tensors.get(name)! }, trained, batch, targets, prepared });
       } finally {
         tf.engine().endScope();
       }
     });
   };
-  const targetsOf = (prepared: PreparedBatch): tf.Tensor => tf.tensor1d(prepared.targets, "int32");
 
   return {
     description: backend.description,
-    layout: model.layout,
+    layout: trainable,
     parameters,
 
     async gradients(microbatch, { weight, accumulate, gradients }): Promise<LossResult> {
-      return compute(microbatch, weight, (tensors, named, batch, prepared) => {
-        const targets = targetsOf(prepared);
+      return compute(microbatch, weight, ({ weights, trained, batch, targets, prepared }) => {
         const { value, grads } = tf
           .engine()
-          .gradients(() => model.tokenLosses(named, batch, targets), tensors, tf.tensor1d(prepared.weights));
-        for (const [i, spec] of specs.entries()) {
+          .gradients(() => model.losses(weights, batch, targets), trained, tf.tensor1d(prepared.weights));
+        for (const [i, spec] of trainable.specs.entries()) {
           const into = viewOf(gradients, spec);
           const values = grads[i]!.dataSync<"float32">();
           if (!accumulate) into.set(values);
@@ -65,13 +77,13 @@ export function createTfjsEngine({ model, parameters, backend }: TfjsEngineOptio
     },
 
     async loss(microbatch): Promise<LossResult> {
-      return compute(microbatch, 1, (_, named, batch, prepared) =>
-        sumLosses(model.tokenLosses(named, batch, targetsOf(prepared)).dataSync(), microbatch.targets),
+      return compute(microbatch, 1, ({ weights, batch, targets }) =>
+        sumLosses(model.losses(weights, batch, targets).dataSync(), microbatch.targets),
       );
     },
 
     async logits(microbatch): Promise<Float32Array> {
-      return compute(microbatch, 1, (_, named, batch) => model.logits(named, batch).dataSync<"float32">().slice());
+      return compute(microbatch, 1, ({ weights, batch }) => model.logits(weights, batch).dataSync<"float32">().slice());
     },
 
     async close(): Promise<void> {},

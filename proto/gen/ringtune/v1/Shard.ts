@@ -6,6 +6,8 @@ export interface Shard {
   'length'?: (number);
   'inputIds'?: (Buffer | Uint8Array | string);
   'targets'?: (Buffer | Uint8Array | string);
+  'attentionMask'?: (Buffer | Uint8Array | string);
+  'tokenTypeIds'?: (Buffer | Uint8Array | string);
 }
 
 export interface Shard__Output {
@@ -13,4 +15,6 @@ export interface Shard__Output {
   'length': (number);
   'inputIds': (Buffer);
   'targets': (Buffer);
+  'attentionMask': (Buffer);
+  'tokenTypeIds': (Buffer);
 }

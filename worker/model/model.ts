@@ -1,0 +1,105 @@
+// What an engine needs from a model, whatever its architecture: a description and two pure functions. A model owns no
+// tensors and no weights; the numbers that it computes with are passed in. Which architectures there are is in
+// architectures.ts.
+
+import type { FileConventions } from "./load-parameters.ts";
+import type { ParameterLayout, ParameterSpec } from "./parameters.ts";
+import { tf } from "./tf.ts";
+
+/**
+ * What the model predicts. Targets are int32 with -100 where nothing is predicted:
+ *
+ * - `causal-lm`, `masked-lm`: a token of the vocabulary for every position, [rows * length]; causal ones already shifted
+ * - `token-classification`: one of `labels` for every position, [rows * length]
+ * - `sequence-classification`: one of `labels` for every row, [rows]; with `multiLabel` 0 or 1 for every label, [rows * labels]
+ */
+export type Head =
+  | { readonly kind: "causal-lm" | "masked-lm" }
+  | { readonly kind: "token-classification"; readonly labels: number }
+  | { readonly kind: "sequence-classification"; readonly labels: number; readonly multiLabel: boolean };
+
+export type HeadKind = Head["kind"];
+
+/** Tokens of rows * length positions, row-major. */
+export interface BatchTensors {
+  readonly rows: number;
+  readonly length: number;
+  /** [rows * length] int32 */
+  readonly ids: tf.Tensor;
+  /** [rows * length] float32, 1 for real tokens and 0 for padding; present for models that use one. */
+  readonly attentionMask?: tf.Tensor;
+  /** [rows * length] int32; present for models that use them. */
+  readonly tokenTypeIds?: tf.Tensor;
+}
+
+/** The weights that a model computes with. */
+export interface Weights {
+  /** The tensor of a parameter, by its Hugging Face name. */
+  tensor(name: string): tf.Tensor;
+  /**
+   * What the linear layer `module` ("transformer.h.0.attn.c_attn") gives in place of its own result y [tokens, outputs]
+   * for x [tokens, inputs]: where an adapter adds its part.
+   */
+  readonly adapt?: (module: string, x: tf.Tensor, y: tf.Tensor) => tf.Tensor;
+}
+
+/** A matrix that activations are multiplied with, and that an adapter may be put on. */
+export interface LinearModule {
+  /** "transformer.h.0.attn.c_attn": the parameter is this with ".weight". */
+  readonly name: string;
+  readonly inputs: number;
+  readonly outputs: number;
+  /** Whether the weight is [inputs, outputs], as Hugging Face's Conv1D stores it, and not [outputs, inputs]. */
+  readonly transposed: boolean;
+}
+
+/** How a parameter starts when nothing is loaded: the same number everywhere, or normal around 0. */
+export type Initial =
+  { readonly kind: "constant"; readonly value: number } | { readonly kind: "normal"; readonly deviation: number };
+
+export interface Model {
+  /** For logs and messages: "gpt2 with 4 layers, width 256". */
+  readonly name: string;
+  /** Hugging Face's config.json, checked, to be saved beside the weights. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly head: Head;
+  /** Every parameter, trained or not. */
+  readonly layout: ParameterLayout;
+  /** The linear layers inside the blocks, without the head. */
+  readonly linears: readonly LinearModule[];
+  readonly vocabularySize: number;
+  /** Longest sequence that the model has positions for. */
+  readonly maxLength: number;
+  /** Size of the last dimension of the logits: the vocabulary or the labels. */
+  readonly outputs: number;
+  /** Whether positions see only what is before them; then padding is on the right and needs no mask. */
+  readonly causal: boolean;
+  /** How many token types there are; 0 for a model without. */
+  readonly tokenTypes: number;
+  readonly files: FileConventions;
+  initial(spec: ParameterSpec): Initial;
+  /** Loss of each target, in nats, of the targets' shape (see `Head`). Masked targets are replaced by 0 before. */
+  losses(weights: Weights, batch: BatchTensors, targets: tf.Tensor): tf.Tensor;
+  /** [rows * length, outputs], for sequence classification [rows, outputs] */
+  logits(weights: Weights, batch: BatchTensors): tf.Tensor;
+}
+
+/** How many targets (and losses) each row of `length` tokens has. */
+export function targetsPerRow(head: Head, length: number): number {
+  if (head.kind !== "sequence-classification") return length;
+  return head.multiLabel ? head.labels : 1;
+}
+
+/** Rows of logits for a batch. */
+export function logitRows(head: Head, rows: number, length: number): number {
+  return head.kind === "sequence-classification" ? rows : rows * length;
+}
+
+/** `weights` with names that begin with `prefix`. */
+export function within(weights: Weights, prefix: string): Weights {
+  const { adapt } = weights;
+  return {
+    tensor: (name) => weights.tensor(prefix + name),
+    ...(adapt === undefined ? {} : { adapt: (module, x, y) => adapt(prefix + module, x, y) }),
+  };
+}
