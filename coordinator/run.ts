@@ -11,6 +11,7 @@ import { resolveGpt2Config } from "../common/config/sizes.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import { serveSessions } from "../proto/session.ts";
 import { totalSteps, type Job, type Start } from "./core/job.ts";
+import { warmupStepsOf } from "./core/schedule.ts";
 import type { Outcome } from "./core/state.ts";
 import { renderCurve } from "./curve.ts";
 import type { TokenDataset } from "./data/dataset.ts";
@@ -217,7 +218,7 @@ async function createJob(config: Config, directory: RunDirectory, data: Prepared
       schedule: train.schedule,
       peak: train.learning_rate,
       min: train.min_learning_rate,
-      warmupSteps: train.warmup_steps,
+      warmupSteps: warmupStepsOf(train, steps),
       totalSteps: steps,
     },
     clip: train.clip,

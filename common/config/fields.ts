@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { configSchema } from "./schema.ts";
 import { listOf, nearest } from "./nearest.ts";
+import { mergeVariants } from "./variants.ts";
 
 /** The part of JSON Schema that the configuration uses. */
 export interface JsonSchema {
@@ -13,6 +14,8 @@ export interface JsonSchema {
   readonly const?: unknown;
   readonly enum?: readonly unknown[];
   readonly anyOf?: readonly JsonSchema[];
+  /** Sections that a constant key tells apart. */
+  readonly oneOf?: readonly JsonSchema[];
   readonly properties?: Readonly<Record<string, JsonSchema>>;
   readonly items?: JsonSchema;
   readonly minimum?: number;
@@ -31,6 +34,8 @@ export interface Field {
   readonly default: unknown;
   /** "a whole number of at least 1" */
   readonly expected: string;
+  /** The key exists only where the section's `selector` has one of these values. */
+  readonly only?: readonly string[];
 }
 
 export interface Section {
@@ -39,6 +44,8 @@ export interface Section {
   readonly description: string;
   /** Names of its keys, sections included. */
   readonly keys: readonly string[];
+  /** The key whose value decides which others there are: "name" of train.optimizer. */
+  readonly selector?: string;
 }
 
 /** JSON Schema (draft 2020-12) of a configuration file as a user writes it: every default may be left out. */
@@ -112,6 +119,7 @@ const otherNames: Readonly<Record<string, string>> = {
   num_epochs: "train.epochs",
   warmup: "train.warmup_steps",
   warmup_iters: "train.warmup_steps",
+  warmup_fraction: "train.warmup_ratio",
   lr_scheduler_type: "train.schedule",
   scheduler: "train.schedule",
   max_grad_norm: "train.clip",
@@ -122,6 +130,10 @@ const otherNames: Readonly<Record<string, string>> = {
   eval_interval: "train.eval_every",
   eval_steps: "train.eval_every",
   eps: "train.optimizer.epsilon",
+  optim: "train.optimizer.name",
+  adam_beta1: "train.optimizer.beta1",
+  adam_beta2: "train.optimizer.beta2",
+  adam_epsilon: "train.optimizer.epsilon",
   n_layer: "model.layers",
   num_layers: "model.layers",
   n_embd: "model.hidden",
@@ -163,12 +175,22 @@ export function nearestPath(unknown: string): string | undefined {
 function collect(): { fields: Map<string, Field>; sections: Map<string, Section> } {
   const fields = new Map<string, Field>();
   const sections = new Map<string, Section>();
+  const addField = (path: string, schema: JsonSchema, only?: readonly string[]): void => {
+    const { description = "", default: preset } = schema;
+    const field = { path, schema, description, default: preset, expected: describeExpected(schema) };
+    fields.set(path, { ...field, ...(only === undefined ? {} : { only }) });
+  };
   const visit = (path: string, schema: JsonSchema): void => {
     const description = schema.description ?? "";
-    if (schema.properties) {
+    const variants = mergeVariants(schema);
+    if (variants) {
+      const { selector, keys } = variants;
+      sections.set(path, { path, description, keys: [...keys.keys()], selector });
+      for (const [key, { schema: child, only }] of keys) addField(`${path}.${key}`, child, only);
+    } else if (schema.properties) {
       sections.set(path, { path, description, keys: Object.keys(schema.properties) });
       for (const [key, child] of Object.entries(schema.properties)) visit(path === "" ? key : `${path}.${key}`, child);
-    } else fields.set(path, { path, schema, description, default: schema.default, expected: describeExpected(schema) });
+    } else addField(path, schema);
   };
   visit("", configJsonSchema());
   return { fields, sections };

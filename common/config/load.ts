@@ -4,7 +4,7 @@
 import type { z } from "zod";
 import { RingtuneError } from "../errors.ts";
 import { choicesOf, fields, nearestPath, sections } from "./fields.ts";
-import { nearest } from "./nearest.ts";
+import { listOf, nearest } from "./nearest.ts";
 import { explainUnknown, parseOverrides, type Change, type Override } from "./overrides.ts";
 import { apply, describeValue, isRecord, remove, valueAt, withoutEmptySections } from "./raw.ts";
 import { readConfigText, whole } from "./read.ts";
@@ -87,7 +87,12 @@ function validate(raw: Record<string, unknown>): { config: Config | undefined; f
     for (const { keys } of problems) remove(rest, keys);
     return problems;
   });
-  return { config: configSchema.safeParse(rest).data, found };
+  // Without a selector that was mistyped, the keys of its section may seem wrong too, which is no news.
+  const second = configSchema.safeParse(rest);
+  for (const issue of second.error?.issues ?? []) {
+    for (const { keys } of explainIssue(issue, rest)) remove(rest, keys);
+  }
+  return { config: second.data ?? configSchema.safeParse(rest).data, found };
 }
 
 interface FieldProblem {
@@ -102,7 +107,8 @@ function explainIssue(issue: z.core.$ZodIssue, raw: unknown): FieldProblem[] {
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => {
       const path = [...parts, key].join(".");
-      return { path, keys: [...parts, key], message: key.includes(".") ? explainDotted(path) : explainUnknown(path) };
+      const message = key.includes(".") ? explainDotted(path) : (explainOther(path, raw) ?? explainUnknown(path));
+      return { path, keys: [...parts, key], message };
     });
   }
   // An element of a list is reported as its list.
@@ -126,6 +132,21 @@ function explainIssue(issue: z.core.$ZodIssue, raw: unknown): FieldProblem[] {
         ? "; put it in quotes"
         : "";
   return [{ path, keys, message: `expected ${field.expected}, got ${describeValue(value)}${hint}` }];
+}
+
+/** A key that exists, but for another choice: the momentum of an adamw. */
+function explainOther(path: string, raw: unknown): string | undefined {
+  const parent = path.slice(0, path.lastIndexOf("."));
+  const section = sections.get(parent);
+  const only = fields.get(path)?.only;
+  if (only === undefined || section?.selector === undefined) return undefined;
+  const selector = `${parent}.${section.selector}`;
+  const chosen = String(valueAt(raw, selector.split(".")) ?? fields.get(selector)?.default);
+  const own = section.keys.filter(
+    (key) => key !== section.selector && (fields.get(`${parent}.${key}`)?.only?.includes(chosen) ?? true),
+  );
+  const names = listOf(only.map((name) => JSON.stringify(name)));
+  return `is for ${names} only, and ${selector} is ${JSON.stringify(chosen)}, whose keys are ${listOf(own, "and")}`;
 }
 
 /** `train.steps: 300` in a file, where `train: {steps: 300}` is meant. */

@@ -10,7 +10,11 @@ import type { Config } from "./schema.ts";
 function isFixed(path: string): boolean {
   if (path === "data.cache") return false;
   if (/^(model|tokenizer|data)\./.test(path)) return true;
-  return ["train.global_batch", "train.sequence_length", "train.seed", "train.optimizer.name"].includes(path);
+  return (
+    ["train.global_batch", "train.sequence_length", "train.seed"].includes(path) ||
+    // What state the optimizer keeps.
+    ["train.optimizer.name", "train.optimizer.momentum"].includes(path)
+  );
 }
 
 /**

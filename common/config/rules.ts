@@ -21,13 +21,14 @@ export function checkRules(config: Config): Problem[] {
     ...lengthRules(config.train),
     ...batchRules(config.train, config.cluster),
     ...rateRules(config.train),
+    ...optimizerRules(config.train.optimizer),
     ...modelRules(config),
     ...addressRules(config),
     ...timeRules(config.cluster),
   ];
 }
 
-function lengthRules({ steps, epochs, warmup_steps: warmup }: Config["train"]): Problem[] {
+function lengthRules({ steps, epochs, warmup_steps: warmup, warmup_ratio: ratio }: Config["train"]): Problem[] {
   const problems: Problem[] = [];
   const involves = ["train.steps", "train.epochs"];
   if (steps === undefined && epochs === undefined) {
@@ -37,6 +38,11 @@ function lengthRules({ steps, epochs, warmup_steps: warmup }: Config["train"]): 
   if (steps !== undefined && epochs !== undefined) {
     const message = `${epochs} is given together with train.steps ${steps}; give only one of them`;
     problems.push({ path: "train.epochs", message, involves });
+  }
+  if (ratio !== undefined && warmup > 0) {
+    const path = "train.warmup_ratio";
+    const message = `${ratio} is given together with train.warmup_steps ${warmup}; give only one of them`;
+    problems.push({ path, message, involves: [path, "train.warmup_steps"] });
   }
   if (steps !== undefined && warmup > 0 && warmup >= steps) {
     const message = `${warmup} leaves no step after the warmup: train.steps is ${steps}; use at most ${steps - 1}`;
@@ -66,6 +72,13 @@ function rateRules({ learning_rate: peak, min_learning_rate: min }: Config["trai
   const path = "train.min_learning_rate";
   const message = `${min} is above train.learning_rate ${peak}, from which the schedule decays; use at most ${peak}`;
   return [{ path, message, involves: [path, "train.learning_rate"] }];
+}
+
+function optimizerRules(optimizer: Config["train"]["optimizer"]): Problem[] {
+  if (optimizer.name !== "sgd" || !optimizer.nesterov || optimizer.momentum > 0) return [];
+  const path = "train.optimizer.nesterov";
+  const message = `true needs momentum to look ahead along, and train.optimizer.momentum is ${optimizer.momentum}; set it to 0.9, or nesterov to false`;
+  return [{ path, message, involves: [path, "train.optimizer.momentum"] }];
 }
 
 function modelRules({ model, tokenizer, train }: Config): Problem[] {

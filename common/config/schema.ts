@@ -70,19 +70,50 @@ const data = z
   })
   .describe("The documents.");
 
+const weightDecay = (preset: number) =>
+  z
+    .number()
+    .min(0)
+    .default(preset)
+    .describe(
+      "Decay of parameters with two or more dimensions: adamw decouples it, the others add it times the weight to the gradient.",
+    );
+const momentum = z
+  .number()
+  .min(0)
+  .lt(1)
+  .default(0)
+  .describe("Decay of the running sum of updates; 0 keeps none and needs no memory for it.");
+const epsilon = z.number().positive().default(1e-8).describe("Added to the root of the mean square.");
+const moments = {
+  beta1: z.number().min(0).lt(1).default(0.9).describe("Decay of the mean of the gradients."),
+  beta2: z.number().min(0).lt(1).default(0.999).describe("Decay of the mean of the squared gradients."),
+  epsilon,
+};
+
 const optimizer = z
-  .strictObject({
-    name: z.enum(["adamw"]).default("adamw").describe("The algorithm."),
-    beta1: z.number().min(0).lt(1).default(0.9).describe("Decay of the mean of the gradients."),
-    beta2: z.number().min(0).lt(1).default(0.999).describe("Decay of the mean of the squared gradients."),
-    epsilon: z.number().positive().default(1e-8).describe("Added to the root of the mean square."),
-    weight_decay: z
-      .number()
-      .min(0)
-      .default(0.01)
-      .describe("Decoupled decay, on parameters with two or more dimensions only."),
-  })
-  .describe("AdamW (Loshchilov and Hutter, 2019).");
+  .discriminatedUnion("name", [
+    z.strictObject({
+      name: z.literal("adamw").optional().default("adamw").describe("The algorithm, as in torch.optim."),
+      ...moments,
+      weight_decay: weightDecay(0.01),
+    }),
+    z.strictObject({ name: z.literal("adam"), ...moments, weight_decay: weightDecay(0) }),
+    z.strictObject({
+      name: z.literal("sgd"),
+      momentum,
+      nesterov: z.boolean().default(false).describe("Look ahead along the momentum, which must be above 0."),
+      weight_decay: weightDecay(0),
+    }),
+    z.strictObject({
+      name: z.literal("rmsprop"),
+      alpha: z.number().min(0).lt(1).default(0.99).describe("Decay of the mean of the squared gradients."),
+      epsilon,
+      momentum,
+      weight_decay: weightDecay(0),
+    }),
+  ])
+  .describe("The update rule. Each has torch.optim's defaults, so weight decay is off but for adamw.");
 
 const train = z
   .strictObject({
@@ -119,6 +150,12 @@ const train = z
       .describe(
         "Steps of linear warmup. The first step has learning rate 0 when there is any, as in Hugging Face's schedules.",
       ),
+    warmup_ratio: z
+      .number()
+      .min(0)
+      .lt(1)
+      .optional()
+      .describe("Warmup as a share of all steps, rounded up, instead of warmup_steps."),
     clip: z.number().positive().nullable().default(1).describe("Largest global gradient norm; null does not clip."),
     eval_every: z
       .int()

@@ -36,3 +36,12 @@ export function learningRateAt(step: number, options: ScheduleOptions): number {
       return min + (peak - min) * 0.5 * (1 + Math.cos(Math.PI * progress));
   }
 }
+
+/** Steps of warmup in a run of `totalSteps`: given, or a share of them rounded up as Hugging Face does, the last left out. */
+export function warmupStepsOf(
+  train: Pick<Config["train"], "warmup_steps" | "warmup_ratio">,
+  totalSteps: number,
+): number {
+  if (train.warmup_ratio === undefined) return train.warmup_steps;
+  return Math.max(0, Math.min(Math.ceil(train.warmup_ratio * totalSteps - 1e-9), totalSteps - 1));
+}

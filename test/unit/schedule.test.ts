@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import fc from "fast-check";
-import { learningRateAt, type ScheduleOptions } from "../../coordinator/core/schedule.ts";
+import { learningRateAt, warmupStepsOf, type ScheduleOptions } from "../../coordinator/core/schedule.ts";
 
 const options = (changes: Partial<ScheduleOptions>): ScheduleOptions => ({
   schedule: "linear",
@@ -67,4 +67,13 @@ describe("the learning rate", () => {
       }),
     );
   });
+});
+
+test("warmup is given in steps, or as a share of all steps that leaves at least one", () => {
+  expect(warmupStepsOf({ warmup_steps: 7 }, 100)).toBe(7);
+  expect(warmupStepsOf({ warmup_steps: 0, warmup_ratio: 0.1 }, 300)).toBe(30);
+  expect(warmupStepsOf({ warmup_steps: 0, warmup_ratio: 0.1 }, 301)).toBe(31);
+  expect(warmupStepsOf({ warmup_steps: 0, warmup_ratio: 0.99 }, 5)).toBe(4);
+  expect(warmupStepsOf({ warmup_steps: 0, warmup_ratio: 0.5 }, 1)).toBe(0);
+  expect(warmupStepsOf({ warmup_steps: 0, warmup_ratio: 0 }, 10)).toBe(0);
 });

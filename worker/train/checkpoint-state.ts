@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { RingtuneError } from "../../common/errors.ts";
 import { readJson } from "../model/huggingface.ts";
-import { optimizerRules, type OptimizerName } from "./optimizer-rules.ts";
+import { optimizerNames } from "./optimizer-rules.ts";
 
 export const stateFile = "state.json";
 export const checkpointFormat = 1;
@@ -26,7 +26,7 @@ const schema = z.object({
   seed: count,
   /** Of the workers that wrote it; any number can resume. */
   worldSize: count,
-  optimizer: z.object({ name: z.enum(Object.keys(optimizerRules) as [OptimizerName]), step: count }),
+  optimizer: z.object({ name: z.enum(optimizerNames), step: count }),
   files: z.record(z.string(), z.object({ sizeBytes: count, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),
 });
 

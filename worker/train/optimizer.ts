@@ -4,7 +4,7 @@
 import { assert, RingtuneError } from "../../common/errors.ts";
 import type { ParameterLayout } from "../model/parameters.ts";
 import { compileKernel } from "./optimizer-kernel.ts";
-import { optimizerRules, type OptimizerName, type OptimizerSettings } from "./optimizer-rules.ts";
+import { optimizerRule, type OptimizerName, type OptimizerSettings } from "./optimizer-rules.ts";
 
 export type { OptimizerSettings } from "./optimizer-rules.ts";
 
@@ -34,7 +34,7 @@ export interface Optimizer {
 
 /** Weight decay applies to parameters of two or more dimensions (embeddings included), as in the GPT-2 recipes. */
 export function createOptimizer(settings: OptimizerSettings, layout: ParameterLayout): Optimizer {
-  const rule = optimizerRules[settings.name];
+  const rule = optimizerRule(settings);
   const kernel = compileKernel(2 + rule.slots.length, rule.scalars, (formula) => rule.update(formula));
   const groups = decayGroups(layout);
   const buffers = rule.slots.map(() => new Float32Array(layout.size));
@@ -49,7 +49,7 @@ export function createOptimizer(settings: OptimizerSettings, layout: ParameterLa
       step += 1;
       for (const { begin, end, decays } of groups) {
         const weightDecay = decays ? settings.weight_decay : 0;
-        const scalars = rule.values(settings, { step, learningRate, clipFactor, weightDecay });
+        const scalars = rule.values({ step, learningRate, clipFactor, weightDecay });
         kernel.run([parameters, gradients, ...buffers], begin, end, scalars);
       }
     },
@@ -82,11 +82,6 @@ export function createOptimizer(settings: OptimizerSettings, layout: ParameterLa
       step = state.step;
     },
   };
-}
-
-/** The names of the state buffers that optimizer `name` keeps. */
-export function optimizerSlots(name: OptimizerName): readonly string[] {
-  return optimizerRules[name].slots;
 }
 
 /**

@@ -19,7 +19,13 @@ describe("a valid file", () => {
   test("gets every default", async () => {
     const config = await loadConfig({ text: "train: { steps: 5 }" });
     expect(config.train).toMatchObject({ steps: 5, global_batch: 16, clip: 1, schedule: "cosine" });
-    expect(config.train.optimizer.beta2).toBe(0.999);
+    expect(config.train.optimizer).toEqual({
+      name: "adamw",
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      weight_decay: 0.01,
+    });
     expect(config.cluster.host).toBe("127.0.0.1");
     expect(config.model.size).toBeUndefined();
   });
@@ -75,6 +81,14 @@ describe("all problems are reported at once, each with its place", () => {
     ]);
   });
 
+  test("a mistyped choice does not hide what is wrong elsewhere", async () => {
+    const text = "train: { steps: 3, optimizer: { name: sdg, momentum: 0.9 }, microbatch: 5 }";
+    expect((await problemsOf(text)).map((line) => line.split(": ")[1])).toEqual([
+      "train.optimizer.name",
+      "train.microbatch",
+    ]);
+  });
+
   test("a rule is not reported on top of a broken or mistyped field", async () => {
     expect(await problemsOf("train: { step: 3 }")).toEqual([
       "a.yaml:1:10: train.step: unknown key; did you mean train.steps?",
@@ -96,6 +110,19 @@ describe("all problems are reported at once, each with its place", () => {
     ["train: { steps: .inf }", "train.steps: expected a whole number from 1 to 1000000000, got Infinity"],
     ["train: { steps: 3, learning_rate: .nan }", "train.learning_rate: expected a number above 0, got NaN"],
     ["train: { steps: 3, learning_rate: }", "train.learning_rate: expected a number above 0, got nothing"],
+    [
+      "train: { steps: 3, optimizer: { name: sgd, beta1: 0.5 } }",
+      'a.yaml:1:44: train.optimizer.beta1: is for "adamw" or "adam" only, and train.optimizer.name is "sgd", whose keys are weight_decay, momentum and nesterov',
+    ],
+    [
+      "train: { steps: 3, optimizer: { momentum: 0.5 } }",
+      'momentum: is for "sgd" or "rmsprop" only, and train.optimizer.name is "adamw", whose keys are beta1, beta2, epsilon and weight_decay',
+    ],
+    [
+      "train: { steps: 3, optimizer: { name: admaw, momentum: 0.5 } }",
+      'expected "adamw", "adam", "sgd" or "rmsprop", got the text "admaw"; did you mean "adamw"?',
+    ],
+    ["train: { steps: 3, optimizer: { name: rmsprop, moment: 0.5 } }", "did you mean train.optimizer.momentum?"],
     ["train: { steps: 3, optimizer: { beta1: 1 } }", "beta1: expected a number from 0, below 1, got 1"],
     ["train: { steps: 3 }\ndata: { source: [a, 1] }", 'expected text or a list of texts, got the list ["a",1]'],
     ["train: { steps: 3 }\ncheckpoint: { name: 2024 }", "got 2024; put it in quotes"],
@@ -158,6 +185,13 @@ describe("a file that is not a configuration", () => {
 describe("--set", () => {
   const load = (...overrides: Override[]) =>
     loadConfig({ text: "train: { steps: 5, clip: 2 }\nmodel: { size: nano }", overrides });
+
+  test("chooses another optimizer, with its own defaults and keys", async () => {
+    const config = await load("train.optimizer.momentum=0.9", "train.optimizer.name=sgd", "train.warmup_ratio=0.1");
+    const optimizer = { name: "sgd", momentum: 0.9, nesterov: false, weight_decay: 0 };
+    expect(config.train.optimizer).toEqual(optimizer);
+    expect(await loadConfig({ text: formatConfig(config) })).toEqual(config);
+  });
 
   test("changes numbers, texts, lists and sections, the last one winning", async () => {
     const config = await load(

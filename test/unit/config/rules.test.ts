@@ -16,6 +16,14 @@ describe("combinations that can't work", () => {
       "train.warmup_steps: 10 leaves no step after the warmup: train.steps is 10; use at most 9",
     ],
     [
+      { train: { warmup_steps: 2, warmup_ratio: 0.1 } },
+      "train.warmup_ratio: 0.1 is given together with train.warmup_steps 2; give only one of them",
+    ],
+    [
+      { train: { optimizer: { name: "sgd", nesterov: true } } },
+      "train.optimizer.nesterov: true needs momentum to look ahead along, and train.optimizer.momentum is 0",
+    ],
+    [
       { train: { global_batch: 12, microbatch: 5 } },
       "5 does not divide train.global_batch 12; the nearest divisors are 4 and 6",
     ],

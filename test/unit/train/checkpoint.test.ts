@@ -37,24 +37,28 @@ beforeEach(async () => {
 });
 afterEach(async () => rm(runs, { recursive: true }));
 
-function trained(seed: number): { parameters: Float32Array; optimizer: Optimizer } {
+function trained(seed: number, chosen = settings): { parameters: Float32Array; optimizer: Optimizer } {
   const parameters = new Float32Array(layout.size);
   initialiseParameters(model, layout, parameters, seed);
-  const optimizer = createOptimizer(settings, layout);
+  const optimizer = createOptimizer(chosen, layout);
   const gradients = parameters.map((value, i) => value * 3 + (i % 7) * 0.01);
   for (let step = 0; step < 3; step++) optimizer.step(parameters, gradients, { learningRate: 1e-3, clipFactor: 1 });
   return { parameters, optimizer };
 }
 
-async function write(seed = 1, into = directory): Promise<{ parameters: Float32Array; optimizer: Optimizer }> {
-  const { parameters, optimizer } = trained(seed);
+async function write(
+  seed = 1,
+  into = directory,
+  chosen = settings,
+): Promise<{ parameters: Float32Array; optimizer: Optimizer }> {
+  const { parameters, optimizer } = trained(seed, chosen);
   const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
   await writeCheckpoint(into, { model, parameters, optimizer: optimizer.state(), ...facts });
   return { parameters, optimizer };
 }
 
-async function read(from = directory) {
-  const restored = { parameters: new Float32Array(layout.size), optimizer: createOptimizer(settings, layout) };
+async function read(from = directory, chosen = settings) {
+  const restored = { parameters: new Float32Array(layout.size), optimizer: createOptimizer(chosen, layout) };
   const state = await readCheckpoint(from, model, restored);
   return { ...restored, state };
 }
@@ -82,6 +86,18 @@ describe("a checkpoint", () => {
       worldSize: 2,
       optimizer: { name: "adamw", step: 3 },
     });
+  });
+
+  test.each<OptimizerSettings>([
+    { name: "adam", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0 },
+    { name: "sgd", momentum: 0, nesterov: false, weight_decay: 0 },
+    { name: "sgd", momentum: 0.9, nesterov: true, weight_decay: 0.1 },
+    { name: "rmsprop", alpha: 0.99, epsilon: 1e-8, momentum: 0.5, weight_decay: 0 },
+  ])("restores the state of $name with momentum $momentum bit for bit", async (other) => {
+    const saved = await write(1, directory, other);
+    const { optimizer, state } = await read(directory, other);
+    expect(optimizer.state()).toEqual(saved.optimizer.state());
+    expect(state.optimizer).toEqual({ name: other.name, step: 3 });
   });
 
   test("holds exactly its files, and is a Hugging Face model directory", async () => {

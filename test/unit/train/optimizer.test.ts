@@ -1,6 +1,8 @@
-// AdamW against a float64 reference written from the paper's formulas (torch.optim.AdamW's order), clipping, state.
+// The optimizers against torch.optim (1.13, in float64; test/golden/optimizers.json), clipping, state.
 // The trajectory of a whole model is in gpt2-trajectory.test.ts.
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RingtuneError } from "../../../common/errors.ts";
 import { createRandom } from "../../../common/random.ts";
@@ -24,41 +26,86 @@ function randomArray(stream: string, deviation: number): Float32Array {
   return new Float32Array(layout.size).map(() => random.normal() * deviation);
 }
 
-/** One element in float64, from its gradients at each step. */
-function reference(start: number, gradients: readonly number[], rates: readonly number[], clip: number, decay: number) {
-  let [p, m, v] = [start, 0, 0];
-  for (const [index, raw] of gradients.entries()) {
-    const [g, t, rate] = [raw * clip, index + 1, rates[index] ?? 0];
-    p *= 1 - rate * decay;
-    m = 0.9 * m + 0.1 * g;
-    v = 0.999 * v + 0.001 * g * g;
-    p -= (rate * (m / (1 - 0.9 ** t))) / (Math.sqrt(v / (1 - 0.999 ** t)) + 1e-8);
-  }
-  return { p, m, v };
+interface Run {
+  readonly settings: OptimizerSettings;
+  readonly decayed: Outcome;
+  readonly plain: Outcome;
 }
 
-describe("AdamW", () => {
-  test("follows the float64 reference on every element, with decay on two or more dimensions only", () => {
-    const rates = [0, 1e-2, 2e-2, 1e-2, 5e-3, 3e-3];
-    const start = randomArray("start", 1);
-    const gradients = rates.map((_, step) => randomArray(`gradients ${step}`, 0.1));
-    const parameters = start.slice();
-    const optimizer = createOptimizer(settings, layout);
-    for (const [step, learningRate] of rates.entries()) {
-      optimizer.step(parameters, gradients[step]!, { learningRate, clipFactor: 0.7 });
-    }
-    const { buffers } = optimizer.state();
-    for (const { shape, offset, size } of layout.specs) {
-      for (let i = offset; i < offset + size; i++) {
-        const history = gradients.map((gradient) => gradient[i]!);
-        const { p, m, v } = reference(start[i]!, history, rates, 0.7, shape.length >= 2 ? 0.1 : 0);
-        expect(Math.abs(parameters[i]! - p)).toBeLessThan(2e-6 * (1 + Math.abs(p)));
-        expect(Math.abs(buffers["exp_avg"]![i]! - m)).toBeLessThan(2e-8);
-        expect(Math.abs(buffers["exp_avg_sq"]![i]! - v)).toBeLessThan(1e-6 * v + 1e-12);
+/** Of one parameter of six elements, after all steps. */
+interface Outcome {
+  readonly parameters: readonly number[];
+  readonly state: Readonly<Record<string, readonly number[]>>;
+}
+
+interface Golden {
+  readonly start: readonly number[];
+  /** Before clipping. */
+  readonly gradients: readonly (readonly number[])[];
+  readonly rates: readonly number[];
+  readonly clip: number;
+  readonly runs: readonly Run[];
+}
+
+const golden = JSON.parse(readFileSync(join(import.meta.dirname, "../../golden/optimizers.json"), "utf8")) as Golden;
+const runs = golden.runs.map((run) => ({ ...run, title: Object.values(run.settings).join(" ") }));
+
+/** The six elements over and over. */
+function tiled(values: readonly number[]): Float32Array {
+  return new Float32Array(layout.size).map((_, i) => values[i % values.length]!);
+}
+
+describe("every optimizer", () => {
+  test.each(runs)(
+    "$title follows torch.optim in float64 on every element, with decay on two or more dimensions only",
+    (run) => {
+      const parameters = tiled(golden.start);
+      const optimizer = createOptimizer(run.settings, layout);
+      for (const [step, learningRate] of golden.rates.entries()) {
+        optimizer.step(parameters, tiled(golden.gradients[step]!), { learningRate, clipFactor: golden.clip });
       }
-    }
+      const { buffers } = optimizer.state();
+      expect(Object.keys(buffers).sort()).toEqual(Object.keys(run.plain.state).sort());
+      for (const { shape, offset, size } of layout.specs) {
+        const expected = shape.length >= 2 ? run.decayed : run.plain;
+        for (let i = offset; i < offset + size; i++) {
+          const element = i % golden.start.length;
+          const p = expected.parameters[element]!;
+          expect(Math.abs(parameters[i]! - p)).toBeLessThan(1e-6 * (1 + Math.abs(p)));
+          for (const [slot, values] of Object.entries(expected.state)) {
+            const value = values[element]!;
+            const largest = Math.max(...values.map(Math.abs)); // for what is a sum of numbers that cancel
+            expect(Math.abs(buffers[slot]![i]! - value)).toBeLessThan(1e-6 * Math.abs(value) + 1e-7 * largest);
+          }
+        }
+      }
+    },
+  );
+
+  test.each(runs)("$title gives the same bits after its state is saved and loaded in the middle", ({ settings }) => {
+    const run = (interrupted: boolean): Float32Array => {
+      const parameters = randomArray("start", 1);
+      let optimizer = createOptimizer(settings, layout);
+      for (let step = 0; step < 6; step++) {
+        if (interrupted && step === 3) {
+          const { name, step: done, buffers } = structuredClone(optimizer.state());
+          optimizer = createOptimizer(settings, layout);
+          optimizer.load({ name, step: done, buffers });
+        }
+        optimizer.step(parameters, randomArray(`gradients ${step}`, 0.1), { learningRate: 1e-2, clipFactor: 1 });
+      }
+      return parameters;
+    };
+    expect(run(true)).toEqual(run(false));
   });
 
+  test("sgd without momentum keeps nothing", () => {
+    const plain = createOptimizer({ name: "sgd", momentum: 0, nesterov: false, weight_decay: 0 }, layout);
+    expect(plain.state().buffers).toEqual({});
+  });
+});
+
+describe("AdamW", () => {
   test("leaves weights alone at learning rate 0, but not the moments and the step count", () => {
     const optimizer = createOptimizer(settings, layout);
     const start = randomArray("start", 1);
@@ -74,23 +121,6 @@ describe("AdamW", () => {
     const before = gradients.slice();
     createOptimizer(settings, layout).step(randomArray("start", 1), gradients, { learningRate: 1, clipFactor: 0.5 });
     expect(gradients).toEqual(before);
-  });
-
-  test("gives the same bits after its state is saved and loaded in the middle", () => {
-    const run = (interrupted: boolean): Float32Array => {
-      const parameters = randomArray("start", 1);
-      let optimizer = createOptimizer(settings, layout);
-      for (let step = 0; step < 6; step++) {
-        if (interrupted && step === 3) {
-          const { name, step: done, buffers } = structuredClone(optimizer.state());
-          optimizer = createOptimizer(settings, layout);
-          optimizer.load({ name, step: done, buffers });
-        }
-        optimizer.step(parameters, randomArray(`gradients ${step}`, 0.1), { learningRate: 1e-2, clipFactor: 1 });
-      }
-      return parameters;
-    };
-    expect(run(true)).toEqual(run(false));
   });
 
   test("refuses the state of another model and says both sizes", () => {
