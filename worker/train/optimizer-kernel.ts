@@ -7,6 +7,7 @@
 // second-level cache, so the copies cost little. SIMD arithmetic is IEEE and the same bit for bit on every processor.
 
 import { assert } from "../../common/errors.ts";
+import { assemble, load, localGet, localSet, loop, simd, store, types } from "./wasm-assembler.ts";
 
 /** Elements that are copied and computed together. Four arrays of this are 32 KB. */
 const blockElements = 2048;
@@ -34,34 +35,6 @@ export interface Kernel {
   run(arrays: readonly Float32Array[], begin: number, end: number, scalars: Readonly<Record<string, number>>): void;
 }
 
-// The part of the WebAssembly interface that is used here; TypeScript has it only together with the browser's.
-declare const WebAssembly: {
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Memory: new (size: { initial: number }) => { readonly buffer: ArrayBuffer };
-  readonly Instance: new (module: object, imports: object) => { readonly exports: Readonly<Record<string, unknown>> };
-};
-
-const i32 = 0x7f;
-const f32 = 0x7d;
-const v128 = 0x7b;
-
-/** LEB128, the variable-length integers of WebAssembly. */
-function leb(value: number): number[] {
-  const bytes: number[] = [];
-  do {
-    const low = value & 0x7f;
-    value >>>= 7;
-    bytes.push(value === 0 ? low : low | 0x80);
-  } while (value !== 0);
-  return bytes;
-}
-
-const simd = (opcode: number): number[] => [0xfd, ...leb(opcode)];
-const localGet = (index: number): number[] => [0x20, ...leb(index)];
-const localSet = (index: number): number[] => [0x21, ...leb(index)];
-const list = (items: readonly (readonly number[])[]): number[] => [...leb(items.length), ...items.flat()];
-const section = (id: number, content: readonly number[]): number[] => [id, ...leb(content.length), ...content];
-
 /** Assembles `write`'s formula over `arrayCount` arrays. `scalarNames` fixes the arguments that it may use. */
 export function compileKernel(
   arrayCount: number,
@@ -74,17 +47,17 @@ export function compileKernel(
   const splats = index + 1;
   let locals = splats + scalarNames.length;
   const stored = new Set<number>();
-  const loop: number[] = [];
-  const memoryArgument = (array: number): number[] => {
+  const body: number[] = [];
+  const offsetOf = (array: number): number => {
     assert(array >= 0 && array < arrayCount, `array ${array} of ${arrayCount}`);
-    return [4, ...leb(array * blockElements * Float32Array.BYTES_PER_ELEMENT)];
+    return array * blockElements * Float32Array.BYTES_PER_ELEMENT;
   };
   const binary = (opcode: number) => (a: Vector, b: Vector) => [...a, ...b, ...simd(opcode)];
   write({
-    load: (array) => [...localGet(index), ...simd(0x00), ...memoryArgument(array)],
+    load: (array) => [...localGet(index), ...load(offsetOf(array))],
     store: (array, value) => {
       stored.add(array);
-      loop.push(...localGet(index), ...value, ...simd(0x0b), ...memoryArgument(array));
+      body.push(...localGet(index), ...value, ...store(offsetOf(array)));
     },
     scalar: (name) => {
       const position = scalarNames.indexOf(name);
@@ -92,7 +65,7 @@ export function compileKernel(
       return localGet(splats + position);
     },
     keep: (value) => {
-      loop.push(...value, ...localSet(locals));
+      body.push(...value, ...localSet(locals));
       return localGet(locals++);
     },
     add: binary(0xe4),
@@ -101,29 +74,18 @@ export function compileKernel(
     squareRoot: (a) => [...a, ...simd(0xe3)],
   });
   const prologue = scalarNames.flatMap((_, i) => [...localGet(1 + i), ...simd(0x13), ...localSet(splats + i)]);
-  const advance = [...localGet(index), 0x41, 16, 0x6a, 0x22, ...leb(index), ...localGet(length), 0x49, 0x0d, 0];
-  const declared = list([
-    [1, i32],
-    [...leb(locals - splats), v128],
-  ]);
-  const code = [...declared, ...prologue, 0x03, 0x40, ...loop, ...advance, 0x0b, 0x0b];
-  const parameters = [i32, ...scalarNames.map(() => f32)].map((type) => [type]);
-  const module = new WebAssembly.Module(
-    Uint8Array.from([
-      ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
-      ...section(1, list([[0x60, ...list(parameters), 0]])),
-      ...section(2, list([[...list([[0x65]]), ...list([[0x6d]]), 2, 0, 1]])), // import memory as e.m, at least one page
-      ...section(3, list([[0]])),
-      ...section(7, list([[...list([[0x66]]), 0, 0]])), // export the function as f
-      ...section(10, list([[...leb(code.length), ...code]])),
-    ]),
-  );
-  const blockBytes = arrayCount * blockElements * Float32Array.BYTES_PER_ELEMENT;
-  const memory = new WebAssembly.Memory({ initial: Math.ceil(blockBytes / 0x1_0000) });
-  const run = new WebAssembly.Instance(module, { e: { m: memory } }).exports["f"] as (...values: number[]) => void;
+  const { memory, run } = assemble({
+    parameters: [types.i32, ...scalarNames.map(() => types.f32)],
+    locals: [
+      [1, types.i32],
+      [locals - splats, types.v128],
+    ],
+    code: [...prologue, ...loop(body, { index, end: length, stride: 16 })],
+    memoryBytes: arrayCount * blockElements * Float32Array.BYTES_PER_ELEMENT,
+  });
   const blocks = Array.from(
     { length: arrayCount },
-    (_, i) => new Float32Array(memory.buffer, i * blockElements * Float32Array.BYTES_PER_ELEMENT, blockElements),
+    (_, i) => new Float32Array(memory, i * blockElements * Float32Array.BYTES_PER_ELEMENT, blockElements),
   );
   return {
     run(arrays, begin, end, scalars) {

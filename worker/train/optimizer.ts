@@ -7,6 +7,7 @@ import { compileKernel } from "./optimizer-kernel.ts";
 import { optimizerRule, type OptimizerName, type OptimizerSettings } from "./optimizer-rules.ts";
 
 export type { OptimizerSettings } from "./optimizer-rules.ts";
+export { globalNorm } from "./summary.ts";
 
 export interface StepOptions {
   readonly learningRate: number;
@@ -97,22 +98,6 @@ export function clipFactor(norm: number, limit: number | null): number {
     );
   }
   return limit === null ? 1 : Math.min(1, limit / (norm + 1e-6));
-}
-
-/** L2 norm of all elements, accumulated in double precision. NaN or Infinity if any element is. */
-export function globalNorm(values: Float32Array): number {
-  // Four sums, because one would wait for each addition to finish. Reading 4.2 M elements takes 8 ms.
-  let [a, b, c, d] = [0, 0, 0, 0];
-  const whole = values.length - (values.length % 4);
-  for (let i = 0; i < whole; i += 4) {
-    const [w, x, y, z] = [values[i]!, values[i + 1]!, values[i + 2]!, values[i + 3]!];
-    a += w * w;
-    b += x * x;
-    c += y * y;
-    d += z * z;
-  }
-  for (let i = whole; i < values.length; i++) a += values[i]! * values[i]!;
-  return Math.sqrt(a + b + c + d);
 }
 
 /** Contiguous runs of parameters that decay alike. */

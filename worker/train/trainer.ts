@@ -12,9 +12,9 @@ import { initialiseParameters } from "../model/initialise.ts";
 import { readModelDirectory } from "../model/huggingface.ts";
 import { targetsPerRow } from "../model/model.ts";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
-import { digestOf } from "./digest.ts";
-import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
+import { clipFactor, createOptimizer, type OptimizerSettings } from "./optimizer.ts";
 import { microbatchesOf } from "./shard.ts";
+import { digestOf, summarise } from "./summary.ts";
 
 type Message<K extends FromCoordinator["kind"]> = Extract<FromCoordinator, { kind: K }>["value"];
 
@@ -147,7 +147,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       const computed = performance.now();
       report.doing(`reducing step ${plan.step}`, true);
       const { bytesSent, seconds } = await collective.allReduce(gradients, { step: plan.step, bucket: 0, signal });
-      const gradientNorm = globalNorm(gradients);
+      const { norm: gradientNorm, digest } = summarise(gradients);
       report.send({
         kind: "reduced",
         value: {
@@ -156,7 +156,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
           lossSum,
           tokens,
           gradientNorm,
-          digest: digestOf(gradients),
+          digest,
           times: {
             dataSeconds: waitedSeconds,
             computeSeconds: (computed - start) / 1000,

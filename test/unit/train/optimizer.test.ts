@@ -140,14 +140,6 @@ describe("AdamW", () => {
 });
 
 describe("clipping", () => {
-  test("accumulates the norm in double precision", () => {
-    const ones = new Float32Array(20_000_003).fill(1); // a float32 sum would stop at 2^24
-    expect(globalNorm(ones)).toBe(Math.sqrt(20_000_003));
-    expect(globalNorm(Float32Array.of(3, 0, 0, 0, 4))).toBe(5);
-    expect(globalNorm(new Float32Array(0))).toBe(0);
-    expect(globalNorm(Float32Array.of(3e38, 3e38)) / Math.fround(3e38)).toBeCloseTo(Math.SQRT2, 12);
-  });
-
   test("scales as torch.nn.utils.clip_grad_norm_ does", () => {
     expect(clipFactor(4, 1)).toBe(1 / (4 + 1e-6));
     expect(clipFactor(0.5, 1)).toBe(1);
