@@ -4,9 +4,11 @@
 import { randomBytes } from "node:crypto";
 import { open, rename, rm, symlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { RingtuneError } from "./errors.ts";
+import { diskError } from "./disk-error.ts";
 
 type Chunk = Uint8Array | string;
+
+const untouched = "; what was there before is untouched";
 
 /** Writes `chunks` one after another to `path`, so that a reader or a crash never sees a part of it. */
 export async function writeFileAtomic(
@@ -28,7 +30,7 @@ export async function writeFileAtomic(
     await syncFolder(dirname(path));
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    throw diskError(path, error);
+    throw diskError(`cannot write ${path}`, error, untouched);
   }
 }
 
@@ -41,7 +43,7 @@ export async function replaceLink(path: string, target: string): Promise<void> {
     await syncFolder(dirname(path));
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    throw diskError(path, error);
+    throw diskError(`cannot write ${path}`, error, untouched);
   }
 }
 
@@ -57,13 +59,4 @@ export async function syncFolder(folder: string): Promise<void> {
 
 function temporaryBeside(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
-}
-
-function diskError(path: string, cause: unknown): RingtuneError {
-  const code = (cause as NodeJS.ErrnoException).code ?? "unknown error";
-  const why = code === "ENOSPC" ? "the disk is full" : code === "EACCES" ? "permission denied" : code;
-  return new RingtuneError("disk_failed", `cannot write ${path}: ${why}; what was there before is untouched`, {
-    details: { path, code },
-    cause,
-  });
 }

@@ -1,8 +1,12 @@
 // Command lines that say in one sentence what is wrong with them, and the one place where a program's errors end.
-// Every program of the project goes through here: `ringtune` itself and the worker's programs. No command is defined here.
+// Every program of the project goes through here: `ringtune` itself and the worker's programs. No command is defined
+// here, and commander is imported nowhere else.
 
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { describeError, exitCodeOf, RingtuneError } from "./errors.ts";
+
+/** The library that reads command lines, for all programs. */
+export { Command, InvalidArgumentError, Option };
 
 /**
  * Makes a command and its subcommands strict: whatever is wrong with the arguments becomes a RingtuneError `usage` of one

@@ -4,6 +4,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { RingtuneError } from "../common/errors.ts";
 
@@ -12,14 +13,19 @@ export interface LaunchOptions {
   /** host:port of the coordinator. */
   readonly coordinator: string;
   readonly joinToken: string;
-  /** A worker process has ended otherwise than by finishing. */
+  /** A worker process has ended otherwise than by finishing: "worker w0 (pid 12) was killed by SIGKILL". */
   readonly onFailure: (sentence: string) => void;
 }
 
 export interface Launched {
+  /** How the process of worker `id` failed, if it is one of ours and ends at once; see exitOf. */
+  lastWords(id: string): Promise<string | undefined>;
   /** Waits for the processes to end; those that do not within `graceMs` are killed. */
   close(graceMs: number): Promise<void>;
 }
+
+/** A process whose stream broke is given so long to end, as it does when it crashed. */
+const LAST_WORDS_MS = 300;
 
 /** The compiled worker stands beside the compiled coordinator. */
 const program = fileURLToPath(new URL("../worker/main.js", import.meta.url));
@@ -42,9 +48,16 @@ export function launchWorkers(options: LaunchOptions): Launched {
     void ended.then((how) => {
       if (how !== undefined && !closing) options.onFailure(`worker ${id} (pid ${child.pid}) ${how}`);
     });
-    return { child, ended };
+    return { id, child, ended };
   });
   return {
+    async lastWords(id) {
+      const ended = processes.find((process) => process.id === id)?.ended;
+      if (ended === undefined) return undefined;
+      const patience = new AbortController();
+      const tooLong = delay(LAST_WORDS_MS, undefined, { signal: patience.signal, ref: false }).catch(() => undefined);
+      return Promise.race([ended, tooLong]).finally(() => patience.abort());
+    },
     async close(graceMs) {
       closing = true;
       const kill = setTimeout(() => processes.forEach(({ child }) => child.kill("SIGKILL")), graceMs);
@@ -56,17 +69,20 @@ export function launchWorkers(options: LaunchOptions): Launched {
 
 /** Resolves with how the process failed, in words, or undefined if it did not. */
 function exitOf(child: ChildProcess): Promise<string | undefined> {
+  let own: string | undefined;
   let lastLine = "";
   const lines = createInterface({ input: child.stderr! });
   lines.on("line", (line) => {
-    if (line.trim() !== "") lastLine = line.replace(/^ringtune worker: /, "").slice(0, 2000);
+    if (line.startsWith("ringtune worker: ")) own ??= line.slice("ringtune worker: ".length, 2000);
+    if (line.trim() !== "") lastLine = line.slice(0, 2000);
   });
   return new Promise((resolve) => {
     child.once("error", (error) => resolve(`could not be started: ${error.message}`));
     child.once("close", (code, signal) => {
       if (code === 0) return resolve(undefined);
       const how = signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
-      resolve(lastLine === "" ? how : `${how}: ${lastLine}`);
+      const why = own ?? lastLine;
+      resolve(why === "" ? how : `${how}: ${why}`);
     });
   });
 }

@@ -17,13 +17,19 @@ import { CODE_KEY, errorFromStatus, statusCodeOf } from "./status.ts";
 /** Largest control message, in bytes. A shard of 4,096 sequences of 2,048 tokens just fits. */
 export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 4096;
 
-/** How long a worker that leaves waits for its last words to arrive. */
+/** How long either end waits for its last words to arrive. */
 const FAREWELL_MS = 2000;
+
+/** So soon a worker that waits for its coordinator notices that it is to leave. */
+const WAIT_SLICE_MS = 100;
 
 const channelOptions = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
 };
+
+// What gRPC would print to stderr is said by the error that follows; GRPC_VERBOSITY=ERROR brings it back.
+if (process.env["GRPC_VERBOSITY"] === undefined) grpc.setLogVerbosity(grpc.logVerbosity.NONE);
 
 const definition = protoLoader.loadSync(join(packageRoot, "proto/ringtune/v1/coordinator.proto"), {
   longs: Number,
@@ -53,7 +59,8 @@ export interface WorkerSessionHandlers {
 export interface SessionServer {
   readonly address: string;
   readonly port: number;
-  close(): void;
+  /** Resolves when every stream has ended; what was sent arrives first. Streams that stay are cut after two seconds. */
+  close(): Promise<void>;
 }
 
 /** Listens for workers. Throws `address_in_use` when the port is taken. */
@@ -105,7 +112,18 @@ export async function serveSessions(options: {
       else reject(bindError(options, error));
     });
   });
-  return { address: `${options.host}:${port}`, port, close: () => server.forceShutdown() };
+  return {
+    address: `${options.host}:${port}`,
+    port,
+    close: () =>
+      new Promise((resolve) => {
+        const patience = setTimeout(() => server.forceShutdown(), FAREWELL_MS);
+        server.tryShutdown(() => {
+          clearTimeout(patience);
+          resolve();
+        });
+      }),
+  };
 }
 
 /** The worker's end of its stream. */
@@ -121,10 +139,14 @@ export interface CoordinatorSessionHandlers {
   closed(error: RingtuneError | undefined): void;
 }
 
-/** Calls the coordinator; rejects with `timed_out` when it can't be reached within `timeoutMs`. */
+/**
+ * Calls the coordinator. Rejects with `timed_out` when it can't be reached within `timeoutMs`, and with the signal's
+ * reason when that aborts before it is reached.
+ */
 export async function openSession(options: {
   address: string;
   timeoutMs: number;
+  signal?: AbortSignal;
   handlers: CoordinatorSessionHandlers;
 }): Promise<CoordinatorSession> {
   const client = new Coordinator(options.address, grpc.credentials.createInsecure(), {
@@ -132,18 +154,7 @@ export async function openSession(options: {
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
   });
-  await new Promise<void>((resolve, reject) => {
-    client.waitForReady(Date.now() + options.timeoutMs, (error) => {
-      if (error === undefined) return resolve();
-      client.close();
-      reject(
-        new RingtuneError(
-          "timed_out",
-          `no coordinator answers at ${options.address} after ${options.timeoutMs} ms; is it running, and is the address right?`,
-        ),
-      );
-    });
-  });
+  await untilReady(client, options);
   const stream: grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage__Output> = client.Session();
   let open = true;
   let markClosed = (): void => undefined;
@@ -161,7 +172,10 @@ export async function openSession(options: {
   });
   stream.on("status", (result: grpc.StatusObject) => {
     if (result.code === grpc.status.OK) return close(undefined);
-    close(errorFromStatus(result.details, result.metadata.get(CODE_KEY)[0]?.toString()));
+    const code = result.metadata.get(CODE_KEY)[0]?.toString();
+    // Without a code of ours it is gRPC that speaks, and it does not name the coordinator.
+    const lost = `lost the coordinator at ${options.address} (${result.details})`;
+    close(errorFromStatus(code === undefined ? lost : result.details, code));
   });
   stream.on("error", () => undefined); // said by "status" already
   return {
@@ -176,6 +190,31 @@ export async function openSession(options: {
       clearTimeout(patience);
     },
   };
+}
+
+/** Waits a moment at a time: gRPC's own wait can't be cancelled, and would keep a program that leaves alive. */
+async function untilReady(
+  client: grpc.Client,
+  { address, timeoutMs, signal }: { address: string; timeoutMs: number; signal?: AbortSignal },
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const moment = Math.min(deadline, Date.now() + WAIT_SLICE_MS);
+      const ready = await new Promise<boolean>((resolve) => {
+        client.waitForReady(moment, (error) => resolve(error === undefined));
+      });
+      if (ready) return signal?.throwIfAborted();
+      if (Date.now() >= deadline) {
+        const sentence = `no coordinator answers at ${address} after ${timeoutMs} ms; is it running, and is the address right?`;
+        throw new RingtuneError("timed_out", sentence);
+      }
+    }
+  } catch (error) {
+    client.close();
+    throw error;
+  }
 }
 
 function bindError(options: { host: string; port: number }, cause: Error): RingtuneError {

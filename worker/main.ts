@@ -1,10 +1,10 @@
 // The worker process: `ringtune worker`. One per device. It binds its end of the ring, calls the coordinator and works
 // until the run is over.
 
-import { Command, InvalidArgumentError } from "commander";
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { describeError, exitCodeOf, RingtuneError } from "../common/errors.ts";
+import { Command, InvalidArgumentError, makeStrict, runProgram, wholeNumber } from "../common/command-line.ts";
+import { describeError, RingtuneError } from "../common/errors.ts";
 import { createCollectiveEndpoint } from "./collective/zeromq.ts";
 import { runSession } from "./train/session.ts";
 
@@ -19,16 +19,16 @@ interface Options {
   readonly timeout: number;
 }
 
-const program = new Command("ringtune worker")
+const command = new Command("ringtune worker")
   .description("Compute for a coordinator: one process for each device.")
   .requiredOption("--coordinator <host:port>", "address of the coordinator", parseAddress)
   .option("--id <name>", "name of this worker in messages and metrics", `w-${randomBytes(3).toString("hex")}`)
   .option("--token-file <file>", "file with the run's join token (default: the RINGTUNE_JOIN_TOKEN variable)")
   .option("--device <name>", "execution provider, instead of the config's")
-  .option("--threads <n>", "compute threads, instead of the config's", parseCount)
+  .option("--threads <n>", "compute threads, instead of the config's", wholeNumber(1))
   .option("--host <address>", "address that the ring listens on", "127.0.0.1")
-  .option("--ring-port <n>", "port that the ring listens on; 0 takes a free one", parseCount, 0)
-  .option("--timeout <seconds>", "how long to wait for the coordinator", parseCount, 30)
+  .option("--ring-port <n>", "port that the ring listens on; 0 takes a free one", parsePort, 0)
+  .option("--timeout <seconds>", "how long to wait for the coordinator", wholeNumber(1), 30)
   .action(run);
 
 async function run(options: Options): Promise<void> {
@@ -38,7 +38,7 @@ async function run(options: Options): Promise<void> {
   }
   const joinToken = await readToken(options);
   const endpoint = await createCollectiveEndpoint({ host: options.host, port: options.ringPort });
-  await runSession({
+  const reason = await runSession({
     coordinator: options.coordinator,
     workerId: options.id,
     joinToken,
@@ -48,6 +48,7 @@ async function run(options: Options): Promise<void> {
     ...(options.device === undefined ? {} : { device: options.device }),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
+  process.stdout.write(`the run is over: ${reason}\n`);
 }
 
 async function readToken({ tokenFile }: Options): Promise<string> {
@@ -61,21 +62,16 @@ async function readToken({ tokenFile }: Options): Promise<string> {
 
 function parseAddress(value: string): string {
   const port = Number(/^.+:(\d+)$/.exec(value)?.[1]);
-  if (!(port >= 1 && port <= 65535)) throw new InvalidArgumentError("give host:port, such as 127.0.0.1:7447.");
+  if (!(port >= 1 && port <= 65535)) throw new InvalidArgumentError("Give host:port, such as 127.0.0.1:7447.");
   return value;
 }
 
-function parseCount(value: string): number {
-  const count = Number(value);
-  if (!Number.isInteger(count) || count < 0) throw new InvalidArgumentError("give a whole number.");
-  return count;
+function parsePort(value: string): number {
+  const port = wholeNumber(0)(value);
+  if (port > 65535) throw new InvalidArgumentError("The largest port is 65535.");
+  return port;
 }
 
-program.parseAsync().then(
-  () => process.exit(0),
-  (error: unknown) => {
-    process.stderr.write(`ringtune worker: ${describeError(error)}\n`);
-    if (process.env["RINGTUNE_DEBUG"] === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-    process.exit(exitCodeOf(error));
-  },
-);
+await runProgram("ringtune worker", async () => {
+  await makeStrict(command).parseAsync();
+});

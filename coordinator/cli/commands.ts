@@ -1,8 +1,7 @@
 // The commands of `ringtune`: what each is for, and where it is. A command's code is loaded when it is called, so that
 // help and mistakes are answered at once.
 
-import { Command } from "commander";
-import { makeStrict } from "../../common/command-line.ts";
+import { Command, makeStrict } from "../../common/command-line.ts";
 import { listOf, nearest } from "../../common/config/nearest.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { packageVersion } from "../../common/package-root.ts";

@@ -1,7 +1,6 @@
 // `ringtune config`: the schema, the reference, and what a file means with every default filled in. Runs nothing.
 
-import { Command } from "commander";
-import { collect } from "../../common/command-line.ts";
+import { collect, Command } from "../../common/command-line.ts";
 import { configJsonSchema } from "../../common/config/fields.ts";
 import { formatConfig, loadConfig } from "../../common/config/load.ts";
 import { configReference } from "../../common/config/reference.ts";

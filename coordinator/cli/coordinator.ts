@@ -1,6 +1,6 @@
 // `ringtune coordinator`: the coordinator alone; its workers are started by hand, here or elsewhere.
 
-import { Command } from "commander";
+import { Command } from "../../common/command-line.ts";
 import { runCommand, withRunOptions, type RunCommandOptions } from "./train.ts";
 
 export function buildCoordinatorCommand(): Command {

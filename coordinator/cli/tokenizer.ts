@@ -1,7 +1,6 @@
 // `ringtune tokenizer train`: arguments and progress; the work is in data/train-tokenizer.ts.
 
-import { Command } from "commander";
-import { wholeNumber } from "../../common/command-line.ts";
+import { Command, wholeNumber } from "../../common/command-line.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { trainTokenizerCommand } from "../data/train-tokenizer.ts";
 import { createProgress } from "../progress.ts";

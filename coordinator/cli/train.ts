@@ -1,14 +1,13 @@
 // `ringtune train`: a coordinator and its workers on this machine, from a configuration to a trained model.
 
-import { Command, InvalidArgumentError } from "commander";
 import { join, relative } from "node:path";
+import { collect, Command, wholeNumber } from "../../common/command-line.ts";
 import { loadConfig } from "../../common/config/load.ts";
 import type { Override } from "../../common/config/overrides.ts";
 import type { Config } from "../../common/config/schema.ts";
 import { RingtuneError } from "../../common/errors.ts";
-import type { Outcome } from "../core/state.ts";
 import { createProgress } from "../progress.ts";
-import { run } from "../run.ts";
+import { run, type RunResult } from "../run.ts";
 import { significant } from "./quantities.ts";
 import { readRunConfig } from "../store/run-directory.ts";
 
@@ -21,7 +20,7 @@ export interface RunCommandOptions {
 export function buildTrainCommand(): Command {
   return withRunOptions(new Command("train"))
     .description("train a model: start a coordinator and one worker process for each device on this machine")
-    .option("--workers <n>", "worker processes, instead of cluster.workers", parseWorkers)
+    .option("--workers <n>", "worker processes, instead of cluster.workers", wholeNumber(1))
     .action((config: string | undefined, options: RunCommandOptions) => runCommand(config, options, true));
 }
 
@@ -47,9 +46,9 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
   try {
     const { resume } = options;
     const request = { config, launch, progress, signal: stop.signal, ...(resume === undefined ? {} : { resume }) };
-    const { outcome, directory, perplexities } = await run(request);
+    const result = await run(request);
     progress.end();
-    conclude(outcome, relative(process.cwd(), directory) || ".", perplexities);
+    conclude(result);
   } finally {
     progress.end();
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
@@ -67,7 +66,8 @@ async function readConfig(path: string | undefined, options: RunCommandOptions):
   return loadConfig({ path: join(options.resume, "ringtune.yaml"), overrides });
 }
 
-function conclude(outcome: Outcome, directory: string, perplexities: readonly number[]): void {
+function conclude({ outcome, checkpoint, perplexities, ...result }: RunResult): void {
+  const directory = relative(process.cwd(), result.directory) || ".";
   const again = `ringtune train --resume ${directory}`;
   switch (outcome.kind) {
     case "completed":
@@ -87,10 +87,9 @@ function conclude(outcome: Outcome, directory: string, perplexities: readonly nu
       throw new RingtuneError("cancelled", `${outcome.reason} ${left}`);
     }
     case "failed": {
-      const left =
-        outcome.step === 0
-          ? ""
-          : `\n${outcome.step} steps were committed; go on from the latest checkpoint with: ${again}`;
+      // A start that failed on the checkpoint itself would fail again.
+      const useless = checkpoint === undefined || outcome.code === "checkpoint_invalid";
+      const left = useless ? "" : `; go on from the checkpoint of step ${checkpoint} with: ${again}`;
       throw new RingtuneError(outcome.code, `${outcome.reason}${left}`);
     }
   }
@@ -101,14 +100,4 @@ function improvement(perplexities: readonly number[]): string {
   if (first === undefined || last === undefined || perplexities.length < 2) return "";
   const numbers = [first, last].map((value) => significant(value, 4)).join(" -> ");
   return `, validation perplexity ${numbers} (${significant(first / last, 3)} times lower)`;
-}
-
-function collect(value: string, previous: readonly string[]): string[] {
-  return [...previous, value];
-}
-
-function parseWorkers(value: string): number {
-  const workers = Number(value);
-  if (!Number.isInteger(workers) || workers < 1) throw new InvalidArgumentError("give a whole number from 1.");
-  return workers;
 }

@@ -19,7 +19,7 @@ const problemsNamed = 5;
  */
 export async function readJsonl(path: string, field: string, options: JsonlOptions): Promise<Document[]> {
   const documents: Document[] = [];
-  const problems: string[] = [];
+  const problems: { line: number; problem: string }[] = [];
   let lines = 0;
   let bad = 0;
   let blank = 0;
@@ -28,14 +28,20 @@ export async function readJsonl(path: string, field: string, options: JsonlOptio
     lines++;
     const text = textOf(checkText(bytes, `${path}:${number}`, offset), field);
     if ("problem" in text) {
-      if (++bad <= problemsNamed) problems.push(`  line ${number}: ${text.problem}`);
+      if (++bad <= problemsNamed) problems.push({ line: number, problem: text.problem });
     } else if (text.value.trim() === "") blank++;
     else documents.push(createDocument(`${path}:${number}`, path, normalizeText(Buffer.from(text.value, "utf8"))));
   }
+  const [first] = problems;
+  if (bad === 1 && first !== undefined) {
+    const { line, problem } = first;
+    throw invalidData(`${path}:${line}: ${problem}; correct the line, or set data.text_field`, { path, line });
+  }
   if (bad > 0) {
+    const list = problems.map(({ line, problem }) => `  line ${line}: ${problem}`).join("\n");
     const more = bad > problemsNamed ? `\n  and ${bad - problemsNamed} more` : "";
     throw invalidData(
-      `${path}: ${bad} of ${lines} lines cannot be used; correct them, or set data.text_field:\n${problems.join("\n")}${more}`,
+      `${path}: ${bad} of ${lines} lines cannot be used; correct them, or set data.text_field:\n${list}${more}`,
       { path, bad, lines },
     );
   }

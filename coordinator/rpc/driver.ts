@@ -10,7 +10,7 @@ import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { Batches } from "./batches.ts";
 import { initialState, step } from "../core/coordinator.ts";
 import type { Job } from "../core/job.ts";
-import type { Effect, Event, Outcome } from "../core/state.ts";
+import type { Decision, Effect, Event, Outcome } from "../core/state.ts";
 
 type Welcome = Extract<FromCoordinator, { kind: "welcome" }>["value"];
 type Form = Extract<FromCoordinator, { kind: "form" }>["value"];
@@ -27,8 +27,10 @@ export interface DriverHost {
   /** The checkpoint of `step` is whole: make it the latest. */
   publish(step: number): Promise<void>;
   generation(generation: number, worldSize: number): void;
-  /** A sentence for the log. */
+  /** A sentence for the log. What ends the run is said by the outcome alone. */
   decided(reason: string): void;
+  /** How the process of a worker ended whose stream broke, where that is known: "was killed by SIGKILL". */
+  lastWords(id: string): Promise<string | undefined>;
 }
 
 export interface Driver {
@@ -37,6 +39,9 @@ export interface Driver {
   /** Resolves when the run is over and everything it wrote is on disk. */
   readonly outcome: Promise<Outcome>;
 }
+
+/** A session without a join is a stranger's. */
+const JOIN_WITHIN_MS = 10_000;
 
 export function createDriver(host: DriverHost): Driver {
   const { job } = host;
@@ -50,6 +55,7 @@ export function createDriver(host: DriverHost): Driver {
   let finish: (outcome: Outcome) => void = () => undefined;
   const outcome = new Promise<Outcome>((resolve) => (finish = resolve));
   let state = initialState(job, now());
+  let over: RingtuneError | undefined;
 
   function post(event: Event): void {
     inbox.push(event);
@@ -58,7 +64,8 @@ export function createDriver(host: DriverHost): Driver {
     for (let next = inbox.shift(); next !== undefined; next = inbox.shift()) {
       const decision = step(job, state, next, now());
       state = decision.state;
-      if (decision.reason !== "") host.decided(decision.reason);
+      const reason = untold(decision);
+      if (reason !== "") host.decided(reason);
       decision.effects.forEach(perform);
     }
     handling = false;
@@ -109,6 +116,7 @@ export function createDriver(host: DriverHost): Driver {
         return send(effect.to, { kind: "finish", value: { reason: effect.reason } });
       case "ended":
         clearTimeout(timer);
+        over = new RingtuneError("cancelled", "the run is over, it takes no more workers");
         void storing.then(() => finish(withStoreFailure(effect.outcome)));
         return;
       default:
@@ -131,19 +139,29 @@ export function createDriver(host: DriverHost): Driver {
 
   function accept(session: WorkerSession): WorkerSessionHandlers {
     let id: string | undefined;
+    const refuse = (error: RingtuneError): void => {
+      if (over === undefined) host.decided(`refused a worker: ${error.message}`);
+      session.reject(error);
+    };
+    const patience = setTimeout(() => {
+      refuse(new RingtuneError("timed_out", `${session.peer} did not join within ${JOIN_WITHIN_MS / 1000} s`));
+    }, JOIN_WITHIN_MS);
     return {
       message(message) {
         if (id !== undefined) return post({ kind: "said", id, message });
+        clearTimeout(patience);
         try {
           id = admit(session, message);
         } catch (error) {
-          session.reject(error as RingtuneError);
+          refuse(error as RingtuneError);
         }
       },
       closed(reason) {
+        clearTimeout(patience);
         if (id === undefined) return;
-        sessions.delete(id);
-        post({ kind: "left", id, reason });
+        const left = id;
+        sessions.delete(left);
+        void host.lastWords(left).then((words) => post({ kind: "left", id: left, reason: words ?? reason }));
       },
     };
   }
@@ -153,13 +171,24 @@ export function createDriver(host: DriverHost): Driver {
     if (message.kind !== "join") {
       throw new RingtuneError("protocol_mismatch", `the first message of a session is join, not ${message.kind}`);
     }
+    if (over !== undefined) throw over;
     const { protocolVersion, workerId, joinToken, host: hostName, pid, ringEndpoint } = message.value;
+    if (!/^[\w.-]{0,64}$/.test(workerId)) {
+      const got = JSON.stringify(workerId.slice(0, 80));
+      throw new RingtuneError(
+        "usage",
+        `a worker's name has at most 64 letters, digits, dots, dashes and underscores, not ${got}`,
+      );
+    }
     if (protocolVersion !== PROTOCOL_VERSION) {
       const both = `worker ${workerId} speaks protocol version ${protocolVersion}, the coordinator ${PROTOCOL_VERSION}`;
       throw new RingtuneError("protocol_mismatch", `${both}; install the same Ringtune on both`);
     }
     if (!sameSecret(joinToken, host.joinToken)) {
-      throw new RingtuneError("unauthenticated", `worker ${workerId} from ${session.peer} has a wrong join token`);
+      throw new RingtuneError(
+        "unauthenticated",
+        `worker ${workerId} from ${session.peer} has a wrong join token; start it with the --token-file that the coordinator names`,
+      );
     }
     const taken = sessions.has(workerId);
     const id = taken || workerId === "" ? `${workerId || "w"}-${randomUUID().slice(0, 4)}` : workerId;
@@ -170,6 +199,15 @@ export function createDriver(host: DriverHost): Driver {
 
   post({ kind: "tick" });
   return { accept, post, outcome };
+}
+
+/** Why a decision was made, without the sentence that the outcome repeats. */
+function untold({ effects, reason }: Decision): string {
+  const ended = effects.find((effect) => effect.kind === "ended");
+  if (ended === undefined || ended.outcome.kind === "completed") return reason;
+  return reason.endsWith(ended.outcome.reason)
+    ? reason.slice(0, -ended.outcome.reason.length).replace(/; $/, "")
+    : reason;
 }
 
 function formMessage(effect: Extract<Effect, { kind: "form" }>): Form {

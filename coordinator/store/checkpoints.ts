@@ -1,20 +1,20 @@
 // The checkpoints folder of a run: names, which one `latest` points to, what is kept, what a crash left behind.
 // A worker process writes a checkpoint's contents; here they are only looked at.
 
-import { randomBytes } from "node:crypto";
-import { readdir, readFile, readlink, rename, rm, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { createHash, randomBytes } from "node:crypto";
+import { lstat, readdir, readFile, readlink, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { replaceLink } from "../../common/atomic-file.ts";
-import { RingtuneError } from "../../common/errors.ts";
-import { diskError } from "./disk-error.ts";
+import { describeError, RingtuneError } from "../../common/errors.ts";
+import { diskError } from "../../common/disk-error.ts";
 
 /** What the coordinator needs from state.json; the worker that loads the checkpoint checks the rest, digests included. */
 const stateSchema = z.looseObject({
   step: z.int().min(0),
   /** Samples of the stream that those steps have consumed. */
   position: z.int().min(0),
-  files: z.record(z.string(), z.looseObject({ sizeBytes: z.int().min(0) })).default({}),
+  files: z.record(z.string(), z.looseObject({ sizeBytes: z.int().min(0), sha256: z.string().optional() })).default({}),
 });
 
 export interface Checkpoint {
@@ -78,12 +78,38 @@ export async function readLatest(run: string): Promise<Checkpoint> {
     return await readCheckpoint(join(run, "checkpoints", basename(target)));
   } catch (error) {
     if (!(error instanceof RingtuneError)) throw error;
-    const earlier = others.filter((step) => checkpointName(step) !== basename(target)).at(-1);
-    const then =
-      earlier === undefined
-        ? "there is no other checkpoint in this run"
-        : `the checkpoint of step ${earlier} is there too, resume from it after: ln -sfn checkpoints/${checkpointName(earlier)} ${link}`;
-    throw new RingtuneError("checkpoint_invalid", `${error.message}; ${then}`, { cause: error });
+    throw new RingtuneError("checkpoint_invalid", `${error.message}; ${await wayOut(run, basename(target))}`, {
+      cause: error,
+    });
+  }
+}
+
+/** What to do when the checkpoint folder `name` is damaged. */
+export async function wayOut(run: string, name: string): Promise<string> {
+  const other = (await listSteps(run)).map(checkpointName).findLast((candidate) => candidate !== name);
+  if (other === undefined) return "there is no other checkpoint in this run";
+  const step = stepOf(other);
+  return `the checkpoint of step ${step} is there too, resume from it after: ln -sfn checkpoints/${other} ${join(run, "latest")}`;
+}
+
+/**
+ * The text of a small file of a checkpoint, as it was written.
+ * Throws `checkpoint_invalid` when it is not what state.json says, which lists size and digest of every file.
+ */
+export async function readCheckpointFile(folder: string, name: string): Promise<string> {
+  const path = join(folder, name);
+  try {
+    const state = stateSchema.parse(JSON.parse(await readFile(join(folder, "state.json"), "utf8")));
+    const bytes = await readFile(path);
+    const expected = state.files[name]?.sha256;
+    const found = createHash("sha256").update(bytes).digest("hex");
+    if (expected !== undefined && expected !== found) {
+      throw damaged(`${path} is corrupt: its SHA-256 is ${found}, ${expected} was written`);
+    }
+    return bytes.toString("utf8");
+  } catch (error) {
+    if (error instanceof RingtuneError) throw error;
+    throw damaged(`cannot read ${path}: ${describeError(error)}`, error);
   }
 }
 
@@ -95,18 +121,26 @@ export async function publishCheckpoint(run: string, step: number, keep: number)
   const checkpoint = await readCheckpoint(join(run, "checkpoints", checkpointName(step)));
   await replaceLink(join(run, "latest"), `checkpoints/${checkpointName(step)}`);
   const older = (await listSteps(run)).filter((other) => other < step);
-  for (const other of older.slice(0, Math.max(0, older.length - (keep - 1)))) await removeCheckpoint(run, other);
+  for (const other of older.slice(0, Math.max(0, older.length - (keep - 1))))
+    await removeAside(join(run, "checkpoints", checkpointName(other)));
   return checkpoint;
 }
 
+/** Something in a run that is to go: the inode tells it from a new one that takes its name. */
+export interface Leftover {
+  readonly path: string;
+  readonly inode: number;
+}
+
 /**
- * Removes what a crash left behind: temporary files, checkpoints that are not complete and, as the run goes on from
- * `step`, those of later steps.
+ * What a crash left behind: temporary files, checkpoints that are not complete and, as the run goes on from `step`,
+ * those of later steps. Only looks.
  */
-export async function removeLeftovers(run: string, step: number): Promise<void> {
+export async function findLeftovers(run: string, step: number): Promise<Leftover[]> {
+  const paths: string[] = [];
   for (const folder of [run, join(run, "checkpoints")]) {
     for (const name of await readdir(folder)) {
-      if (/^\..*\.tmp$/.test(name)) await rm(join(folder, name), { recursive: true, force: true });
+      if (/^\..*\.tmp$/.test(name)) paths.push(join(folder, name));
     }
   }
   for (const other of await listSteps(run)) {
@@ -116,7 +150,16 @@ export async function removeLeftovers(run: string, step: number): Promise<void> 
         () => true,
         () => false,
       ));
-    if (!whole) await removeCheckpoint(run, other);
+    if (!whole) paths.push(join(run, "checkpoints", checkpointName(other)));
+  }
+  return Promise.all(paths.map(async (path) => ({ path, inode: (await lstat(path)).ino })));
+}
+
+/** Removes those that are still what they were when they were found. */
+export async function removeLeftovers(leftovers: readonly Leftover[]): Promise<void> {
+  for (const { path, inode } of leftovers) {
+    const now = await lstat(path).catch(() => undefined);
+    if (now?.ino === inode) await removeAside(path);
   }
 }
 
@@ -127,14 +170,13 @@ export async function listSteps(run: string): Promise<number[]> {
 }
 
 /** Out of sight first, so that a crash half way leaves a temporary folder and not half a checkpoint. */
-async function removeCheckpoint(run: string, step: number): Promise<void> {
-  const folder = join(run, "checkpoints");
-  const aside = join(folder, `.${checkpointName(step)}.${randomBytes(4).toString("hex")}.old.tmp`);
+async function removeAside(path: string): Promise<void> {
+  const aside = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString("hex")}.old.tmp`);
   try {
-    await rename(join(folder, checkpointName(step)), aside);
+    await rename(path, aside);
     await rm(aside, { recursive: true, force: true });
   } catch (error) {
-    throw diskError(`can't remove the old checkpoint ${join(folder, checkpointName(step))}`, error);
+    throw diskError(`can't remove ${path}`, error);
   }
 }
 

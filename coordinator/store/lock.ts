@@ -7,7 +7,7 @@ import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { RingtuneError } from "../../common/errors.ts";
-import { diskError } from "./disk-error.ts";
+import { diskError } from "../../common/disk-error.ts";
 
 const holderSchema = z.object({
   pid: z.int().min(1),

@@ -5,7 +5,7 @@ import { open, readFile } from "node:fs/promises";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
-import { diskError } from "./disk-error.ts";
+import { diskError } from "../../common/disk-error.ts";
 
 export interface RecordLog {
   /**

@@ -17,10 +17,18 @@ import { formatConfig, loadConfig } from "../../common/config/load.ts";
 import type { Config } from "../../common/config/schema.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
-import { checkpointName, publishCheckpoint, readLatest, removeLeftovers, type Checkpoint } from "./checkpoints.ts";
-import { diskError } from "./disk-error.ts";
+import {
+  checkpointName,
+  findLeftovers,
+  publishCheckpoint,
+  readLatest,
+  removeLeftovers,
+  type Checkpoint,
+  type Leftover,
+} from "./checkpoints.ts";
+import { diskError } from "../../common/disk-error.ts";
 import { acquireLock, type Lock } from "./lock.ts";
-import { openRecordLog, readRecordLog, truncateRecordLog } from "./record-log.ts";
+import { openRecordLog, readRecordLog, truncateRecordLog, type RecordLog } from "./record-log.ts";
 
 export type { Checkpoint } from "./checkpoints.ts";
 
@@ -32,6 +40,8 @@ export interface RunDirectory {
   readonly config: Config;
   /** Where an opened run goes on from; undefined for one that was just created. */
   readonly checkpoint: Checkpoint | undefined;
+  /** This process has added a record or a checkpoint; until then an opened run is as it was. */
+  readonly changed: boolean;
   /** Absolute path that a worker writes the checkpoint of `step` to; its parent exists. */
   checkpointPath(step: number): string;
   /** Call when a worker has reported the checkpoint of `step`: syncs the records, moves `latest`, removes old ones. */
@@ -40,8 +50,8 @@ export interface RunDirectory {
   readRecords(): Promise<RunRecord[]>;
   writeTokenizer(tokenizerJson: string, tokenizerConfigJson?: string): Promise<void>;
   writeCurve(svg: string): Promise<void>;
-  /** For a run that goes on with other settings; see assertResumable in common/config/resume.ts. */
-  writeConfig(config: Config): Promise<void>;
+  /** A run that goes on with other settings takes them over with its first record; see assertResumable. */
+  goOnWith(config: Config): void;
   /** Path of a file in the run, for messages: "metrics.jsonl". */
   file(name: string): string;
   /** Writes what is waiting and lets the lock go. */
@@ -60,12 +70,12 @@ export async function createRunDirectory(config: Config, now: Date = new Date())
     throw diskError(`can't make the folder ${parent} for the run`, error);
   });
   const path = await makeFolder(parent, config.checkpoint.name, now);
-  const lock = await acquireLock(join(path, "run.lock"), path);
   try {
+    const lock = await acquireLock(join(path, "run.lock"), path);
     await mkdir(join(path, "checkpoints"));
     await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(config));
     await syncFolder(parent);
-    return await open(path, config, undefined, lock);
+    return open(path, config, undefined, lock);
   } catch (error) {
     await rm(path, { recursive: true, force: true }).catch(() => undefined);
     throw diskError(`can't write the run ${path}`, error);
@@ -73,7 +83,8 @@ export async function createRunDirectory(config: Config, now: Date = new Date())
 }
 
 /**
- * Opens a run to go on with it from `latest`. Records of later steps and what a crash left behind are removed.
+ * Opens a run to go on with it from `latest`. The first record that is added, or checkpoint that is published, removes
+ * the records of later steps and what a crash left behind; a start that fails before leaves the run as it was.
  * Throws `run_missing`, `checkpoint_invalid` or, when a process is writing it, `run_exists`.
  */
 export async function openRunDirectory(given: string): Promise<RunDirectory> {
@@ -83,9 +94,11 @@ export async function openRunDirectory(given: string): Promise<RunDirectory> {
   try {
     const config = await readRunConfig(path);
     const checkpoint = await readLatest(path);
-    await truncateRecordLog(join(path, "metrics.jsonl"), checkpoint.step);
-    await removeLeftovers(path, checkpoint.step);
-    return await open(path, config, checkpoint, lock);
+    await readRecordLog(join(path, "metrics.jsonl")); // says what is wrong with it, if anything
+    const leftovers = await findLeftovers(path, checkpoint.step);
+    const ofLock = leftovers.filter((leftover) => basename(leftover.path).startsWith(".run.lock."));
+    await removeLeftovers(ofLock);
+    return open(path, config, { checkpoint, leftovers }, lock);
   } catch (error) {
     await lock.release();
     throw diskError(`can't open the run ${path}`, error);
@@ -106,18 +119,34 @@ export async function readRunConfig(given: string): Promise<Config> {
   }
 }
 
-async function open(
+function open(
   path: string,
   config: Config,
-  checkpoint: Checkpoint | undefined,
+  earlier: { readonly checkpoint: Checkpoint; readonly leftovers: readonly Leftover[] } | undefined,
   lock: Lock,
-): Promise<RunDirectory> {
+): RunDirectory {
   const metricsPath = join(path, "metrics.jsonl");
-  const log = await openRecordLog(metricsPath);
-  let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => (closing ??= log.close().finally(() => lock.release()));
+  const checkpoint = earlier?.checkpoint;
   let published = checkpoint !== undefined;
   let current = config;
+  let log: Promise<RecordLog> | undefined;
+
+  /** From here on the run is another than it was. */
+  async function begin(): Promise<RecordLog> {
+    if (earlier !== undefined) {
+      await truncateRecordLog(metricsPath, earlier.checkpoint.step);
+      await removeLeftovers(earlier.leftovers);
+      if (current !== config) await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(current));
+    }
+    return openRecordLog(metricsPath);
+  }
+  const records = (): Promise<RecordLog> => (log ??= begin());
+
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> =>
+    (closing ??= Promise.resolve(log?.catch(() => undefined))
+      .then((opened) => opened?.close())
+      .finally(() => lock.release()));
   return {
     path,
     name: basename(path),
@@ -125,22 +154,28 @@ async function open(
       return current;
     },
     checkpoint,
+    get changed() {
+      return log !== undefined;
+    },
     checkpointPath: (step) => join(path, "checkpoints", checkpointName(step)),
     async publish(step) {
-      await log.sync();
+      await (await records()).sync();
       const latest = await publishCheckpoint(path, step, current.checkpoint.keep);
       published = true;
       return latest;
     },
-    append: (record) => log.append(record),
-    readRecords: () => readRecordLog(metricsPath),
+    append: async (record) => (await records()).append(record),
+    async readRecords() {
+      await log?.catch(() => undefined);
+      const all = await readRecordLog(metricsPath);
+      return log === undefined && checkpoint !== undefined ? all.filter(({ step }) => step <= checkpoint.step) : all;
+    },
     async writeTokenizer(tokenizerJson, tokenizerConfigJson) {
       await writeFileAtomic(join(path, "tokenizer.json"), tokenizerJson);
       if (tokenizerConfigJson) await writeFileAtomic(join(path, "tokenizer_config.json"), tokenizerConfigJson);
     },
     writeCurve: (svg) => writeFileAtomic(join(path, "curve.svg"), svg),
-    async writeConfig(changed) {
-      await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(changed));
+    goOnWith(changed) {
       current = changed;
     },
     file: (name) => join(path, name),

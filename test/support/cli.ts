@@ -8,7 +8,7 @@ import { onTestFinished } from "vitest";
 import { packageRoot } from "../../common/package-root.ts";
 import type { RunRecord, StepRecord, ValidationRecord } from "../../common/records.ts";
 
-const program = join(packageRoot, "dist/coordinator/cli/main.js");
+export const program = join(packageRoot, "dist/coordinator/cli/main.js");
 
 export interface Finished {
   readonly code: number | null;
@@ -90,9 +90,9 @@ export interface SmallRun {
   readonly config: string;
 }
 
-/** A configuration of a model of 30 thousand parameters on a small text, in a folder of its own. */
-export async function smallRun(train: Record<string, unknown> = {}): Promise<SmallRun> {
-  const folder = await temporaryFolder();
+/** A configuration of a model of 30 thousand parameters on a small text, in a folder of its own or in the one given. */
+export async function smallRun(train: Record<string, unknown> = {}, given?: string): Promise<SmallRun> {
+  const folder = given ?? (await temporaryFolder());
   const text = join(folder, "data.jsonl");
   await writeFile(text, smallCorpus());
   const config = join(folder, "small.yaml");

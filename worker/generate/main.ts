@@ -1,8 +1,15 @@
 // `ringtune generate`: text from a trained model, streamed as it comes. Reads a run or a model directory, changes nothing.
 
-import { Command, InvalidArgumentError, Option } from "commander";
 import { availableParallelism } from "node:os";
-import { describeError, exitCodeOf, RingtuneError } from "../../common/errors.ts";
+import {
+  Command,
+  InvalidArgumentError,
+  makeStrict,
+  Option,
+  runProgram,
+  wholeNumber,
+} from "../../common/command-line.ts";
+import { RingtuneError } from "../../common/errors.ts";
 import { createRandom } from "../../common/random.ts";
 import { createTextStream } from "../../common/text-stream.ts";
 import { loadTokenizer } from "../../common/tokenizer.ts";
@@ -21,17 +28,16 @@ interface Options {
   readonly engine: "onnx" | "tfjs";
 }
 
-const program = new Command("ringtune generate")
+const command = new Command("ringtune generate")
   .description("Write text with a trained model.")
   .argument("<run>", "a run directory (its latest checkpoint), a checkpoint, or a Hugging Face model directory")
   .option("--prompt <text>", "what the text begins with; empty begins a new document", "")
-  .option("--tokens <n>", "most tokens to write", wholeNumber, 100)
+  .option("--tokens <n>", "most tokens to write", wholeNumber(0), 100)
   .option("--temperature <x>", "0 takes the most likely token, 1 samples as the model predicts", atLeastZero, 0.8)
-  .option("--top-k <n>", "sample from the so many most likely tokens; 0 allows all", wholeNumber, 40)
+  .option("--top-k <n>", "sample from the so many most likely tokens; 0 allows all", wholeNumber(0), 40)
   .option("--top-p <x>", "sample from the most likely tokens that make up this share; 1 allows all", share, 1)
-  .option("--seed <n>", "the same seed writes the same text", wholeNumber, 0)
+  .option("--seed <n>", "the same seed writes the same text", wholeNumber(0), 0)
   .addOption(new Option("--engine <name>", "what computes").choices(["onnx", "tfjs"]).default("onnx"))
-  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
   .action(run);
 
 async function run(path: string, options: Options): Promise<void> {
@@ -78,24 +84,16 @@ async function run(path: string, options: Options): Promise<void> {
   }
 }
 
-function wholeNumber(value: string): number {
-  const number = Number(value);
-  if (value.trim() === "" || !Number.isSafeInteger(number) || number < 0) {
-    throw new InvalidArgumentError("give a whole number.");
-  }
-  return number;
-}
-
 function atLeastZero(value: string): number {
   const number = Number(value);
   if (value.trim() === "" || !(number >= 0 && number < Infinity))
-    throw new InvalidArgumentError("give a number from 0.");
+    throw new InvalidArgumentError("Give a number from 0.");
   return number;
 }
 
 function share(value: string): number {
   const number = Number(value);
-  if (!(number > 0 && number <= 1)) throw new InvalidArgumentError("give a number above 0, at most 1.");
+  if (!(number > 0 && number <= 1)) throw new InvalidArgumentError("Give a number above 0, at most 1.");
   return number;
 }
 
@@ -105,11 +103,6 @@ function say(sentence: string): void {
 
 process.stdout.on("error", () => process.exit(1)); // whoever read the text has gone: `| head`
 
-program.parseAsync().then(
-  () => process.exit(0),
-  (error: unknown) => {
-    say(describeError(error));
-    if (process.env["RINGTUNE_DEBUG"] === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-    process.exit(exitCodeOf(error));
-  },
-);
+await runProgram("ringtune generate", async () => {
+  await makeStrict(command).parseAsync();
+});

@@ -6,6 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { syncFolder, writeFileAtomic } from "../../common/atomic-file.ts";
+import { diskError } from "../../common/disk-error.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { modelConfigJson, modelTensors, specialTokensOf } from "../model/huggingface.ts";
 import { loadParameters, loadTensors } from "../model/load-parameters.ts";
@@ -77,7 +78,11 @@ export async function writeCheckpoint(
     return { sizeBytes: Object.values(files).reduce((total, { sizeBytes }) => total + sizeBytes, 0) };
   } catch (error) {
     await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
-    throw diskError(directory, error);
+    throw diskError(
+      `cannot write the checkpoint ${directory}`,
+      unwrapped(error),
+      "; earlier checkpoints are untouched",
+    );
   }
 }
 
@@ -135,14 +140,7 @@ function temporaryPrefix(directory: string): string {
   return `.${basename(directory)}.`;
 }
 
-/** The sentence for a failed write; what is not the disk's fault stays as it is. */
-function diskError(directory: string, cause: unknown): unknown {
-  const { code } = (cause instanceof RingtuneError ? cause.details : cause) as { code?: unknown };
-  if (typeof code !== "string") return cause;
-  const why = { ENOSPC: "the disk is full", EACCES: "permission denied", ENOENT: "its parent folder is missing" }[code];
-  return new RingtuneError(
-    "disk_failed",
-    `cannot write the checkpoint ${directory}: ${why ?? code}; earlier checkpoints are untouched`,
-    { details: { path: directory, code }, cause },
-  );
+/** The failed write of a file inside is the failed write of the checkpoint: its temporary name tells nobody anything. */
+function unwrapped(error: unknown): unknown {
+  return error instanceof RingtuneError && error.code === "disk_failed" ? error.cause : error;
 }

@@ -26,20 +26,32 @@ export interface SessionOptions {
 
 /** Resolves with the coordinator's reason when the run is over. Throws the cause when this worker has to leave. */
 export async function runSession(options: SessionOptions): Promise<string> {
+  try {
+    return await attend(options);
+  } finally {
+    await options.endpoint.close();
+  }
+}
+
+async function attend(options: SessionOptions): Promise<string> {
   const queue = new TaskQueue();
   const gone = new RingtuneError("worker_lost", `the coordinator at ${options.coordinator} is gone`);
   const session = await openSession({
     address: options.coordinator,
     timeoutMs: options.connectTimeoutMs,
+    signal: options.signal,
     handlers: { message: (message) => queue.push(message), closed: (error) => queue.close(error ?? gone) },
   });
-  options.signal.addEventListener("abort", () => queue.close(options.signal.reason as Error), { once: true });
+  const leave = (): void => queue.close(options.signal.reason as Error);
+  options.signal.addEventListener("abort", leave, { once: true });
+  if (options.signal.aborted) leave();
 
   const report = createReport(session);
   let trainer: Trainer | undefined;
   try {
     session.send({ kind: "join", value: joinMessage(options) });
     const { task } = await queue.next();
+    if (task.kind === "finish") return task.value.reason;
     if (task.kind !== "welcome") throw unexpected(task.kind);
     report.every(task.value.heartbeatSeconds);
     const { device = task.value.device, threads = task.value.threads } = options;
@@ -52,8 +64,8 @@ export async function runSession(options: SessionOptions): Promise<string> {
   } finally {
     report.stop();
     await session.end();
+    options.signal.removeEventListener("abort", leave);
     await trainer?.close();
-    await options.endpoint.close();
   }
 }
 

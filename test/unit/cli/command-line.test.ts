@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { Command } from "commander";
 import { describe, expect, test } from "vitest";
-import { collect, formatFailure, makeStrict, wholeNumber } from "../../../common/command-line.ts";
+import { collect, Command, formatFailure, makeStrict, wholeNumber } from "../../../common/command-line.ts";
 import { RingtuneError } from "../../../common/errors.ts";
 
 /** What `bake pie ...args` throws, or what its action was given. */

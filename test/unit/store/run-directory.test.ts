@@ -8,6 +8,7 @@ import {
   readdir,
   readFile,
   readlink,
+  rename,
   rm,
   symlink,
   writeFile,
@@ -194,19 +195,61 @@ describe("a run that is opened again", () => {
     expect((await again.readRecords()).at(-1)).toEqual(record(3));
   });
 
-  test("loses what a crash left behind, and nothing else", async () => {
+  test("loses what a crash left behind with its first record, and nothing else", async () => {
     const run = await stopped(1, 2);
     await mkdir(run.file("checkpoints/.step-00000003.abcd.tmp"));
     await mkdir(run.checkpointPath(3));
     await save(run, 4);
     await writeFile(run.file(".metrics.jsonl.1.ab.tmp"), "");
     await writeFile(run.file("notes.txt"), "mine");
+    await run.append(record(4));
     await run.close();
-    await open(run.path);
-    expect(await readdir(run.file("checkpoints"))).toEqual(["step-00000001", "step-00000002"]);
+    const again = await open(run.path);
+    await mkdir(join(run.path, "checkpoints/aside"));
+    await rename(run.checkpointPath(4), join(run.path, "checkpoints/aside/4"));
+    await save(run, 4, "written anew");
+    await again.append(record(3));
+    expect(await readdir(run.file("checkpoints"))).toEqual([
+      "aside",
+      "step-00000001",
+      "step-00000002",
+      "step-00000004",
+    ]);
+    expect((await again.readRecords()).map(({ step }) => step)).toEqual([0, 1, 2, 3]);
     const names = await readdir(run.path);
     expect(names).toContain("notes.txt");
     expect(names.filter((name) => name.endsWith(".tmp"))).toEqual([]);
+  });
+
+  test("is left as it was when the start fails before the first record", async () => {
+    const run = await stopped(1, 2);
+    await run.append(record(3));
+    await save(run, 3);
+    await mkdir(run.file("checkpoints/.step-00000004.abcd.tmp"));
+    await run.close();
+    const contents = async () => [
+      await readdir(run.path),
+      await readdir(run.file("checkpoints")),
+      await readFile(run.file("metrics.jsonl"), "utf8"),
+      await readFile(run.file("ringtune.yaml"), "utf8"),
+    ];
+    const before = await contents();
+    const again = await openRunDirectory(run.path);
+    again.goOnWith(await configOf("train.learning_rate=0.5"));
+    expect(again.changed).toBe(false);
+    expect((await again.readRecords()).map(({ step }) => step)).toEqual([0, 1, 2]);
+    await again.discard();
+    expect(await contents()).toEqual(before);
+  });
+
+  test("takes other settings over with its first record", async () => {
+    const run = await stopped(1);
+    await run.close();
+    const again = await open(run.path);
+    again.goOnWith(await configOf("train.learning_rate=0.5"));
+    await again.append(record(2));
+    expect(again.changed).toBe(true);
+    expect((await readRunConfig(run.path)).train.learning_rate).toBe(0.5);
   });
 
   test("names a truncated checkpoint, and the one to fall back to", async () => {

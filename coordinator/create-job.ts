@@ -1,0 +1,69 @@
+// The job of a run: what the core has to know of the configuration, the data and the checkpoint to go on from.
+
+import type { Config } from "../common/config/schema.ts";
+import { RingtuneError } from "../common/errors.ts";
+import type { Job, Start } from "./core/job.ts";
+import { warmupStepsOf } from "./core/schedule.ts";
+import type { TokenDataset } from "./data/dataset.ts";
+import type { RunDirectory } from "./store/run-directory.ts";
+
+/** Throws `config_invalid` when the run has done all its steps already, `checkpoint_invalid` when it can't go on exactly. */
+export async function createJob(
+  config: Config,
+  directory: RunDirectory,
+  data: { readonly train: TokenDataset; readonly validation: TokenDataset | null },
+): Promise<Job> {
+  const { train, cluster, checkpoint } = config;
+  const samplesPerEpoch = data.train.sampleCount;
+  const totalSamples =
+    train.steps === undefined ? Math.ceil((train.epochs ?? 1) * samplesPerEpoch) : train.steps * train.global_batch;
+  const steps = Math.ceil(totalSamples / train.global_batch);
+  const start = await startOf(config, directory);
+  if (start.step >= steps) {
+    throw new RingtuneError(
+      "config_invalid",
+      `the run ${directory.path} has done ${start.step} steps and the configuration asks for ${steps}; raise train.steps to go on`,
+    );
+  }
+  const consumed = Math.min(start.step * train.global_batch, totalSamples);
+  if (directory.checkpoint !== undefined && directory.checkpoint.position !== consumed) {
+    const { path, position } = directory.checkpoint;
+    throw new RingtuneError(
+      "checkpoint_invalid",
+      `${path} has consumed ${position} samples, but ${start.step} steps of ${train.global_batch} are ${consumed}; a run that ended within a batch can't be made longer, train into a new run`,
+    );
+  }
+  return {
+    id: directory.name,
+    workers: cluster.workers === "auto" ? 1 : cluster.workers,
+    globalBatch: train.global_batch,
+    microbatch: train.microbatch,
+    totalSamples,
+    samplesPerEpoch,
+    validationSequences: Math.min(data.validation?.sampleCount ?? 0, train.eval_sequences),
+    evalEvery: train.eval_every,
+    checkpointEvery: checkpoint.every,
+    schedule: {
+      schedule: train.schedule,
+      peak: train.learning_rate,
+      min: train.min_learning_rate,
+      warmupSteps: warmupStepsOf(train, steps),
+      totalSteps: steps,
+    },
+    clip: train.clip,
+    joinTimeoutMs: cluster.join_timeout_s * 1000,
+    stepTimeoutMs: cluster.step_timeout_s * 1000,
+    start,
+  };
+}
+
+async function startOf(config: Config, directory: RunDirectory): Promise<Start> {
+  if (directory.checkpoint !== undefined) {
+    const { path, step } = directory.checkpoint;
+    const records = await directory.readRecords();
+    const validated = records.some((record) => record.kind === "validation" && record.step === step);
+    return { kind: "checkpoint", step, path, validated };
+  }
+  if (config.model.from !== undefined) return { kind: "model", step: 0, path: config.model.from };
+  return { kind: "seed", step: 0 };
+}
