@@ -40,7 +40,7 @@ export function said(draft: Draft, member: Member, message: FromWorker): void {
       return draft.fail(code as ErrorCode, `${draft.nameOf(member)}: ${sentence}`);
     }
     case "saved":
-      if (message.value.step === state.saved || message.value.step > state.committed) return;
+      if (message.value.step <= state.saved || message.value.step > state.committed) return;
       state.saved = message.value.step;
       state.unpublished = message.value.step;
       draft.reason = `${member.id} wrote the checkpoint of step ${message.value.step}`;
@@ -181,6 +181,11 @@ function hasEvaluated(
   const sums = state.members.flatMap(({ id }) => state.validating?.sums[id] ?? []);
   if (sums.length < state.members.length) return;
   const loss = mean(sums);
+  if (!Number.isFinite(loss)) {
+    const tokens = sums.reduce((total, sum) => total + sum.tokens, 0);
+    const sentence = `the validation after step ${evaluated.step} has loss ${loss} over ${tokens} tokens`;
+    return draft.fail("not_finite", `${sentence}; lower train.learning_rate, or look at the data`);
+  }
   draft.effects.push({
     kind: "record",
     record: {

@@ -15,6 +15,9 @@ export function worstVote(votes: readonly Vote[]): VoteProblem | undefined {
     const sentence = `has loss ${vote.lossSum} over ${vote.tokens} tokens and gradient norm ${vote.gradientNorm}; lower train.learning_rate or look at the data of this step`;
     return { kind: "not-finite", rank, sentence };
   }
+  if (votes.every(({ tokens }) => tokens === 0)) {
+    return { kind: "not-finite", rank: 0, sentence: "and all others have no token to learn from in this step" };
+  }
   const expected = votes[0]?.digest;
   const rank = votes.findIndex((vote) => vote.digest !== expected);
   if (rank < 0) return undefined;

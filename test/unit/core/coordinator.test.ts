@@ -167,6 +167,37 @@ test("does not commit a loss that is not a number, and names the step and the wo
   expect(run.state.phase).toBe("ended");
 });
 
+test("does not commit a step without a single target", () => {
+  const run = running();
+  run.reduced("w0", { lossSum: 0, tokens: 0 });
+  run.reduced("w1", { lossSum: 0, tokens: 0 });
+  expect(run.reason).toContain("no token to learn from in this step");
+  expect(run.state.phase).toBe("ended");
+});
+
+test("a validation loss that is not a number ends the run with the step", () => {
+  const run = running({ validationSequences: 4 });
+  const value = { generation: 1, step: 0, lossSum: NaN, tokens: 3 };
+  run.post({ kind: "said", id: "w0", message: { kind: "evaluated", value } });
+  const effects = run.post({ kind: "said", id: "w1", message: { kind: "evaluated", value } });
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "not_finite" } });
+  expect(run.reason).toContain("the validation after step 0 has loss NaN over 6 tokens");
+});
+
+test("an old checkpoint's news does not bring `latest` back", () => {
+  const run = running({ checkpointEvery: 1 });
+  const saved = (step: number): readonly Effect[] =>
+    run.post({ kind: "said", id: "w0", message: { kind: "saved", value: { step, sizeBytes: 1 } } });
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  for (const id of ["w0", "w1"]) run.applied(id);
+  expect(saved(1)).toMatchObject([{ kind: "publish", step: 1 }]);
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  for (const id of ["w0", "w1"]) run.applied(id);
+  expect(saved(2)).toMatchObject([{ kind: "publish", step: 2 }]);
+  expect(saved(1)).toEqual([]);
+  expect(saved(2)).toEqual([]);
+});
+
 test("weights that differ after forming end the run", () => {
   const run = drive();
   run.join("w0");
