@@ -23,6 +23,7 @@ export interface JsonSchema {
   readonly exclusiveMinimum?: number;
   readonly exclusiveMaximum?: number;
   readonly pattern?: string;
+  readonly examples?: readonly unknown[];
 }
 
 export interface Field {
@@ -79,6 +80,7 @@ export function describeExpected(schema: JsonSchema): string {
     case "number":
       return `a number${describeRange(schema)}`;
     case "string":
+      if (schema.examples) return `one such as ${listOf(schema.examples.map((value) => JSON.stringify(value)))}`;
       return schema.pattern === undefined
         ? "text"
         : "a name of letters, digits, dots, dashes and underscores that begins with a letter or digit";

@@ -1,6 +1,7 @@
 // Combinations of fields that can't work, each with both numbers and a way out. Single fields are checked by schema.ts;
 // what depends on the machine or on files (devices, positions of a model directory) is checked where it is known.
 
+import { deviceProblem } from "../devices.ts";
 import { fields } from "./fields.ts";
 import { parameterCount, resolveShape } from "./sizes.ts";
 import type { Config } from "./schema.ts";
@@ -23,6 +24,7 @@ export function checkRules(config: Config): Problem[] {
     ...rateRules(config.train),
     ...optimizerRules(config.train.optimizer),
     ...modelRules(config),
+    ...deviceRules(config.cluster),
     ...addressRules(config),
     ...timeRules(config.cluster),
   ];
@@ -111,6 +113,13 @@ function modelRules({ model, tokenizer, train }: Config): Problem[] {
     problems.push({ path, message, involves });
   }
   return problems;
+}
+
+function deviceRules({ engine, device }: Config["cluster"]): Problem[] {
+  const problem = deviceProblem(engine, device);
+  if (problem === undefined) return [];
+  const path = "cluster.device";
+  return [{ path, message: `${device} ${problem}`, involves: [path, "cluster.engine"] }];
 }
 
 function addressRules({ cluster, metrics }: Config): Problem[] {

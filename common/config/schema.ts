@@ -2,6 +2,7 @@
 // `ringtune config schema` prints it as JSON Schema. Combinations of fields are checked in rules.ts.
 
 import { z } from "zod";
+import { deviceNames, numberedDevice } from "../devices.ts";
 import { sizeNames } from "./sizes.ts";
 
 const upTo = (maximum: number) => z.int().min(1).max(maximum);
@@ -174,7 +175,7 @@ const cluster = z
     workers: z
       .union([z.literal("auto"), upTo(4096)])
       .default("auto")
-      .describe('Worker processes that take part; "auto" is one per device.'),
+      .describe('Worker processes that take part; "auto" is one for each NVIDIA GPU that the device can use, or one.'),
     threads: z
       .union([z.literal("auto"), upTo(1024)])
       .default("auto")
@@ -182,8 +183,19 @@ const cluster = z
     engine: z
       .enum(["onnx", "tfjs"])
       .default("onnx")
-      .describe("onnx: compiled graph in ONNX Runtime. tfjs: eager TensorFlow.js, on the backend that is installed."),
-    device: z.enum(["auto", "cpu"]).default("auto").describe("Execution provider of the compiled engine."),
+      .describe("onnx: compiled graph in ONNX Runtime. tfjs: eager TensorFlow.js."),
+    device: z
+      .union([
+        z.enum(deviceNames),
+        z
+          .string()
+          .regex(numberedDevice)
+          .meta({ examples: ["cuda:1"] }),
+      ])
+      .default("auto")
+      .describe(
+        "What computes. onnx: cpu, webgpu, cuda, tensorrt, coreml, dml; cuda:1 is the second GPU. tfjs: gpu (tfjs-node-gpu), node (tfjs-node), wasm, cpu. auto takes the best that is there and says why; see docs/devices.md.",
+      ),
     host: z
       .string()
       .min(1)

@@ -1,5 +1,5 @@
 // How fast the compiled engine computes forward and backward of one microbatch, and where the time goes by operator.
-// Run after `npm run build`: node dist/test/bench/engine-step.js [--threads 1 --steps 20 --batch 8 --seq 128 --profile]
+// Run after `npm run build`: node dist/test/bench/engine-step.js [--threads 1 --steps 20 --batch 8 --seq 128 --device cpu --profile]
 // The default model is the one of PyTorch's peer ddp_gpt.py. Times are minima and medians over the steps.
 
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
@@ -9,12 +9,14 @@ import { parseArgs } from "node:util";
 import { createRandom } from "../../common/random.ts";
 import type { Engine, Microbatch } from "../../worker/engine/engine.ts";
 import { createOnnxEngine } from "../../worker/engine/onnx/engine.ts";
+import { createHost } from "../../worker/engine/onnx/host.ts";
+import { selectProvider } from "../../worker/engine/onnx/providers.ts";
 import { loadRuntime } from "../../worker/engine/onnx/runtime.ts";
 import { createGpt2 } from "../../worker/model/gpt2.ts";
 import { parseGpt2Config } from "../../worker/model/gpt2-config.ts";
 
 const defaults = { layers: 4, dim: 256, heads: 8, seq: 128, vocab: 4096, batch: 8, steps: 20, threads: 1 };
-type Settings = typeof defaults;
+type Settings = typeof defaults & { device: string };
 
 interface ProfileEvent {
   readonly cat: string;
@@ -26,11 +28,12 @@ interface ProfileEvent {
 function readSettings(): Settings & { profile: boolean; shapes: boolean } {
   const numbers = Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: "string" as const }]));
   const flag = { type: "boolean" as const, default: false };
-  const { values } = parseArgs({ options: { ...numbers, profile: flag, shapes: flag } });
+  const device = { type: "string" as const, default: "cpu" };
+  const { values } = parseArgs({ options: { ...numbers, device, profile: flag, shapes: flag } });
   const settings = Object.fromEntries(
     Object.entries(defaults).map(([name, value]) => [name, Number((values as Record<string, unknown>)[name] ?? value)]),
-  ) as Settings;
-  return { ...settings, profile: values.profile, shapes: values.shapes };
+  ) as typeof defaults;
+  return { ...settings, device: values.device, profile: values.profile, shapes: values.shapes };
 }
 
 async function openEngine(settings: Settings, profilePrefix?: string): Promise<Engine> {
@@ -53,7 +56,9 @@ async function openEngine(settings: Settings, profilePrefix?: string): Promise<E
     for (let i = offset; i < offset + size; i++) parameters[i] = norm ? 1 : 0.02 * random.normal();
   }
   const profile = profilePrefix === undefined ? {} : { profilePrefix };
-  return createOnnxEngine(await loadRuntime(), { model, parameters, threads: settings.threads, ...profile });
+  const runtime = await loadRuntime();
+  const selection = await selectProvider(settings.device, createHost(runtime.backends));
+  return createOnnxEngine(runtime, { model, parameters, selection, threads: settings.threads, ...profile });
 }
 
 function randomBatch({ batch: rows, seq: length, vocab }: Settings): Microbatch {

@@ -1,9 +1,11 @@
 // From a choice (which engine, which device, which model) to an engine, or the reason why there is none.
 
-import { assert, RingtuneError } from "../../common/errors.ts";
+import { assert } from "../../common/errors.ts";
 import type { EngineWeights } from "./engine-weights.ts";
 import type { Engine } from "./engine.ts";
 import { createOnnxEngine } from "./onnx/engine.ts";
+import { createHost } from "./onnx/host.ts";
+import { selectProvider } from "./onnx/providers.ts";
 import { loadRuntime } from "./onnx/runtime.ts";
 import { selectTfjsBackend } from "./tfjs/backends.ts";
 import { createTfjsEngine } from "./tfjs/engine.ts";
@@ -12,10 +14,7 @@ import { createTfjsEngine } from "./tfjs/engine.ts";
 export interface EngineOptions extends EngineWeights {
   /** "onnx" is the compiled engine, "tfjs" runs TensorFlow.js's own backends. */
   readonly kind: "onnx" | "tfjs";
-  /**
-   * "" or "auto" for the best there is. onnx has "cpu"; tfjs has "gpu" (tfjs-node-gpu), "node" (tfjs-node), "wasm" and
-   * "cpu".
-   */
+  /** "" or "auto" for the best there is; else one of common/devices.ts that the engine has. */
   readonly device?: string;
   /** Threads of the compiled engine; TensorFlow.js's backends choose their own. */
   readonly threads: number;
@@ -31,16 +30,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   assert(Number.isInteger(threads) && threads >= 1, `${threads} is not a number of threads`);
   switch (kind) {
     case "onnx": {
-      if (device !== "auto" && device !== "cpu") {
-        throw new RingtuneError(
-          "no_device",
-          `the onnx engine has no device ${device}: it runs on cpu in this version`,
-          {
-            details: { engine: kind, device },
-          },
-        );
-      }
-      return createOnnxEngine(await loadRuntime(), options);
+      const runtime = await loadRuntime();
+      const selection = await selectProvider(device, createHost(runtime.backends));
+      return createOnnxEngine(runtime, { ...options, selection });
     }
     case "tfjs":
       return createTfjsEngine(options, await selectTfjsBackend(device));

@@ -30,6 +30,8 @@ export interface LossResult {
 export interface Engine {
   /** For logs: "onnx cpu, 1 thread". */
   readonly description: string;
+  /** Why devices that "auto" prefers were not taken, a sentence each. */
+  readonly why: readonly string[];
   /** Of the parameters that have gradients: all, unless some are frozen. */
   readonly layout: ParameterLayout;
   /** Those parameters, flat, in the layout's order. Read at every call: write to it to change the weights. */

@@ -131,6 +131,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
           generation: form.generation,
           step,
           engine: engine.description,
+          engineWhy: [...engine.why],
           parameters: layout.size,
           digest: digestOf(parameters),
         },

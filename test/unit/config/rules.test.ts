@@ -46,6 +46,18 @@ describe("combinations that can't work", () => {
       { cluster: { host: "0.0.0.0" } },
       'cluster.host: "0.0.0.0" is not a loopback address; workers on other hosts need mutual TLS',
     ],
+    [
+      { cluster: { device: "gpu" } },
+      "cluster.device: gpu is a device of engine tfjs; engine onnx has auto, cpu, webgpu, cuda, tensorrt, coreml, dml; use one of those, or engine: tfjs",
+    ],
+    [
+      { cluster: { engine: "tfjs", device: "cuda:1" } },
+      "cluster.device: cuda:1 is a device of engine onnx; engine tfjs has auto, gpu, node, wasm, cpu",
+    ],
+    [
+      { cluster: { device: "webgpu:1" } },
+      "cluster.device: webgpu:1 can't be chosen: ONNX Runtime takes the GPU that the graphics driver lists first",
+    ],
     [{ cluster: { port: 9464 } }, "metrics.port: 9464 is cluster.port too"],
     [
       { cluster: { heartbeat_s: 5, step_timeout_s: 5 } },
@@ -55,6 +67,18 @@ describe("combinations that can't work", () => {
     const found = problems(config);
     expect(found).toHaveLength(1);
     expect(found[0]).toContain(expected);
+  });
+
+  test.each([
+    ["onnx", ["auto", "cpu", "webgpu", "webgpu:0", "cuda", "cuda:7", "tensorrt:1", "coreml", "dml"]],
+    ["tfjs", ["auto", "gpu", "node", "wasm", "cpu"]],
+  ])("engine %s takes its own devices", (engine, devices) => {
+    for (const device of devices) expect(problems({ cluster: { engine, device } }), device).toEqual([]);
+  });
+
+  test.each(["tpu", "cuda:", "cuda:x", "cuda:01", "cuda:-1", "coreml:1", "CUDA", ""])("%j is no device", (device) => {
+    const parsed = configSchema.safeParse({ train: { steps: 1 }, cluster: { device } });
+    expect(parsed.success).toBe(false);
   });
 
   test("several are reported together", () => {

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { createRandom } from "../../../common/random.ts";
 import { kernels } from "../../../worker/engine/onnx/kernels/table.ts";
 import { loadRuntime, type Runtime } from "../../../worker/engine/onnx/runtime.ts";
+import type { Target } from "../../../worker/engine/onnx/graph.ts";
 import { traceModel } from "../../../worker/engine/onnx/tracing-backend.ts";
 import { selectTfjsBackend } from "../../../worker/engine/tfjs/backends.ts";
 import { withBackend } from "../../../worker/engine/with-backend.ts";
@@ -15,6 +16,7 @@ import {
   scaledMatMul,
 } from "../../../worker/model/kernels.ts";
 import { tf } from "../../../worker/model/tf.ts";
+import { hasWebgpu, withoutWebgpu } from "../../support/engines.ts";
 
 type Body = (...inputs: tf.Tensor[]) => tf.Tensor | tf.Tensor[];
 
@@ -166,6 +168,12 @@ const cases: Case[] = [
   { kernel: "RingtuneGeluErf", shapes: [[30]], body: (x) => geluErfForward(tf.mul(x, 3)) },
 ];
 
+const targets: Target[] = [
+  { provider: "cpu", threads: 1 },
+  ...(hasWebgpu ? [{ provider: "webgpu", threads: 1 } as const] : []),
+];
+const onCpu: Target = { provider: "cpu", threads: 1 };
+
 let runtime: Runtime;
 beforeAll(async () => {
   runtime = await loadRuntime();
@@ -176,17 +184,17 @@ async function runTraced(
   body: Body,
   inputs: tf.TensorLike[],
   shapes: readonly number[][],
-  threads = 1,
+  target = onCpu,
 ): Promise<Float32Array[]> {
   const outputShapes: number[][] = [];
-  const model = traceModel(threads, (trace) => {
+  const model = traceModel(target, (trace) => {
     const tensors = shapes.map((shape, i) => trace.input(`x${i}`, shape, "float32"));
     for (const [i, output] of [body(...tensors)].flat().entries()) {
       outputShapes.push(output.shape);
       trace.output(`y${i}`, output);
     }
   });
-  const program = await runtime.load(model, { threads });
+  const program = await runtime.load(model, { provider: { name: target.provider, index: 0 }, threads: target.threads });
   const results = outputShapes.map((shape) => new Float32Array(shape.reduce((size, length) => size * length, 1)));
   await program.run(
     Object.fromEntries(shapes.map((shape, i) => [`x${i}`, runtime.slot(inputs[i] as Float32Array, shape, "float32")])),
@@ -208,35 +216,55 @@ const random = createRandom(7, "kernels");
 const variates = (shape: readonly number[]): Float32Array =>
   Float32Array.from({ length: shape.reduce((size, length) => size * length, 1) }, () => random.normal());
 
-describe("the onnx backend", () => {
-  test.each(cases)("computes $kernel of $shapes as TensorFlow.js does", async ({ shapes, body, positive }) => {
+// WGSL asks no more of its sine and cosine than this error, between -pi and pi: models must not compute angles on a GPU.
+const trigonometricError = 2 ** -11;
+
+describe.each(targets)("the onnx backend on $provider", (target) => {
+  test.each(cases)("computes $kernel of $shapes as TensorFlow.js does", async ({ kernel, shapes, body, positive }) => {
     const inputs = shapes.map((shape) => (positive ? variates(shape).map((x) => Math.abs(x) + 0.1) : variates(shape)));
-    const [traced, eager] = [await runTraced(body, inputs, shapes), runEager(body, inputs, shapes)];
+    const [traced, eager] = [await runTraced(body, inputs, shapes, target), runEager(body, inputs, shapes)];
     expect(traced.length).toBe(eager.length);
+    const limit = target.provider === "webgpu" && ["Sin", "Cos"].includes(kernel) ? trigonometricError : 5e-5;
     for (const [i, want] of eager.entries()) {
       expect(traced[i]!.length).toBe(want.length);
-      for (const [j, value] of want.entries()) expect(traced[i]![j]).toBeCloseTo(value, 4);
+      for (const [j, value] of want.entries()) expect(Math.abs(traced[i]![j]! - value)).toBeLessThan(limit);
     }
   });
+
+  test("adds thousands of rows to the same place exactly", async () => {
+    const shape = [4096, 16];
+    const body: Body = (x) => tf.add(tf.scatterND(tf.fill([4096, 1], 3, "int32"), x, [8, 16]), tf.ones([8, 16]));
+    const [sums] = await runTraced(body, [new Float32Array(4096 * 16).fill(1)], [shape], target);
+    expect(sums!.slice(3 * 16, 4 * 16).every((sum) => sum === 4097)).toBe(true);
+  });
+});
+
+describe("the onnx backend", () => {
+  test.skipIf(hasWebgpu)(withoutWebgpu, () => undefined);
 
   test("adds thousands of rows to the same place exactly with several threads", async () => {
     const shape = [16384, 64];
     const body: Body = (x) => tf.add(tf.scatterND(tf.fill([16384, 1], 3, "int32"), x, [8, 64]), tf.ones([8, 64]));
-    const [sums] = await runTraced(body, [new Float32Array(16384 * 64).fill(1)], [shape], 4);
+    const [sums] = await runTraced(body, [new Float32Array(16384 * 64).fill(1)], [shape], {
+      provider: "cpu",
+      threads: 4,
+    });
     expect(sums!.slice(3 * 64, 4 * 64).every((sum) => sum === 16385)).toBe(true);
     // The operator that races loses sums in one run of thirty only, so its absence is what shows.
-    const model = traceModel(4, (trace) => trace.output("y", [body(trace.input("x", shape, "float32"))].flat()[0]!));
+    const model = traceModel({ provider: "cpu", threads: 4 }, (trace) =>
+      trace.output("y", [body(trace.input("x", shape, "float32"))].flat()[0]!),
+    );
     expect(Buffer.from(model).includes("ScatterND")).toBe(false);
   });
 
   test("names a kernel that it does not have", () => {
-    expect(() => traceModel(1, (trace) => trace.output("y", tf.cumsum(trace.input("x", [3], "float32"))))).toThrow(
+    expect(() => traceModel(onCpu, (trace) => trace.output("y", tf.cumsum(trace.input("x", [3], "float32"))))).toThrow(
       "Cumsum",
     );
   });
 
   test("refuses to read a tensor while tracing", () => {
-    expect(() => traceModel(1, (trace) => trace.input("x", [3], "float32").dataSync())).toThrow(
+    expect(() => traceModel(onCpu, (trace) => trace.input("x", [3], "float32").dataSync())).toThrow(
       "cannot be read while tracing",
     );
   });

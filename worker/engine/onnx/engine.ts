@@ -9,6 +9,8 @@ import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
 import { resolveWeights, type EngineWeights } from "../engine-weights.ts";
 import type { Engine, LossResult, Microbatch } from "../engine.ts";
 import { ProgramCache } from "./program-cache.ts";
+import type { Target } from "./graph.ts";
+import type { Selection } from "./providers.ts";
 import type { Program, Runtime, RuntimeOptions, Slot } from "./runtime.ts";
 import { traceModel, type Trace } from "./tracing-backend.ts";
 
@@ -16,19 +18,23 @@ type Kind = "gradients" | "accumulated gradients" | "losses" | "logits";
 
 export interface OnnxEngineOptions extends EngineWeights {
   readonly threads: number;
+  readonly selection: Selection;
   readonly profilePrefix?: string;
 }
 
 export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): Engine {
   const { model, parameters, threads } = options;
+  const { provider, description, why } = options.selection;
   const { trainable, frozen } = resolveWeights(options);
   registerGradients();
   const runtimeOptions: RuntimeOptions = {
+    provider,
     threads,
     ...(options.profilePrefix === undefined ? {} : { profilePrefix: options.profilePrefix }),
   };
   const programs = new ProgramCache((rows, length, kind: Kind) => {
-    const model = traceComputation(options.model, trainable, { rows, length, threads }, kind);
+    const target = { provider: provider.name, threads };
+    const model = traceComputation(options.model, trainable, { rows, length, target }, kind);
     return runtime.load(model, runtimeOptions);
   });
   const slotsOf = (prefix: string, layout: ParameterLayout, flat: Float32Array): Record<string, Slot> =>
@@ -56,7 +62,8 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
   };
 
   return {
-    description: `onnx cpu, ${threads} thread${threads === 1 ? "" : "s"}`,
+    description: `onnx ${description}${provider.name === "cpu" ? `, ${threads} thread${threads === 1 ? "" : "s"}` : ""}`,
+    why,
     layout: trainable,
     parameters,
 
@@ -109,10 +116,10 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
 function traceComputation(
   model: Model,
   trainable: ParameterLayout,
-  { rows, length, threads }: { rows: number; length: number; threads: number },
+  { rows, length, target }: { rows: number; length: number; target: Target },
   kind: Kind,
 ): Uint8Array {
-  return traceModel(threads, (trace) => {
+  return traceModel(target, (trace) => {
     const tensors = new Map(
       model.layout.specs.map(({ name, shape }) => [name, trace.input(name, shape, "float32")] as const),
     );

@@ -1,6 +1,7 @@
 // An ONNX graph under construction: values with known shapes, nodes, constants; dead nodes are dropped when it is
 // encoded. It knows the format, not what the operators compute, and it runs nothing.
 
+import type { ProviderName } from "../../../common/devices.ts";
 import { assert } from "../../../common/errors.ts";
 import { encodeModel, type Attribute, type NodeRecord, type TensorRecord } from "./proto.ts";
 
@@ -29,6 +30,13 @@ export interface Producer {
   readonly attributes: Attributes;
 }
 
+/** What the graph will run on: which operators are right there, and which are fast, depends on it. */
+export interface Target {
+  readonly provider: ProviderName;
+  /** Of the CPU provider. */
+  readonly threads: number;
+}
+
 export class GraphBuilder {
   readonly #inputs: Value[] = [];
   readonly #outputs: { name: string; value: Value }[] = [];
@@ -36,12 +44,11 @@ export class GraphBuilder {
   readonly #constants = new Map<string, TensorRecord>();
   readonly #interned = new Map<string, Value>();
   readonly #producers = new Map<string, Producer>();
-  /** Threads that the graph will run on: some operators are only right, or only fast, on one. */
-  readonly threads: number;
+  readonly target: Target;
   #count = 0;
 
-  constructor({ threads }: { readonly threads: number }) {
-    this.threads = threads;
+  constructor(target: Target) {
+    this.target = target;
   }
 
   input(name: string, shape: Shape, dtype: Dtype): Value {

@@ -4,6 +4,8 @@
 import type { InferenceSession, Tensor } from "onnxruntime-node";
 import { describeError, RingtuneError } from "../../../common/errors.ts";
 import type { Dtype, Shape } from "./graph.ts";
+import type { Provider } from "./host.ts";
+import { executionProviders } from "./probe.ts";
 
 /** A typed array as ONNX Runtime sees it, made once and used for many runs. */
 export type Slot = Tensor;
@@ -15,6 +17,7 @@ export interface Program {
 }
 
 export interface RuntimeOptions {
+  readonly provider: Provider;
   /** Threads within one operator, the caller's included. */
   readonly threads: number;
   /** Writes ONNX Runtime's own profile (Chrome trace JSON) to files with this prefix, complete after close. */
@@ -23,6 +26,8 @@ export interface RuntimeOptions {
 
 export interface Runtime {
   readonly version: string;
+  /** Execution providers that this build of ONNX Runtime knows; their libraries and GPUs may be missing. */
+  readonly backends: readonly string[];
   slot(data: Float32Array | Int32Array, shape: Shape, dtype: Dtype): Slot;
   load(model: Uint8Array, options: RuntimeOptions): Promise<Program>;
 }
@@ -40,18 +45,19 @@ export async function loadRuntime(): Promise<Runtime> {
       { cause },
     );
   }
-  const { InferenceSession, Tensor, env } = ort;
+  const { InferenceSession, Tensor, env, listSupportedBackends } = ort;
   return {
     version: env.versions.node ?? "unknown",
+    backends: listSupportedBackends().map(({ name }) => name),
     slot: (data, shape, dtype) => new Tensor(dtype, data, [...shape]),
     load: async (model, options) =>
       createProgram(await InferenceSession.create(model, sessionOptions(options)), options),
   };
 }
 
-function sessionOptions({ threads, profilePrefix }: RuntimeOptions): InferenceSession.SessionOptions {
+function sessionOptions({ provider, threads, profilePrefix }: RuntimeOptions): InferenceSession.SessionOptions {
   return {
-    executionProviders: ["cpu"],
+    executionProviders: executionProviders(provider),
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: "sequential",

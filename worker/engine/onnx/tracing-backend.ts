@@ -4,7 +4,7 @@
 import { assert } from "../../../common/errors.ts";
 import { tf } from "../../model/tf.ts";
 import { withBackend } from "../with-backend.ts";
-import { GraphBuilder, type Dtype, type Value } from "./graph.ts";
+import { GraphBuilder, type Dtype, type Target, type Value } from "./graph.ts";
 import { kernels } from "./kernels/table.ts";
 
 const backendName = "onnx";
@@ -22,9 +22,9 @@ class TracingBackend extends tf.KernelBackend {
   readonly #values = new WeakMap<object, Value>();
 
   /** Runs `body` with a fresh graph; not reentrant, not async. */
-  record<T>(threads: number, body: (graph: GraphBuilder) => T): T {
+  record<T>(target: Target, body: (graph: GraphBuilder) => T): T {
     assert(this.#graph === undefined, "a trace is already running");
-    this.#graph = new GraphBuilder({ threads });
+    this.#graph = new GraphBuilder(target);
     try {
       return body(this.#graph);
     } finally {
@@ -124,13 +124,13 @@ export interface Trace {
 }
 
 /**
- * The ONNX model (serialised) of what `body` computes from its inputs to its outputs, to be run on `threads` threads.
+ * The ONNX model (serialised) of what `body` computes from its inputs to its outputs, for `target`.
  * TensorFlow.js's current backend is the same afterwards as before. Kernels that are not in the table fail by name.
  */
-export function traceModel(threads: number, body: (trace: Trace) => void): Uint8Array {
+export function traceModel(target: Target, body: (trace: Trace) => void): Uint8Array {
   register();
   return withBackend(backendName, () =>
-    backend.record(threads, (graph) => {
+    backend.record(target, (graph) => {
       tf.tidy(() =>
         body({
           input: (name, shape, dtype) => {

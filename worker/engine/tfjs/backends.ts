@@ -3,19 +3,25 @@
 
 import { createRequire } from "node:module";
 import { dirname, sep } from "node:path";
+import { deviceProblem } from "../../../common/devices.ts";
 import { describeError, RingtuneError } from "../../../common/errors.ts";
 import { tf } from "../../model/tf.ts";
 
-export interface TfjsBackend {
+interface Backend {
   /** As TensorFlow.js registers it. */
   readonly name: string;
   /** For logs: "tfjs wasm". */
   readonly description: string;
 }
 
+export interface TfjsBackend extends Backend {
+  /** Why backends that "auto" prefers were not taken, best first; empty for one that was asked for by name. */
+  readonly why: readonly string[];
+}
+
 interface Candidate {
   readonly device: string;
-  readonly backend: TfjsBackend;
+  readonly backend: Backend;
   /** Registers and initialises the backend; rejects with the reason if it cannot. */
   readonly load: () => Promise<void>;
 }
@@ -41,19 +47,15 @@ const candidates: readonly Candidate[] = [
  */
 export async function selectTfjsBackend(device: string): Promise<TfjsBackend> {
   const wanted = candidates.filter((candidate) => device === "auto" || candidate.device === device);
-  if (wanted.length === 0) {
-    const known = candidates.map((candidate) => candidate.device).join(", ");
-    throw new RingtuneError("no_device", `the tfjs engine has no device ${device}; it has ${known}`, {
-      details: { device },
-    });
-  }
+  const problem = deviceProblem("tfjs", device);
+  if (problem !== undefined) throw new RingtuneError("no_device", `${device} ${problem}`, { details: { device } });
   const reasons: string[] = [];
   for (const { device, backend, load } of wanted) {
     try {
       await load();
-      return backend;
+      return { ...backend, why: reasons };
     } catch (error) {
-      reasons.push(`${device}: ${describeError(error).split("\n")[0]}`);
+      reasons.push(`not ${device}: ${describeError(error).split("\n")[0]}`);
     }
   }
   throw new RingtuneError(
@@ -66,8 +68,13 @@ export async function selectTfjsBackend(device: string): Promise<TfjsBackend> {
 }
 
 async function loadNative(packageName: string): Promise<void> {
-  // Not a dependency, so the type checker must not look for it.
-  await import(packageName);
+  try {
+    // Not a dependency, so the type checker must not look for it.
+    await import(packageName);
+  } catch (cause) {
+    const missing = describeError(cause).startsWith(`Cannot find package '${packageName}'`);
+    throw missing ? new Error(`${packageName} is not installed`, { cause }) : cause;
+  }
   await initialise("tensorflow");
 }
 

@@ -58,6 +58,7 @@ export function createTfjsEngine(options: EngineWeights, backend: TfjsBackend): 
 
   return {
     description: backend.description,
+    why: backend.why,
     layout: trainable,
     parameters,
 

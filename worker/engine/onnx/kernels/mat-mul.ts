@@ -1,13 +1,15 @@
 // Matrix products. Transposes and a factor are part of the product (FusedMatMul), a bias is part of it in two
-// dimensions (Gemm): neither costs a pass over the data.
+// dimensions (Gemm): neither costs a pass over the data. Providers without FusedMatMul would hand it to the CPU, with
+// copies both ways; for them it is a Gemm in two dimensions, and else a product of what is transposed and scaled before.
 
+import type { ProviderName } from "../../../../common/devices.ts";
 import { assert } from "../../../../common/errors.ts";
 import { scaledMatMulKernel, type ScaledMatMulAttrs } from "../../../model/kernels.ts";
 import { tf } from "../../../model/tf.ts";
 import type { GraphBuilder, Value } from "../graph.ts";
 import type { KernelRecorder } from "../tracing-backend.ts";
 import { input } from "./inputs.ts";
-import { reshape } from "./shapes.ts";
+import { reshape, sizeOf, transpose } from "./shapes.ts";
 
 export const matMulKernels: Record<string, KernelRecorder> = {
   BatchMatMul: (graph, inputs, attrs) => {
@@ -46,6 +48,7 @@ function biased(graph: GraphBuilder, a: Value, b: Value, bias: Value, flags: Sca
 function matMul(graph: GraphBuilder, a: Value, b: Value, flags: ScaledMatMulAttrs): Value {
   const shape = productShape(a, b, flags);
   if (!flags.transposeA && !flags.transposeB && flags.scale === 1) return graph.node("MatMul", [a, b], shape, a.dtype);
+  if (withoutFusedMatMul.has(graph.target.provider)) return plainMatMul(graph, a, b, flags);
   return graph.node("FusedMatMul", [a, b], shape, a.dtype, {
     domain: "com.microsoft",
     attributes: {
@@ -54,6 +57,31 @@ function matMul(graph: GraphBuilder, a: Value, b: Value, flags: ScaledMatMulAttr
       alpha: { float: flags.scale },
     },
   });
+}
+
+const withoutFusedMatMul: ReadonlySet<string> = new Set<ProviderName>(["webgpu", "coreml"]);
+
+function plainMatMul(graph: GraphBuilder, a: Value, b: Value, flags: ScaledMatMulAttrs): Value {
+  const { transposeA, transposeB, scale } = flags;
+  const shape = productShape(a, b, flags);
+  if (a.shape.length === 2 && b.shape.length === 2) {
+    return graph.node("Gemm", [a, b], shape, a.dtype, {
+      attributes: {
+        transA: { integer: Number(transposeA) },
+        transB: { integer: Number(transposeB) },
+        alpha: { float: scale },
+      },
+    });
+  }
+  const scaled = (x: Value): Value => (scale === 1 ? x : graph.node("Mul", [x, graph.scalar(scale)], x.shape, x.dtype));
+  const isASmaller = sizeOf(a.shape) <= sizeOf(b.shape);
+  const left = transposeA ? transpose(graph, a, swapLast(a.shape.length)) : a;
+  const right = transposeB ? transpose(graph, b, swapLast(b.shape.length)) : b;
+  return graph.node("MatMul", isASmaller ? [scaled(left), right] : [left, scaled(right)], shape, a.dtype);
+}
+
+function swapLast(rank: number): number[] {
+  return Array.from({ length: rank }, (_, axis) => (axis < rank - 2 ? axis : 2 * rank - 3 - axis));
 }
 
 function productShape(a: Value, b: Value, { transposeA, transposeB }: ScaledMatMulAttrs): number[] {

@@ -16,10 +16,7 @@ export const shapeKernels: Record<string, KernelRecorder> = {
   },
   Transpose: (graph, inputs, attrs) => {
     const x = input(inputs, "x");
-    const perm = attrs.perm as number[];
-    if (perm.every((axis, i) => axis === i)) return x;
-    const shape = perm.map((axis) => x.shape[axis]!);
-    return graph.node("Transpose", [x], shape, x.dtype, { attributes: { perm } });
+    return transpose(graph, x, attrs.perm as number[]);
   },
   Slice: (graph, inputs, attrs) => {
     const x = input(inputs, "x");
@@ -83,6 +80,17 @@ export function reshape(graph: GraphBuilder, from: Value, shape: Shape): Value {
   const x = producer?.operator === "Reshape" ? producer.inputs[0]! : from;
   if (shape.length === x.shape.length && shape.every((length, i) => length === x.shape[i])) return x;
   return graph.node("Reshape", [x, graph.integers(shape)], shape, x.dtype);
+}
+
+/** A transpose of a transpose is one transpose, or none. */
+export function transpose(graph: GraphBuilder, from: Value, permutation: readonly number[]): Value {
+  const producer = graph.producerOf(from);
+  const before = producer?.operator === "Transpose" ? (producer.attributes["perm"] as readonly number[]) : undefined;
+  const x = before === undefined ? from : producer!.inputs[0]!;
+  const perm = before === undefined ? permutation : permutation.map((axis) => before[axis]!);
+  if (perm.every((axis, i) => axis === i)) return x;
+  const shape = permutation.map((axis) => from.shape[axis]!);
+  return graph.node("Transpose", [x], shape, x.dtype, { attributes: { perm } });
 }
 
 export function fill(graph: GraphBuilder, shape: Shape, value: number, dtype: Dtype): Value {

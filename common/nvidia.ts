@@ -1,0 +1,63 @@
+// The NVIDIA GPUs that CUDA programs started from here would see: nvidia-smi's list, cut down to CUDA_VISIBLE_DEVICES.
+// GPUs are known by their UUIDs, because CUDA may count them in another order than nvidia-smi.
+
+import { execFile } from "node:child_process";
+
+export interface NvidiaGpu {
+  /** "NVIDIA H100 80GB HBM3", or a slice of one: "NVIDIA H100 80GB HBM3 MIG 1g.10gb". */
+  readonly name: string;
+  /** As CUDA_VISIBLE_DEVICES takes it. */
+  readonly uuid: string;
+}
+
+export type NvidiaGpus =
+  | { readonly kind: "known"; readonly gpus: readonly NvidiaGpu[] }
+  /** nvidia-smi is not there or does not answer; why, in words. */
+  | { readonly kind: "unknown"; readonly reason: string };
+
+const limitMs = 15_000;
+
+/** Resolves, whatever nvidia-smi does. */
+export function listNvidiaGpus(env: NodeJS.ProcessEnv = process.env): Promise<NvidiaGpus> {
+  return new Promise((resolve) => {
+    execFile("nvidia-smi", ["-L"], { env, timeout: limitMs }, (error, stdout, stderr) => {
+      if (error !== null) return resolve({ kind: "unknown", reason: describeFailure(error, stdout + stderr) });
+      resolve({ kind: "known", gpus: visibleGpus(parseList(stdout), env["CUDA_VISIBLE_DEVICES"]) });
+    });
+  });
+}
+
+/** The lines of `nvidia-smi -L`. Of a GPU that is divided (MIG) only the slices can be used. */
+export function parseList(text: string): NvidiaGpu[] {
+  const whole: (NvidiaGpu & { readonly slices: NvidiaGpu[] })[] = [];
+  for (const line of text.split("\n")) {
+    const [, name, uuid] = /^GPU \d+: (.*) \(UUID: (GPU-[^)]+)\)/.exec(line) ?? [];
+    if (name !== undefined && uuid !== undefined) whole.push({ name, uuid, slices: [] });
+    const [, slice, sliceUuid] = /^\s+(MIG .*?)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)/.exec(line) ?? [];
+    const parent = whole.at(-1);
+    if (parent === undefined || slice === undefined || sliceUuid === undefined) continue;
+    parent.slices.push({ name: `${parent.name} ${slice}`, uuid: sliceUuid });
+  }
+  return whole.flatMap(({ name, uuid, slices }) => (slices.length > 0 ? slices : [{ name, uuid }]));
+}
+
+/** CUDA's reading of CUDA_VISIBLE_DEVICES: numbers or beginnings of UUIDs, up to the first that is none. */
+export function visibleGpus(all: readonly NvidiaGpu[], visible: string | undefined): NvidiaGpu[] {
+  if (visible === undefined) return [...all];
+  const chosen: NvidiaGpu[] = [];
+  for (const entry of visible.split(",").map((text) => text.trim())) {
+    const gpu = /^\d+$/.test(entry)
+      ? all[Number(entry)]
+      : all.find(({ uuid }) => /^(GPU|MIG)-/.test(entry) && uuid.startsWith(entry));
+    if (gpu === undefined || chosen.includes(gpu)) break;
+    chosen.push(gpu);
+  }
+  return chosen;
+}
+
+function describeFailure(error: Error & { code?: string | number | null; killed?: boolean }, output: string): string {
+  if (error.code === "ENOENT") return "nvidia-smi is not installed";
+  if (error.killed) return `nvidia-smi did not answer within ${limitMs / 1000} s`;
+  const line = output.split("\n").find((text) => text.trim() !== "");
+  return `nvidia-smi fails: ${line?.trim() ?? error.message}`;
+}
