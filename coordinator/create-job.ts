@@ -12,6 +12,7 @@ export async function createJob(
   config: Config,
   directory: RunDirectory,
   data: { readonly train: TokenDataset; readonly validation: TokenDataset | null },
+  workers: number,
 ): Promise<Job> {
   const { train, cluster, checkpoint } = config;
   const samplesPerEpoch = data.train.sampleCount;
@@ -35,7 +36,7 @@ export async function createJob(
   }
   return {
     id: directory.name,
-    workers: cluster.workers === "auto" ? 1 : cluster.workers,
+    workers,
     globalBatch: train.global_batch,
     microbatch: train.microbatch,
     totalSamples,

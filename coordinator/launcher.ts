@@ -13,6 +13,8 @@ export interface LaunchOptions {
   /** host:port of the coordinator. */
   readonly coordinator: string;
   readonly joinToken: string;
+  /** Variables to add to the environment of worker `index`, such as the GPU that it may use. */
+  readonly environment: (index: number) => Readonly<Record<string, string>>;
   /** A worker process has ended otherwise than by finishing: "worker w0 (pid 12) was killed by SIGKILL". */
   readonly onFailure: (sentence: string) => void;
 }
@@ -42,7 +44,7 @@ export function launchWorkers(options: LaunchOptions): Launched {
     const child = spawn(process.execPath, [program, "--coordinator", options.coordinator, "--id", id], {
       detached: true,
       stdio: ["ignore", "ignore", "pipe"],
-      env: { ...process.env, RINGTUNE_JOIN_TOKEN: options.joinToken },
+      env: { ...process.env, ...options.environment(index), RINGTUNE_JOIN_TOKEN: options.joinToken },
     });
     const ended = exitOf(child);
     void ended.then((how) => {

@@ -19,6 +19,7 @@ import { renderCurve } from "./curve.ts";
 import type { TokenizerFiles } from "./data/obtain-tokenizer.ts";
 import { prepareData, type PreparedData } from "./data/prepare.ts";
 import { createSampler, evenlySpaced } from "./data/sampler.ts";
+import { planDevices, type DevicePlan } from "./devices.ts";
 import { launchWorkers, type Launched } from "./launcher.ts";
 import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
 import { assertFits, readModelConfig, type ModelConfig } from "./model-config.ts";
@@ -96,10 +97,12 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const modelConfig = model?.json ?? JSON.stringify(resolveGpt2Config(config, vocabSize, eosId), null, 2);
   if (earlier === undefined) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
   await assertSameData(directory, data.summary.digest);
-  const job = await createJob(config, directory, data);
+  const devices = await planDevices(config, options.launch);
+  devices.notices.forEach((notice) => progress.notice(notice));
+  const job = await createJob(config, directory, data, devices.workers);
   progress.setTotalSteps(totalSteps(job));
 
-  const ended = await train(options, { directory, data, modelConfig, job, servers }, onClose);
+  const ended = await train(options, { directory, data, modelConfig, job, servers, devices }, onClose);
   const { outcome } = ended;
   const records = await directory.readRecords();
   if (directory.changed) await writeCurve(directory, records, progress);
@@ -117,6 +120,7 @@ interface Prepared {
   readonly modelConfig: string;
   readonly job: Job;
   readonly servers: Servers;
+  readonly devices: DevicePlan;
 }
 
 async function train(
@@ -125,13 +129,15 @@ async function train(
   onClose: OnClose,
 ): Promise<Pick<RunResult, "outcome" | "checkpoint">> {
   const { config, progress, signal } = options;
-  const { directory, data, modelConfig, job, servers } = prepared;
+  const { directory, data, modelConfig, job, servers, devices } = prepared;
   const { metrics, sessions } = servers;
   const joinToken = randomBytes(24).toString("base64url");
   const sampler = createSampler({ sampleCount: data.train.sampleCount, seed: config.train.seed });
   const validationRows = evenlySpaced(data.validation?.sampleCount ?? 0, config.train.eval_sequences);
   let checkpoint = directory.checkpoint?.step;
   let launched: Launched | undefined;
+  /** What has been said about the engines of the workers: once is enough. */
+  const engines = new Set<string>();
   const driver = createDriver({
     job,
     joinToken,
@@ -165,6 +171,11 @@ async function train(
       metrics.setGeneration(generation);
       metrics.setWorldSize(worldSize);
     },
+    engine(description, why) {
+      const line = `computing on ${description}${why.length === 0 ? "" : ` (${why.join("; ")})`}`;
+      if (!engines.has(line)) progress.notice(line);
+      engines.add(line);
+    },
     decided: (reason) => progress.decided(reason),
     lastWords: async (id) => launched?.lastWords(id),
   });
@@ -174,6 +185,7 @@ async function train(
       count: job.workers,
       coordinator: sessions.address,
       joinToken,
+      environment: devices.environment,
       onFailure: (reason) => driver.post({ kind: "launch-failed", reason }),
     });
     launched = workers;

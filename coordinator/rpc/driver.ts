@@ -27,6 +27,8 @@ export interface DriverHost {
   /** The checkpoint of `step` is whole: make it the latest. */
   publish(step: number): Promise<void>;
   generation(generation: number, worldSize: number): void;
+  /** A worker computes on this, and on nothing better for these reasons. */
+  engine(description: string, why: readonly string[]): void;
   /** A sentence for the log. What ends the run is said by the outcome alone. */
   decided(reason: string): void;
   /** How the process of a worker ended whose stream broke, where that is known: "was killed by SIGKILL". */
@@ -148,7 +150,10 @@ export function createDriver(host: DriverHost): Driver {
     }, JOIN_WITHIN_MS);
     return {
       message(message) {
-        if (id !== undefined) return post({ kind: "said", id, message });
+        if (id !== undefined) {
+          if (message.kind === "formed") host.engine(message.value.engine, message.value.engineWhy);
+          return post({ kind: "said", id, message });
+        }
         clearTimeout(patience);
         try {
           id = admit(session, message);

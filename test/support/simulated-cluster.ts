@@ -142,7 +142,10 @@ class Cluster {
           worker.inbox.shift();
           if (task.source.kind !== "held") worker.applied = appliedUntil(this.job, task.step);
           const value = { generation: task.generation, step: worker.applied.length, digest: worker.applied.join() };
-          worker.outbox.push({ kind: "formed", value: { ...value, engine: "simulated", parameters: 1 } });
+          worker.outbox.push({
+            kind: "formed",
+            value: { ...value, engine: "simulated", engineWhy: [], parameters: 1 },
+          });
         };
       case "plan": {
         if (!this.ringIsComplete(task)) return undefined;

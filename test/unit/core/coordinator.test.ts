@@ -39,7 +39,14 @@ function drive(overrides: Partial<Job> = {}) {
     join: (id: string) =>
       run.post({ kind: "joined", worker: { id, host: "node1", pid: 7, ringEndpoint: `tcp://${id}` } }),
     formed: (id: string, extra = {}) => {
-      const value = { generation: state.generation, step: state.committed, engine: "e", parameters: 10, digest: "d" };
+      const value = {
+        generation: state.generation,
+        step: state.committed,
+        engine: "e",
+        engineWhy: [],
+        parameters: 10,
+        digest: "d",
+      };
       return run.post({ kind: "said", id, message: { kind: "formed", value: { ...value, ...extra } } });
     },
     reduced: (id: string, extra = {}) => {

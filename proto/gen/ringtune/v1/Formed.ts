@@ -8,6 +8,7 @@ export interface Formed {
   'engine'?: (string);
   'parameters'?: (number | string | Long);
   'digest'?: (string);
+  'engineWhy'?: (string)[];
 }
 
 export interface Formed__Output {
@@ -16,4 +17,5 @@ export interface Formed__Output {
   'engine': (string);
   'parameters': (number);
   'digest': (string);
+  'engineWhy': (string)[];
 }
