@@ -2,6 +2,7 @@
 
 import type { Config } from "../common/config/schema.ts";
 import { RingtuneError } from "../common/errors.ts";
+import { enough, replay, type EarlyStopping } from "./core/early-stopping.ts";
 import type { Job, Start } from "./core/job.ts";
 import { warmupStepsOf } from "./core/schedule.ts";
 import type { TokenDataset } from "./data/dataset.ts";
@@ -26,6 +27,23 @@ export async function createJob(
       `the run ${directory.path} has done ${start.step} steps and the configuration asks for ${steps}; raise train.steps to go on`,
     );
   }
+  const earlyStopping = earlyStoppingOf(config);
+  const validationSequences = Math.min(data.validation?.sampleCount ?? 0, train.eval_sequences);
+  if (earlyStopping !== null && validationSequences === 0) {
+    throw new RingtuneError(
+      "config_invalid",
+      "train.early_stopping needs validations, and the validation set has 0 sequences; raise data.validation_fraction",
+    );
+  }
+  if (earlyStopping !== null && start.kind === "checkpoint") {
+    const reason = enough(earlyStopping, replay(earlyStopping, start.validations));
+    if (reason !== undefined) {
+      throw new RingtuneError(
+        "config_invalid",
+        `the run ${directory.path} ended early, after step ${start.step}: ${reason}; raise train.early_stopping.patience to go on`,
+      );
+    }
+  }
   const consumed = Math.min(start.step * train.global_batch, totalSamples);
   if (directory.checkpoint !== undefined && directory.checkpoint.position !== consumed) {
     const { path, position } = directory.checkpoint;
@@ -41,7 +59,7 @@ export async function createJob(
     microbatch: train.microbatch,
     totalSamples,
     samplesPerEpoch,
-    validationSequences: Math.min(data.validation?.sampleCount ?? 0, train.eval_sequences),
+    validationSequences,
     evalEvery: train.eval_every,
     checkpointEvery: checkpoint.every,
     schedule: {
@@ -54,16 +72,22 @@ export async function createJob(
     clip: train.clip,
     joinTimeoutMs: cluster.join_timeout_s * 1000,
     stepTimeoutMs: cluster.step_timeout_s * 1000,
+    earlyStopping,
     start,
   };
+}
+
+function earlyStoppingOf({ train: { early_stopping: section } }: Config): EarlyStopping | null {
+  if (section === undefined) return null;
+  return { metric: section.metric, patience: section.patience, minDelta: section.min_delta };
 }
 
 async function startOf(config: Config, directory: RunDirectory): Promise<Start> {
   if (directory.checkpoint !== undefined) {
     const { path, step } = directory.checkpoint;
     const records = await directory.readRecords();
-    const validated = records.some((record) => record.kind === "validation" && record.step === step);
-    return { kind: "checkpoint", step, path, validated };
+    const validations = records.filter((record) => record.kind === "validation");
+    return { kind: "checkpoint", step, path, validations };
   }
   if (config.model.from !== undefined) return { kind: "model", step: 0, path: config.model.from };
   return { kind: "seed", step: 0 };

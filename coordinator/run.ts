@@ -162,8 +162,8 @@ async function train(
       progress.record(record);
       await directory.append(record);
     },
-    async publish(step) {
-      const { path } = await directory.publish(step);
+    async publish(step, best) {
+      const { path } = await directory.publish(step, best);
       checkpoint = step;
       progress.checkpoint(step, path);
     },

@@ -23,6 +23,7 @@ export function checkRules(config: Config): Problem[] {
     ...batchRules(config.train, config.cluster),
     ...rateRules(config.train),
     ...optimizerRules(config.train.optimizer),
+    ...stoppingRules(config),
     ...modelRules(config),
     ...deviceRules(config.cluster),
     ...addressRules(config),
@@ -81,6 +82,19 @@ function optimizerRules(optimizer: Config["train"]["optimizer"]): Problem[] {
   const path = "train.optimizer.nesterov";
   const message = `true needs momentum to look ahead along, and train.optimizer.momentum is ${optimizer.momentum}; set it to 0.9, or nesterov to false`;
   return [{ path, message, involves: [path, "train.optimizer.momentum"] }];
+}
+
+function stoppingRules({ train, data }: Config): Problem[] {
+  if (train.early_stopping === undefined) return [];
+  const path = "train.early_stopping";
+  const problems: Problem[] = [];
+  const need = (field: string, value: number, why: string): void => {
+    const message = `needs validations, and ${field} ${value} ${why}`;
+    problems.push({ path, message, involves: [path, field] });
+  };
+  if (train.eval_every === 0) need("train.eval_every", 0, "has none between the steps; use 100, say");
+  if (data.validation_fraction === 0) need("data.validation_fraction", 0, "keeps no text for them; use 0.05, say");
+  return problems;
 }
 
 function modelRules({ model, tokenizer, train }: Config): Problem[] {

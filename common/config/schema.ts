@@ -116,6 +116,16 @@ const optimizer = z
   ])
   .describe("The update rule. Each has torch.optim's defaults, so weight decay is off but for adamw.");
 
+const earlyStopping = z
+  .strictObject({
+    patience: upTo(1_000_000).default(3).describe("Validations without an improvement after which the run ends."),
+    min_delta: z.number().min(0).default(0).describe("What counts as an improvement: more than this."),
+    metric: z.enum(["loss", "perplexity"]).default("loss").describe("Of the validation; lower is better."),
+  })
+  .describe(
+    "End the run when its validations no longer become better. With this section, also an empty one ({}), every validation has a checkpoint, and the run's best points to the best of them.",
+  );
+
 const train = z
   .strictObject({
     steps: upTo(1_000_000_000).optional().describe("Optimizer steps. Give this or epochs."),
@@ -163,6 +173,7 @@ const train = z
       .min(0)
       .default(100)
       .describe("Steps between validations; 0 validates only before the first step and after the last."),
+    early_stopping: earlyStopping.optional(),
     eval_sequences: upTo(1_000_000_000)
       .default(256)
       .describe("At most so many validation sequences, evenly spaced over the validation set."),

@@ -1,5 +1,6 @@
 // `ringtune train`: a coordinator and its workers on this machine, from a configuration to a trained model.
 
+import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
 import { collect, Command, wholeNumber } from "../../common/command-line.ts";
 import { loadConfig } from "../../common/config/load.ts";
@@ -70,11 +71,14 @@ function conclude({ outcome, checkpoint, perplexities, ...result }: RunResult): 
   const directory = relative(process.cwd(), result.directory) || ".";
   const again = `ringtune train --resume ${directory}`;
   switch (outcome.kind) {
-    case "completed":
+    case "completed": {
+      const hasBest = outcome.best !== undefined && existsSync(join(result.directory, "best"));
+      const model = join(directory, hasBest ? "best" : "latest");
+      const best = hasBest ? `, the weights of step ${outcome.best}, which did best in validation` : "";
       process.stdout.write(
         [
-          `done: ${outcome.step} steps${improvement(perplexities)}`,
-          `  model    ${join(directory, "latest")} (Hugging Face: config.json, model.safetensors, tokenizer.json)`,
+          `done: ${outcome.step} steps${improvement(perplexities)}${outcome.early === undefined ? "" : `; ${outcome.early}`}`,
+          `  model    ${model}${best} (Hugging Face: config.json, model.safetensors, tokenizer.json)`,
           `  metrics  ${join(directory, "metrics.jsonl")}`,
           `  curve    ${join(directory, "curve.svg")}`,
           `  try it   ringtune generate ${directory} --prompt "..."`,
@@ -82,6 +86,7 @@ function conclude({ outcome, checkpoint, perplexities, ...result }: RunResult): 
         ].join("\n"),
       );
       return;
+    }
     case "stopped": {
       const left = outcome.step === 0 ? "before the first step" : `after step ${outcome.step}; go on with: ${again}`;
       throw new RingtuneError("cancelled", `${outcome.reason} ${left}`);

@@ -2,7 +2,7 @@
 
 import { assertNever, type ErrorCode } from "../../common/errors.ts";
 import type { FromWorker } from "../../proto/messages.ts";
-import { completeWhenDone, finishStep, publish, saveAndFinish } from "./completion.ts";
+import { completeWhenDone, finishStep, finishValidation, publish, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { batchOf, positionAfter } from "./job.ts";
 import { lost } from "./membership.ts";
@@ -100,7 +100,7 @@ function hasFormed(draft: Draft, member: Member, formed: { step: number; digest:
   draft.because(
     `generation ${state.generation} is formed: ${state.members.length} workers hold step ${state.committed}`,
   );
-  if (state.stopping !== null) return saveAndFinish(draft);
+  if (state.stopping !== null || state.enough !== null) return saveAndFinish(draft);
   draft.effects.push(...between(draft.job, state, state.committed));
   draft.planAhead();
   completeWhenDone(draft);
@@ -109,7 +109,7 @@ function hasFormed(draft: Draft, member: Member, formed: { step: number; digest:
 function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, { kind: "reduced" }>["value"]): void {
   const { job, state } = draft;
   const next = state.committed + 1;
-  if (state.phase !== "running" || reduced.step !== next) return;
+  if (state.phase !== "running" || reduced.step !== next || state.enough !== null) return;
   state.votes[member.id] = {
     lossSum: reduced.lossSum,
     tokens: reduced.tokens,
@@ -186,24 +186,15 @@ function hasEvaluated(
     const sentence = `the validation after step ${evaluated.step} has loss ${loss} over ${tokens} tokens`;
     return draft.fail("not_finite", `${sentence}; lower train.learning_rate, or look at the data`);
   }
-  draft.effects.push({
-    kind: "record",
-    record: {
-      kind: "validation",
-      step: evaluated.step,
-      loss,
-      perplexity: Math.exp(loss),
-      tokens: sums.reduce((total, sum) => total + sum.tokens, 0),
-      seconds: (draft.nowMs - (state.validating.sinceMs ?? draft.nowMs)) / 1000,
-      timeMs: Math.round(draft.nowMs),
-    },
+  finishValidation(draft, {
+    kind: "validation",
+    step: evaluated.step,
+    loss,
+    perplexity: Math.exp(loss),
+    tokens: sums.reduce((total, sum) => total + sum.tokens, 0),
+    seconds: (draft.nowMs - (state.validating.sinceMs ?? draft.nowMs)) / 1000,
+    timeMs: Math.round(draft.nowMs),
   });
-  state.validated = evaluated.step;
-  state.validating = null;
-  state.lastStepEndMs = draft.nowMs;
-  draft.reason = `the weights of step ${evaluated.step} are validated`;
-  draft.waitAgain();
-  publish(draft);
 }
 
 function wasInterrupted(draft: Draft, member: Member, reason: string): void {

@@ -1,6 +1,8 @@
 // When a step, a checkpoint and the run are complete.
 
+import type { ValidationRecord } from "../../common/records.ts";
 import type { Draft } from "./draft.ts";
+import { describeBest, enough, observe } from "./early-stopping.ts";
 import { totalSteps, validatesAfter } from "./job.ts";
 import { save } from "./program.ts";
 import { slowest } from "./votes.ts";
@@ -29,13 +31,31 @@ export function finishStep(draft: Draft): void {
   completeWhenDone(draft);
 }
 
+/** A validation is recorded; the run may have seen enough. */
+export function finishValidation(draft: Draft, record: ValidationRecord): void {
+  const { job, state } = draft;
+  draft.effects.push({ kind: "record", record });
+  state.validated = record.step;
+  state.validating = null;
+  state.lastStepEndMs = draft.nowMs;
+  draft.reason = `the weights of step ${record.step} are validated`;
+  draft.waitAgain();
+  const rule = job.earlyStopping;
+  if (rule !== null) {
+    state.best = observe(rule, state.best, record);
+    if (record.step < totalSteps(job)) state.enough = enough(rule, state.best) ?? null;
+    if (state.best !== null && state.best.since > 0) draft.because(describeBest(rule, state.best));
+  }
+  publish(draft);
+}
+
 /** A checkpoint counts once its validation is recorded too, so that a resumed run has the same records. */
 export function publish(draft: Draft): void {
   const { job, state } = draft;
   const done = state.unpublished;
   if (done !== null && !(validatesAfter(job, done) && state.validated < done && state.stopping === null)) {
     state.unpublished = null;
-    draft.effects.push({ kind: "publish", step: done });
+    draft.effects.push({ kind: "publish", step: done, best: state.best?.step ?? null });
   }
   completeWhenDone(draft);
 }
@@ -47,14 +67,18 @@ export function completeWhenDone(draft: Draft): void {
   if (state.stopping !== null && state.saved === state.committed) {
     return draft.end({ kind: "stopped", step: state.committed, reason: state.stopping });
   }
+  const best = state.best === null ? {} : { best: state.best.step };
+  if (state.enough !== null && state.saved === state.committed) {
+    return draft.end({ kind: "completed", step: state.committed, early: state.enough, ...best });
+  }
   const total = totalSteps(job);
   const complete = state.committed === total && state.saved === total;
   if (complete && !(validatesAfter(job, total) && state.validated < total)) {
-    draft.end({ kind: "completed", step: total });
+    draft.end({ kind: "completed", step: total, ...best });
   }
 }
 
-/** The end of a run that was asked to stop: what is committed is saved. */
+/** The end of a run that was asked to stop, or has seen enough: what is committed is saved. */
 export function saveAndFinish(draft: Draft): void {
   const { job, state } = draft;
   if (state.saved < state.committed) draft.effects.push(...save(job, state, state.committed));

@@ -13,11 +13,13 @@
 import { assertNever } from "../../common/errors.ts";
 import { said } from "./answers.ts";
 import { Draft } from "./draft.ts";
+import { replay } from "./early-stopping.ts";
 import type { Job } from "./job.ts";
 import { joined, lost, retry, stop, timeout } from "./membership.ts";
 import type { Decision, Event, State } from "./state.ts";
 
 export function initialState(job: Job, nowMs: number): State {
+  const validations = job.start.kind === "checkpoint" ? job.start.validations : [];
   return {
     phase: "gathering",
     generation: 0,
@@ -25,7 +27,7 @@ export function initialState(job: Job, nowMs: number): State {
     established: false,
     committed: job.start.step,
     planned: job.start.step,
-    validated: job.start.kind === "checkpoint" && job.start.validated ? job.start.step : job.start.step - 1,
+    validated: validations.some(({ step }) => step === job.start.step) ? job.start.step : job.start.step - 1,
     saved: job.start.step,
     formed: {},
     votes: {},
@@ -38,6 +40,8 @@ export function initialState(job: Job, nowMs: number): State {
     attempts: 0,
     deadlineMs: nowMs + job.joinTimeoutMs,
     stopping: null,
+    best: job.earlyStopping === null ? null : replay(job.earlyStopping, validations),
+    enough: null,
     losses: [],
   };
 }

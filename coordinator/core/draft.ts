@@ -40,7 +40,8 @@ export class Draft {
   /** Sends everybody home. */
   end(outcome: Outcome): void {
     this.state.phase = "ended";
-    const reason = outcome.kind === "completed" ? `all ${outcome.step} steps are done` : outcome.reason;
+    const reason =
+      outcome.kind === "completed" ? (outcome.early ?? `all ${outcome.step} steps are done`) : outcome.reason;
     for (const { id } of this.state.members) this.effects.push({ kind: "finish", to: id, reason });
     this.effects.push({ kind: "ended", outcome });
     this.because(reason);

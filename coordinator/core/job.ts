@@ -5,6 +5,8 @@
 // [(s-1)*G, s*G) of it, G being the global batch; only the last step of a job given in epochs may be smaller. So the
 // number of committed steps is the whole state of the data: nothing can be lost or counted twice.
 
+import type { ValidationRecord } from "../../common/records.ts";
+import type { EarlyStopping } from "./early-stopping.ts";
 import type { ScheduleOptions } from "./schedule.ts";
 
 export interface Job {
@@ -29,6 +31,8 @@ export interface Job {
   readonly clip: number | null;
   readonly joinTimeoutMs: number;
   readonly stepTimeoutMs: number;
+  /** Null trains all steps. Otherwise every validation has a checkpoint, so that the best can be kept. */
+  readonly earlyStopping: EarlyStopping | null;
   readonly start: Start;
 }
 
@@ -36,7 +40,13 @@ export interface Job {
 export type Start =
   | { readonly kind: "seed"; readonly step: 0 }
   | { readonly kind: "model"; readonly step: 0; readonly path: string }
-  | { readonly kind: "checkpoint"; readonly step: number; readonly path: string; readonly validated: boolean };
+  | {
+      readonly kind: "checkpoint";
+      readonly step: number;
+      readonly path: string;
+      /** Of the steps so far, in order. */
+      readonly validations: readonly ValidationRecord[];
+    };
 
 /** A range of rows, of the sample stream or of the validation sequences. */
 export interface Range {
@@ -78,5 +88,6 @@ export function validatesAfter(job: Job, step: number): boolean {
 
 export function savesAfter(job: Job, step: number): boolean {
   if (step === 0) return false;
+  if (job.earlyStopping !== null && validatesAfter(job, step)) return true;
   return step === totalSteps(job) || (job.checkpointEvery > 0 && step % job.checkpointEvery === 0);
 }

@@ -3,6 +3,7 @@
 import type { ErrorCode } from "../../common/errors.ts";
 import type { StepRecord, ValidationRecord } from "../../common/records.ts";
 import type { FromWorker } from "../../proto/messages.ts";
+import type { Best } from "./early-stopping.ts";
 import type { Range, Start } from "./job.ts";
 
 export interface Member {
@@ -61,6 +62,10 @@ export interface State {
   deadlineMs: number;
   /** Set when the user wants to stop: save what is committed and go. */
   stopping: string | null;
+  /** The best validation so far, of a run that may end early. */
+  best: Best | null;
+  /** Set when that has been long ago: no further step is committed, and the run is complete. */
+  enough: string | null;
   /** Why workers left, for the last sentence. */
   losses: string[];
 }
@@ -75,7 +80,14 @@ export type Event =
   | { readonly kind: "tick" };
 
 export type Outcome =
-  | { readonly kind: "completed"; readonly step: number }
+  | {
+      readonly kind: "completed";
+      readonly step: number;
+      /** Why before the last step. */
+      readonly early?: string;
+      /** The step whose weights did best in validation, when that was looked at. */
+      readonly best?: number;
+    }
   | { readonly kind: "stopped"; readonly step: number; readonly reason: string }
   | { readonly kind: "failed"; readonly step: number; readonly code: ErrorCode; readonly reason: string };
 
@@ -118,8 +130,8 @@ export type Effect =
       readonly position: number;
     }
   | { readonly kind: "record"; readonly record: StepRecord | ValidationRecord }
-  /** The checkpoint of this step is whole: point `latest` at it. */
-  | { readonly kind: "publish"; readonly step: number }
+  /** The checkpoint of this step is whole: point `latest` at it, and `best` at that of the best step. */
+  | { readonly kind: "publish"; readonly step: number; readonly best: number | null }
   | { readonly kind: "finish"; readonly to: string; readonly reason: string }
   | { readonly kind: "ended"; readonly outcome: Outcome };
 

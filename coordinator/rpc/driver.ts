@@ -24,8 +24,8 @@ export interface DriverHost {
   readonly validation: Batches;
   checkpointPath(step: number): string;
   record(record: RunRecord): Promise<void>;
-  /** The checkpoint of `step` is whole: make it the latest. */
-  publish(step: number): Promise<void>;
+  /** The checkpoint of `step` is whole: make it the latest. That of step `best` has the best weights. */
+  publish(step: number, best: number | null): Promise<void>;
   generation(generation: number, worldSize: number): void;
   /** A worker computes on this, and on nothing better for these reasons. */
   engine(description: string, why: readonly string[]): void;
@@ -113,7 +113,7 @@ export function createDriver(host: DriverHost): Driver {
       case "record":
         return store(() => host.record(effect.record));
       case "publish":
-        return store(() => host.publish(effect.step));
+        return store(() => host.publish(effect.step, effect.best));
       case "finish":
         return send(effect.to, { kind: "finish", value: { reason: effect.reason } });
       case "ended":

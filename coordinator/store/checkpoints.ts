@@ -114,14 +114,25 @@ export async function readCheckpointFile(folder: string, name: string): Promise<
 }
 
 /**
- * Points `latest` to the checkpoint of `step`, which must be complete, then removes all but the `keep` newest up to it.
- * Later ones may have been written already; they are published in their turn.
+ * Points `latest` to the checkpoint of `step`, which must be complete, and `best` to that of step `best`, if there is one;
+ * then removes all but the best and the `keep` newest up to `step`. Later ones may have been written already; they are
+ * published in their turn.
  */
-export async function publishCheckpoint(run: string, step: number, keep: number): Promise<Checkpoint> {
+export async function publishCheckpoint(
+  run: string,
+  step: number,
+  keep: number,
+  best: number | null = null,
+): Promise<Checkpoint> {
   const checkpoint = await readCheckpoint(join(run, "checkpoints", checkpointName(step)));
   await replaceLink(join(run, "latest"), `checkpoints/${checkpointName(step)}`);
-  const older = (await listSteps(run)).filter((other) => other < step);
-  for (const other of older.slice(0, Math.max(0, older.length - (keep - 1))))
+  const steps = await listSteps(run);
+  if (best !== null && steps.includes(best))
+    await replaceLink(join(run, "best"), `checkpoints/${checkpointName(best)}`);
+  else await rm(join(run, "best"), { force: true });
+  const older = steps.filter((other) => other < step);
+  const surplus = older.slice(0, Math.max(0, older.length - (keep - 1)));
+  for (const other of surplus.filter((other) => other !== best))
     await removeAside(join(run, "checkpoints", checkpointName(other)));
   return checkpoint;
 }

@@ -6,6 +6,7 @@
 //       metrics.jsonl, curve.svg
 //       checkpoints/step-00000100/   written by a worker: model.safetensors, config.json, ..., state.json last
 //       latest -> checkpoints/step-00000100
+//       best -> checkpoints/step-00000080    of a run with early stopping
 //
 // `latest` moves only to a complete checkpoint, so a crash at any moment leaves a run that resumes from it.
 
@@ -44,8 +45,11 @@ export interface RunDirectory {
   readonly changed: boolean;
   /** Absolute path that a worker writes the checkpoint of `step` to; its parent exists. */
   checkpointPath(step: number): string;
-  /** Call when a worker has reported the checkpoint of `step`: syncs the records, moves `latest`, removes old ones. */
-  publish(step: number): Promise<Checkpoint>;
+  /**
+   * Call when a worker has reported the checkpoint of `step`: syncs the records, moves `latest`, and `best` to that of step
+   * `best`, removes old ones.
+   */
+  publish(step: number, best?: number | null): Promise<Checkpoint>;
   append(record: RunRecord): Promise<void>;
   readRecords(): Promise<RunRecord[]>;
   writeTokenizer(tokenizerJson: string, tokenizerConfigJson?: string): Promise<void>;
@@ -158,9 +162,9 @@ function open(
       return log !== undefined;
     },
     checkpointPath: (step) => join(path, "checkpoints", checkpointName(step)),
-    async publish(step) {
+    async publish(step, best = null) {
       await (await records()).sync();
-      const latest = await publishCheckpoint(path, step, current.checkpoint.keep);
+      const latest = await publishCheckpoint(path, step, current.checkpoint.keep, best);
       published = true;
       return latest;
     },

@@ -1,4 +1,4 @@
-import { readFile, readlink } from "node:fs/promises";
+import { readdir, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { finish, readRecords, readSteps, readValidations, smallRun, start, type SmallRun } from "../support/cli.ts";
@@ -211,3 +211,36 @@ function isAlive(pid: number): boolean {
     return false;
   }
 }
+
+test("early stopping ends a run that no longer learns, keeps the weights that did best, and says so when it is resumed", async () => {
+  const early = { patience: 2, min_delta: 0.02 };
+  const small = await smallRun({
+    steps: 200,
+    eval_every: 5,
+    learning_rate: 0.3,
+    warmup_steps: 0,
+    early_stopping: early,
+  });
+  const result = await finish(["train", small.config, "--set", "checkpoint.name=early", "--set", "checkpoint.keep=1"]);
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  const run = join(small.folder, "runs/early");
+
+  const validations = (await readValidations(run)).filter(({ step }) => step > 0);
+  const best = validations.reduce((a, b) => (b.loss < a.loss ? b : a));
+  const last = validations.at(-1)!;
+  expect(last.step).toBeLessThan(200);
+  expect(best.step).toBeLessThan(last.step);
+  const [third] = validations.slice(-3);
+  for (const { loss } of validations.slice(-2)) expect(loss).toBeGreaterThan(third!.loss - early.min_delta);
+  expect((await readSteps(run)).at(-1)!.step).toBe(last.step);
+  expect(await readlink(join(run, "latest"))).toContain(String(last.step));
+  expect(await readlink(join(run, "best"))).toMatch(new RegExp(`step-0*${best.step}$`));
+  expect((await readdir(join(run, "checkpoints"))).length).toBe(2);
+  expect(result.stdout).toContain("the validation loss has not become better by more than 0.02 for 2 validations");
+  expect(result.stdout).toMatch(new RegExp(`model .*early/best, the weights of step ${best.step}, which did best`));
+
+  const again = await finish(["train", "--resume", run]);
+  expect(again.code).toBe(2);
+  expect(again.stderr).toContain(`ended early, after step ${last.step}`);
+  expect(again.stderr).toContain("raise train.early_stopping.patience to go on");
+});

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { createRandom } from "../../common/random.ts";
 import type { Job } from "../../coordinator/core/job.ts";
 import { totalSteps } from "../../coordinator/core/job.ts";
-import { simulate } from "../support/simulated-cluster.ts";
+import { simulate, validationLoss } from "../support/simulated-cluster.ts";
 
 const SCHEDULES = Number(process.env["RINGTUNE_SIM_SCHEDULES"] ?? 3000);
 
@@ -24,6 +24,7 @@ function randomJob(seed: number): Job {
     clip: 1,
     joinTimeoutMs: 1e9,
     stepTimeoutMs: 1e9,
+    earlyStopping: null,
     start: { kind: "seed", step: 0 },
   };
 }
@@ -66,4 +67,38 @@ test("a run that is asked to stop at any moment leaves exactly its committed ste
 test("the same seed gives the same schedule", () => {
   const run = (): unknown => ({ ...simulate({ seed: 7, job: randomJob(7), deathRate: 0.02 }) });
   expect(run()).toEqual(run());
+});
+
+test("a run that stops early does so at the same step under every schedule of deaths, and keeps its best weights", () => {
+  let early = 0;
+  for (let seed = 1; seed <= SCHEDULES; seed++) {
+    const random = createRandom(seed, "stopping");
+    const rule = { metric: "loss" as const, patience: 1 + random.integer(3), minDelta: random.integer(2) };
+    const given = randomJob(seed);
+    const job = { ...given, validationSequences: 5, evalEvery: 1 + random.integer(2), earlyStopping: rule };
+    const result = simulate({ seed, job, deathRate: (seed % 4) * 0.01 });
+
+    // Worked out from the losses alone.
+    const total = totalSteps(job);
+    const validated = range(1, total).filter((step) => step === total || step % job.evalEvery === 0);
+    let [reference, since, last] = [Infinity, 0, total];
+    for (const step of validated) {
+      const loss = validationLoss(seed, step);
+      if (reference - loss > rule.minDelta) [reference, since] = [loss, 0];
+      else since += 1;
+      if (since < rule.patience) continue;
+      last = step;
+      break;
+    }
+    const losses = validated.filter((step) => step <= last).map((step) => ({ step, loss: validationLoss(seed, step) }));
+    const best = losses.reduce((a, b) => (b.loss < a.loss ? b : a)).step;
+
+    expect(result.outcome, `seed ${seed}`).toMatchObject({ kind: "completed", step: last, best });
+    expect("early" in result.outcome, `seed ${seed}`).toBe(last < total);
+    expect(result.steps, `seed ${seed}`).toEqual(range(1, last));
+    expect(result.published.at(-1), `seed ${seed}`).toBe(last);
+    expect(result.best, `seed ${seed}`).toBe(best);
+    if (last < total) early += 1;
+  }
+  expect(early).toBeGreaterThan(SCHEDULES / 5);
 });

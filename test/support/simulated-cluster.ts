@@ -40,7 +40,14 @@ export interface Result {
   readonly validations: number[];
   readonly steps: number[];
   readonly published: number[];
+  /** The step that `best` points to at the end. */
+  readonly best: number | undefined;
   readonly states: Set<string>;
+}
+
+/** What a simulated validation finds: a coarse number, so that equals occur. */
+export function validationLoss(seed: number, step: number): number {
+  return 1 + createRandom(seed, `loss ${step}`).integer(6);
 }
 
 /** Runs one schedule to its end. Throws with the seed in the message when an invariant breaks. */
@@ -63,6 +70,7 @@ class Cluster {
   readonly validations: number[] = [];
   readonly published: number[] = [];
   readonly states = new Set<string>();
+  best: number | undefined;
   outcome: Outcome | undefined;
   state: State;
   nowMs = 0;
@@ -104,6 +112,7 @@ class Cluster {
       validations: this.validations,
       steps: this.steps,
       published: this.published,
+      best: this.best,
       states: this.states,
     };
   }
@@ -159,7 +168,8 @@ class Cluster {
         return () => {
           worker.inbox.shift();
           check(worker.applied.length === task.step, `validates step ${task.step} with ${worker.applied.length} steps`);
-          const value = { generation: task.generation, step: task.step, lossSum: 1, tokens: task.shard.rows };
+          const lossSum = task.shard.rows * validationLoss(this.schedule.seed, task.step);
+          const value = { generation: task.generation, step: task.step, lossSum, tokens: task.shard.rows };
           worker.outbox.push({ kind: "evaluated", value });
         };
       case "save":
@@ -230,6 +240,10 @@ class Cluster {
       case "publish":
         check(effect.step <= this.state.committed, `publishes step ${effect.step} before it is committed`);
         this.published.push(effect.step);
+        if (effect.best !== null) {
+          check(this.published.includes(effect.best), `the best step ${effect.best} has no checkpoint`);
+          this.best = effect.best;
+        }
         return;
       case "ended":
         this.outcome = effect.outcome;

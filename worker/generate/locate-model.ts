@@ -1,4 +1,4 @@
-// Where the weights are: a run directory (its latest checkpoint), a checkpoint, or a Hugging Face model directory.
+// Where the weights are: a run directory (its best checkpoint, else the latest), a checkpoint, or a Hugging Face model directory.
 
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,8 +10,9 @@ import { verifyCheckpoint } from "../train/checkpoint-state.ts";
  * verified. Throws `run_missing` when there is nothing, `checkpoint_invalid` when a checkpoint is damaged.
  */
 export async function locateModel(path: string): Promise<string> {
-  const latest = join(path, "latest");
-  const directory = (await exists(latest)) ? latest : path;
+  const links = [join(path, "best"), join(path, "latest")];
+  const there = await Promise.all(links.map(exists));
+  const directory = links.find((_, i) => there[i]) ?? path;
   if (!(await exists(join(directory, "config.json")))) {
     const why = !(await exists(path))
       ? "does not exist"

@@ -20,6 +20,14 @@ describe("combinations that can't work", () => {
       "train.warmup_ratio: 0.1 is given together with train.warmup_steps 2; give only one of them",
     ],
     [
+      { train: { eval_every: 0, early_stopping: {} } },
+      "train.early_stopping: needs validations, and train.eval_every 0 has none between the steps",
+    ],
+    [
+      { train: { early_stopping: {} }, data: { validation_fraction: 0 } },
+      "train.early_stopping: needs validations, and data.validation_fraction 0 keeps no text for them",
+    ],
+    [
       { train: { optimizer: { name: "sgd", nesterov: true } } },
       "train.optimizer.nesterov: true needs momentum to look ahead along, and train.optimizer.momentum is 0",
     ],

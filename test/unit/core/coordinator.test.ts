@@ -17,6 +17,7 @@ const job: Job = {
   clip: 1,
   joinTimeoutMs: 1000,
   stepTimeoutMs: 5000,
+  earlyStopping: null,
   start: { kind: "seed", step: 0 },
 };
 
@@ -300,4 +301,55 @@ test("shards differ by one row at most and leave none out", () => {
     { start: 15, rows: 2 },
   ]);
   expect(shardsOf({ start: 0, rows: 1 }, 3).map(({ rows }) => rows)).toEqual([1, 0, 0]);
+});
+
+test("a run that has seen enough commits no further step, waits for its checkpoint and is complete", () => {
+  const earlyStopping = { metric: "loss" as const, patience: 1, minDelta: 0 };
+  const run = running({ validationSequences: 4, evalEvery: 1, earlyStopping });
+  const evaluate = (id: string, lossSum: number): readonly Effect[] => {
+    const value = { generation: run.state.generation, step: run.state.committed, lossSum, tokens: 2 };
+    return run.post({ kind: "said", id, message: { kind: "evaluated", value } });
+  };
+  const finishStep = (loss: number): readonly Effect[] => {
+    for (const id of ["w0", "w1"]) run.reduced(id);
+    for (const id of ["w0", "w1"]) run.applied(id);
+    return [...evaluate("w0", loss), ...evaluate("w1", loss)];
+  };
+  const saved = (step: number): readonly Effect[] =>
+    run.post({ kind: "said", id: "w0", message: { kind: "saved", value: { step, sizeBytes: 1 } } });
+  evaluate("w0", 9);
+  evaluate("w1", 9);
+  expect(kinds(finishStep(4))).toEqual(["record"]);
+  expect(saved(1)).toEqual([{ kind: "publish", step: 1, best: 1 }]);
+  expect(kinds(finishStep(5))).toEqual(["record"]);
+  expect(run.reason).toContain(
+    "the validation loss has not become better for 1 validation (best 2.0000, after step 1)",
+  );
+
+  expect(run.reduced("w0")).toEqual([]);
+  expect(run.reduced("w1")).toEqual([]);
+  expect(run.state.committed).toBe(2);
+  const effects = saved(2);
+  expect(effects[0]).toEqual({ kind: "publish", step: 2, best: 1 });
+  expect(kinds(effects.slice(1))).toEqual(["finish", "finish", "ended"]);
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "completed", step: 2, best: 1 } });
+});
+
+test("a worker that dies at the end of such a run costs nothing: its checkpoint is written by another", () => {
+  const earlyStopping = { metric: "loss" as const, patience: 1, minDelta: 0 };
+  const run = running({ validationSequences: 4, evalEvery: 1, earlyStopping });
+  const everyone = (message: "evaluate" | "step", loss: number): void => {
+    if (message === "step") for (const id of ["w0", "w1"]) run.reduced(id);
+    if (message === "step") for (const id of ["w0", "w1"]) run.applied(id);
+    const value = { generation: run.state.generation, step: run.state.committed, lossSum: loss, tokens: 2 };
+    for (const id of ["w0", "w1"]) run.post({ kind: "said", id, message: { kind: "evaluated", value } });
+  };
+  everyone("evaluate", 9);
+  everyone("step", 4);
+  run.post({ kind: "said", id: "w0", message: { kind: "saved", value: { step: 1, sizeBytes: 1 } } });
+  everyone("step", 5);
+  run.post({ kind: "left", id: "w0", reason: "its connection closed" });
+  expect(run.formed("w1")).toMatchObject([{ kind: "save", to: "w1", step: 2 }]);
+  const effects = run.post({ kind: "said", id: "w1", message: { kind: "saved", value: { step: 2, sizeBytes: 1 } } });
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "completed", step: 2, best: 1 } });
 });
