@@ -10,8 +10,17 @@ BUILD := dist/.ringtune-build
 RINGTUNE := node dist/coordinator/cli/main.js
 WORKERS ?= 2
 
+# Vulkan on the CPU, with which WebGPU is tested where there is no GPU (vitest.config.ts does the same for the tests).
+SWIFTSHADER := /usr/lib/chromium
+ifeq ($(wildcard /dev/dri/renderD* /dev/nvidia0),)
+ifneq ($(wildcard $(SWIFTSHADER)/vk_swiftshader_icd.json),)
+fixtures bench: export VK_ICD_FILENAMES ?= $(SWIFTSHADER)/vk_swiftshader_icd.json
+fixtures bench: export LD_LIBRARY_PATH := $(LD_LIBRARY_PATH):$(SWIFTSHADER)
+endif
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help setup build check lint format proto test test-unit test-sim test-integration fixtures bench demo clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system build check lint format proto test test-unit test-sim test-integration fixtures bench demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +30,25 @@ setup: $(SETUP) ## install the packages, from npm alone
 $(SETUP): package.json package-lock.json
 	npm ci --no-fund --no-audit --loglevel=error
 	@touch $@
+
+setup-cuda: $(SETUP) ## add ONNX Runtime's CUDA and TensorRT libraries (Linux x64; from nuget.org)
+	ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node --foreground-scripts
+
+setup-tfjs-gpu: $(SETUP) ## add tfjs-node-gpu for engine: tfjs (it downloads libtensorflow)
+	npm install --no-save --no-fund --no-audit --foreground-scripts \
+		@tensorflow/tfjs-node-gpu@$$(node -p "require('@tensorflow/tfjs-core/package.json').version")
+
+setup-system: ## add SwiftShader (Debian's chromium-common): WebGPU without a GPU, for the tests; needs root
+	@if [ -e $(SWIFTSHADER)/vk_swiftshader_icd.json ]; then \
+		echo "SwiftShader is installed"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing chromium-common, for SwiftShader"; \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 \
+			apt-get install -y -qq --no-install-recommends chromium-common) >/dev/null 2>&1 || \
+			echo "chromium-common can't be installed: the WebGPU tests are SKIPPED"; \
+	else \
+		echo "SwiftShader is missing, and this is not root on Debian: the WebGPU tests are SKIPPED"; \
+	fi
 
 build: $(BUILD) ## compile to dist/
 
@@ -46,6 +74,7 @@ proto: $(SETUP) ## generate the protocol's types
 	npm run --silent proto
 
 test: build check lint ## everything that CI runs
+	@$(MAKE) --no-print-directory setup-system
 	npx vitest run
 
 test-unit: $(SETUP) ## tests without processes
