@@ -227,8 +227,8 @@ describe("a worker that talks nonsense", () => {
 
 describe("a worker with a device or an option that does not exist", () => {
   test.each([
-    ["onnx", "warp", /the onnx engine has no device warp/],
-    ["tfjs", "warp", /warp/],
+    ["onnx", "warp", /warp is not a device; engine onnx has auto, cpu, /],
+    ["tfjs", "warp", /warp is not a device; engine tfjs has /],
   ])("the %s engine on %s: the coordinator says it in the worker's words, once", async (engine, device, expected) => {
     const coordinator = await coordinate(2, "--set", `cluster.engine=${engine}`);
     const workers = [workerOf(coordinator, "--device", device), workerOf(coordinator, "--device", device)];

@@ -49,7 +49,7 @@ describe("a configuration that can't be used", () => {
     [
       "a device that does not exist",
       "train: {steps: 3}\ncluster: {device: warp}",
-      'cluster.device: expected "auto" or',
+      'cluster.device: expected "auto", "cpu", ',
     ],
   ])("%s", async (_, text, expected) => {
     const cwd = await temporaryFolder();
