@@ -176,6 +176,7 @@ async function train(
       if (!engines.has(line)) progress.notice(line);
       engines.add(line);
     },
+    noticed: (sentence) => progress.notice(sentence),
     decided: (reason) => progress.decided(reason),
     lastWords: async (id) => launched?.lastWords(id),
   });

@@ -29,6 +29,8 @@ export interface DriverHost {
   generation(generation: number, worldSize: number): void;
   /** A worker computes on this, and on nothing better for these reasons. */
   engine(description: string, why: readonly string[]): void;
+  /** A worker's sentence for the user. */
+  noticed(sentence: string): void;
   /** A sentence for the log. What ends the run is said by the outcome alone. */
   decided(reason: string): void;
   /** How the process of a worker ended whose stream broke, where that is known: "was killed by SIGKILL". */
@@ -151,7 +153,10 @@ export function createDriver(host: DriverHost): Driver {
     return {
       message(message) {
         if (id !== undefined) {
-          if (message.kind === "formed") host.engine(message.value.engine, message.value.engineWhy);
+          if (message.kind === "formed") {
+            host.engine(message.value.engine, message.value.engineWhy);
+            message.value.notices.forEach((sentence) => host.noticed(sentence));
+          }
           return post({ kind: "said", id, message });
         }
         clearTimeout(patience);

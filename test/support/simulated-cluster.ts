@@ -153,7 +153,7 @@ class Cluster {
           const value = { generation: task.generation, step: worker.applied.length, digest: worker.applied.join() };
           worker.outbox.push({
             kind: "formed",
-            value: { ...value, engine: "simulated", engineWhy: [], parameters: 1 },
+            value: { ...value, engine: "simulated", engineWhy: [], parameters: 1, notices: [] },
           });
         };
       case "plan": {

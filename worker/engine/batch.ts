@@ -29,8 +29,9 @@ export function prepareBatch(model: Model, batch: Microbatch, weight: number): P
     throw mismatch(`a microbatch of ${rows} rows of ${length} tokens holds nothing to compute`, { rows, length });
   }
   if (length > model.maxLength) {
-    const message = `sequences of ${length} tokens are longer than the ${model.maxLength} positions of ${model.name}`;
-    throw mismatch(`${message}; shorten them or use a model with more positions`, { length, limit: model.maxLength });
+    const limit = `${model.maxLength} ${model.lengthLimit ?? "positions"} of ${model.name}`;
+    const message = `sequences of ${length} tokens are longer than the ${limit}`;
+    throw mismatch(`${message}; shorten them or use another model`, { length, limit: model.maxLength });
   }
   assertSizes(model, batch, tokens);
   const vocabulary = model.vocabularySize;
@@ -99,6 +100,7 @@ function prepareTargets({ head, vocabularySize }: Model, { length, targets }: Mi
   return prepared;
 }
 
+/** Padding is on the right, after one token at least: positions count from the left, and every row has a first token. */
 function prepareMask(model: Model, { rows, length, attentionMask }: Microbatch): Float32Array | undefined {
   if (attentionMask === undefined) return model.causal ? undefined : new Float32Array(rows * length).fill(1);
   for (let i = 0; i < attentionMask.length; i++) {
@@ -108,9 +110,9 @@ function prepareMask(model: Model, { rows, length, attentionMask }: Microbatch):
       const message = `the attention mask is ${value} in row ${row}, position ${position}, where it must be 0 or 1`;
       throw mismatch(message, { row, position });
     }
-    if (position === 0 ? value === 0 : model.causal && value === 1 && attentionMask[i - 1] === 0) {
-      const why = model.causal ? `${model.name} is padded on the right only` : "every row begins with a token";
-      throw mismatch(`row ${row} has padding before position ${position + 1 - value}; ${why}`, { row, position });
+    if (position === 0 ? value === 0 : value === 1 && attentionMask[i - 1] === 0) {
+      const message = `row ${row} has padding before position ${position + 1 - value}; padding belongs on the right`;
+      throw mismatch(message, { row, position });
     }
   }
   // A causal model does not see what is on the right.

@@ -14,7 +14,7 @@ export interface Microbatch {
    * (of causal models already shifted), the class of each row [rows], or 0 or 1 for each label [rows, labels].
    */
   readonly targets: Int32Array;
-  /** [rows, length], 1 for tokens and 0 for padding, which causal models may have on the right only. Left out: all 1. */
+  /** [rows, length], 1 for tokens and 0 for padding, which must be on the right. Left out: all 1. */
   readonly attentionMask?: Int32Array;
   /** [rows, length]; models without token types take no others than 0. Left out: all 0. */
   readonly tokenTypeIds?: Int32Array;

@@ -1,32 +1,49 @@
 // Every architecture that can be trained, by the model_type of its config.json. To add one: a file that reads its config
-// and computes it (a Model), and an entry here.
+// and one that computes it (a Model), an entry here, and its class names in common/model-classes.ts.
 
-import { RingtuneError } from "../../common/errors.ts";
+import { readModelKind } from "../../common/model-classes.ts";
+import { assert } from "../../common/errors.ts";
+import { parseBertConfig, type BertType } from "./bert-config.ts";
+import { createBert } from "./bert.ts";
 import { parseGpt2Config } from "./gpt2-config.ts";
 import { createGpt2 } from "./gpt2.ts";
-import type { Model } from "./model.ts";
+import { parseHead } from "./head.ts";
+import { parseLlamaConfig, type LlamaType } from "./llama-config.ts";
+import { createLlama } from "./llama.ts";
+import type { Head, Model } from "./model.ts";
 
-export interface Architecture {
-  /** The model that the parsed contents of a config.json describe; `where` names their source in messages. */
-  create(json: object, where: string): Model;
-}
+/** The model that a config.json (parsed, of this model_type) describes; `where` names its source in messages. */
+type Architecture = (json: object, head: Head, where: string) => Model;
 
-export const architectures: Readonly<Record<string, Architecture>> = {
-  gpt2: { create: (json, where) => createGpt2(parseGpt2Config(json, where), json) },
+const llama =
+  (type: LlamaType): Architecture =>
+  (json, _, where) =>
+    createLlama(parseLlamaConfig(type, json, where), json);
+const bert =
+  (type: BertType): Architecture =>
+  (json, head, where) =>
+    createBert(parseBertConfig(type, json, where), head, json);
+
+const architectures: Readonly<Record<string, Architecture>> = {
+  gpt2: (json, _, where) => createGpt2(parseGpt2Config(json, where), json),
+  llama: llama("llama"),
+  mistral: llama("mistral"),
+  qwen2: llama("qwen2"),
+  bert: bert("bert"),
+  roberta: bert("roberta"),
+  "xlm-roberta": bert("xlm-roberta"),
+  distilbert: bert("distilbert"),
 };
 
 /**
- * The model of a config.json (parsed). Throws RingtuneError `model_mismatch` for an architecture that is not supported,
- * and for one that is, that lists every unsupported or missing setting.
+ * The model of a config.json (parsed), with the head of the class that its `architectures` names. Throws RingtuneError
+ * `model_mismatch` for an architecture or a head that is not supported, and otherwise with every unsupported or missing
+ * setting.
  */
 export function createModel(json: unknown, where: string): Model {
-  const isObject = typeof json === "object" && json !== null && !Array.isArray(json);
-  const type = isObject ? (json as { model_type?: unknown }).model_type : undefined;
-  const architecture = typeof type === "string" && Object.hasOwn(architectures, type) ? architectures[type] : undefined;
-  if (!isObject || architecture === undefined) {
-    const found = type === undefined ? "no model_type" : `model_type ${JSON.stringify(type)}`;
-    const known = Object.keys(architectures).join(", ");
-    throw new RingtuneError("model_mismatch", `${where} has ${found}; supported are ${known}`, { details: { where } });
-  }
-  return architecture.create(json, where);
+  const { modelType, head } = readModelKind(json, where);
+  const create = architectures[modelType];
+  assert(create !== undefined, `${modelType} has class names but no architecture`);
+  const settings = json as object;
+  return create(settings, parseHead(head, modelType, settings, where), where);
 }

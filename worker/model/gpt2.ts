@@ -3,7 +3,9 @@
 
 import { gpt2Layout, gpt2Linears, type Gpt2Config } from "./gpt2-config.ts";
 import { within, type BatchTensors, type Model, type Weights } from "./model.ts";
-import { addPositions, causalAttention, crossEntropy, embedding, gelu, layerNorm, linear } from "./nn.ts";
+import { packedCausalAttention } from "./attention.ts";
+import { crossEntropy } from "./losses.ts";
+import { addPositions, conv1d, embedding, gelu, layerNorm } from "./nn.ts";
 import { tf } from "./tf.ts";
 
 /** The model of `config`; `json` is the config.json that it was read from. */
@@ -52,18 +54,18 @@ function block(config: Gpt2Config, index: number, weights: Weights, x: tf.Tensor
     (config.scale_attn_weights ? 1 / Math.sqrt(width / heads) : 1) /
     (config.scale_attn_by_inverse_layer_idx ? index + 1 : 1);
 
-  const qkv = conv1d(weights, "attn.c_attn", norm(config, weights, "ln_1", x));
-  const attended = causalAttention(qkv, { rows: batch.rows, length: batch.length, heads, scale });
-  const afterAttention = tf.add(x, conv1d(weights, "attn.c_proj", attended));
+  const qkv = project(weights, "attn.c_attn", norm(config, weights, "ln_1", x));
+  const attended = packedCausalAttention(qkv, { rows: batch.rows, length: batch.length, heads, scale });
+  const afterAttention = tf.add(x, project(weights, "attn.c_proj", attended));
   const inner = gelu(
-    conv1d(weights, "mlp.c_fc", norm(config, weights, "ln_2", afterAttention)),
+    project(weights, "mlp.c_fc", norm(config, weights, "ln_2", afterAttention)),
     config.activation_function,
   );
-  return tf.add(afterAttention, conv1d(weights, "mlp.c_proj", inner));
+  return tf.add(afterAttention, project(weights, "mlp.c_proj", inner));
 }
 
-function conv1d(weights: Weights, module: string, x: tf.Tensor): tf.Tensor {
-  const y = linear(x, weights.tensor(`${module}.weight`), weights.tensor(`${module}.bias`));
+function project(weights: Weights, module: string, x: tf.Tensor): tf.Tensor {
+  const y = conv1d(x, weights.tensor(`${module}.weight`), weights.tensor(`${module}.bias`));
   return weights.adapt?.(module, x, y) ?? y;
 }
 

@@ -1,16 +1,17 @@
-// A model directory as Hugging Face's tools read and write it: config.json and model.safetensors.
+// A model directory as Hugging Face's tools read and write it: config.json and safetensors, in one file or shards.
 // Tokenizer files travel as text and are not looked into here.
 
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
-import { RingtuneError } from "../../common/errors.ts";
 import { checkDefinition, type Definition, findEos, parseObject } from "../../common/tokenizer-definition.ts";
 import { createModel } from "./architectures.ts";
-import { loadParameters } from "./load-parameters.ts";
+import { initialiseTensor } from "./initialise.ts";
+import { describeList, readTensors, targetsOf, type TensorTarget } from "./load-parameters.ts";
 import type { Model } from "./model.ts";
 import { viewOf, type ParameterLayout } from "./parameters.ts";
+import { readJson } from "./read-json.ts";
 import { writeSafetensors, type NamedTensor } from "./safetensors.ts";
+import { cutShards, indexFile, openModelFiles } from "./shards.ts";
 
 export interface LoadedModel {
   readonly model: Model;
@@ -25,25 +26,35 @@ export interface SpecialTokens {
 }
 
 /**
- * Reads a directory with config.json and model.safetensors. Throws `checkpoint_invalid` for a file that is missing
- * or corrupt and `model_mismatch` for an architecture that is not supported, or of another size than `into`.
+ * Reads a directory with config.json and model.safetensors (or its shards). Throws `checkpoint_invalid` for a file that is
+ * missing or corrupt and `model_mismatch` for an architecture that is not supported.
  */
-export async function readModelDirectory(
-  directory: string,
-  options: { into?: Float32Array } = {},
-): Promise<LoadedModel> {
+export async function readModelDirectory(directory: string): Promise<LoadedModel> {
   const model = await readModelConfig(directory);
-  const { layout } = model;
-  const parameters = options.into ?? new Float32Array(layout.size);
-  if (parameters.length !== layout.size) {
-    throw new RingtuneError(
-      "model_mismatch",
-      `${directory} holds a model of ${layout.size} parameters, the run trains one of ${parameters.length}`,
-      { details: { directory, found: layout.size, expected: parameters.length } },
-    );
-  }
-  await loadParameters(join(directory, "model.safetensors"), layout, parameters, model.files);
+  const parameters = new Float32Array(model.layout.size);
+  await readModelWeights(directory, model, targetsOf(model.layout, parameters));
   return { model, parameters };
+}
+
+/**
+ * Reads the weights of `directory` into `targets`, which are tensors of `model`, tensor by tensor and without a copy. With
+ * a `seed`, what a file of another head lacks is initialised from it. Gives sentences about what is not as in the file.
+ * Throws `checkpoint_invalid` that lists everything that is missing, unexpected or of another shape.
+ */
+export async function readModelWeights(
+  directory: string,
+  model: Model,
+  targets: readonly TensorTarget[],
+  { seed }: { readonly seed?: number } = {},
+): Promise<string[]> {
+  const { initialised, unused } = await readTensors(await openModelFiles(directory), targets, {
+    conventions: model.files,
+    ...(seed === undefined ? {} : { initialise: (target) => initialiseTensor(model, target, target.into, seed) }),
+  });
+  return [
+    [describeList("tensors of a new head", initialised), "start from the seed, because the files have none"],
+    [describeList("tensors of another head", unused), "are not used"],
+  ].flatMap(([what, rest]) => (what === "" ? [] : [`${directory}: ${what} ${rest}`]));
 }
 
 /** Reads and checks config.json alone; errors as in `readModelDirectory`. */
@@ -52,13 +63,18 @@ export async function readModelConfig(directory: string): Promise<Model> {
   return createModel(await readJson(path), path);
 }
 
-/** Writes model.safetensors, then config.json, each atomically, so that a config is never without its weights. */
+/**
+ * Writes model.safetensors (or shards and their index above `shardBytes`), then config.json, each atomically, so that a
+ * config is never without its weights.
+ */
 export async function writeModelDirectory(
   directory: string,
   { model, parameters }: LoadedModel,
-  tokens?: SpecialTokens,
+  { tokens, shardBytes }: { readonly tokens?: SpecialTokens; readonly shardBytes?: number } = {},
 ): Promise<void> {
-  await writeSafetensors(join(directory, "model.safetensors"), modelTensors(model.layout, parameters));
+  const { shards, index } = cutShards(modelTensors(model.layout, parameters), shardBytes);
+  for (const { file, tensors } of shards) await writeSafetensors(join(directory, file), tensors);
+  if (index !== undefined) await writeFileAtomic(join(directory, indexFile), index);
   await writeFileAtomic(join(directory, "config.json"), modelConfigJson(model, tokens));
 }
 
@@ -93,26 +109,5 @@ export function specialTokensOf(tokenizerJson: string, tokenizerConfigJson: stri
     return eosId === undefined ? undefined : { bosId: eosId, eosId };
   } catch {
     return undefined;
-  }
-}
-
-/** Throws `checkpoint_invalid` when the file is missing or is not JSON. */
-export async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? "unknown error";
-    const why = code === "ENOENT" ? "there is no such file" : code === "EACCES" ? "permission denied" : code;
-    throw new RingtuneError("checkpoint_invalid", `${path} cannot be read: ${why}`, { details: { file: path }, cause });
-  }
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (cause) {
-    throw new RingtuneError(
-      "checkpoint_invalid",
-      `${path} is ${Buffer.byteLength(text)} bytes that are not JSON (${(cause as Error).message}); it is corrupt or truncated`,
-      { details: { file: path }, cause },
-    );
   }
 }

@@ -1,5 +1,5 @@
 // Fresh weights from a seed, distributed as the model says. Every parameter draws from a stream of its own, so a deeper
-// model shares the first blocks of a shallower one.
+// model shares the first blocks of a shallower one, and a new head does not depend on what it is put on.
 
 import { createRandom } from "../../common/random.ts";
 import type { Model } from "./model.ts";
@@ -15,14 +15,21 @@ export function initialiseParameters(
   parameters: Float32Array,
   seed: number,
 ): void {
-  for (const spec of layout.specs) {
-    const view = viewOf(parameters, spec);
-    const initial = model.initial(spec);
-    if (initial.kind === "constant") {
-      view.fill(initial.value);
-      continue;
-    }
-    const random = createRandom(seed, `initialise ${spec.name}`);
-    for (let i = 0; i < view.length; i++) view[i] = random.normal() * initial.deviation;
+  for (const spec of layout.specs) initialiseTensor(model, spec, viewOf(parameters, spec), seed);
+}
+
+/** The same for one tensor. */
+export function initialiseTensor(
+  model: Pick<Model, "initial">,
+  tensor: { readonly name: string; readonly shape: readonly number[] },
+  into: Float32Array,
+  seed: number,
+): void {
+  const initial = model.initial(tensor);
+  if (initial.kind === "constant") {
+    into.fill(initial.value);
+    return;
   }
+  const random = createRandom(seed, `initialise ${tensor.name}`);
+  for (let i = 0; i < into.length; i++) into[i] = random.normal() * initial.deviation;
 }

@@ -7,6 +7,8 @@ import { tf } from "./tf.ts";
 /** Names under which a backend may register these kernels. */
 export const scaledMatMulKernel = "RingtuneScaledMatMul";
 export const layerNormKernel = "RingtuneLayerNorm";
+export const rmsNormKernel = "RingtuneRmsNorm";
+export const rotaryKernel = "RingtuneRotary";
 export const geluTanhKernel = "RingtuneGeluTanh";
 export const geluErfKernel = "RingtuneGeluErf";
 
@@ -33,6 +35,13 @@ export function scaledMatMul(
   return tf.engine().runKernel<tf.Tensor>(scaledMatMulKernel, { a, b }, attrs);
 }
 
+/** a [rows, inner] times b [columns, inner] transposed, plus bias [columns]. */
+export function transposedMatMulWithBias(a: tf.Tensor, b: tf.Tensor, bias: tf.Tensor): tf.Tensor {
+  // tfjs-backend-wasm 4.22 adds the bias of another column from the second row on when b is transposed.
+  if (tf.getBackend() === "wasm") return tf.add(tf.matMul(a, b, false, true), bias);
+  return tf.fused.matMul({ a, b, transposeB: true, bias });
+}
+
 /** Layer normalisation over the last dimension: [normalised * weight + bias, mean, 1 / standard deviation]. */
 export function layerNormWithStatistics(
   x: tf.Tensor,
@@ -49,6 +58,37 @@ export function layerNormWithStatistics(
   const centred = tf.sub(x, mean);
   const inverseStd = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon));
   return [tf.add(tf.mul(tf.mul(centred, inverseStd), weight), bias), mean, inverseStd];
+}
+
+/** Root mean square normalisation over the last dimension: [x * inverse * weight, inverse = 1 / sqrt(mean(x^2) + epsilon)]. */
+export function rmsNormWithStatistics(
+  x: tf.Tensor,
+  weight: tf.Tensor,
+  epsilon: number,
+): [y: tf.Tensor, inverse: tf.Tensor] {
+  if (offers(rmsNormKernel)) {
+    const attrs: LayerNormAttrs = { epsilon };
+    const [y, inverse] = tf.engine().runKernel<tf.Tensor[]>(rmsNormKernel, { x, weight }, attrs);
+    return [y!, inverse!];
+  }
+  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon));
+  return [tf.mul(tf.mul(x, inverse), weight), inverse];
+}
+
+/** x [rows, length, heads * head] with the two halves of every head turned by the angles of `cos`, `sin` [length, head / 2]. */
+export function rotateHalf(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tensor {
+  if (offers(rotaryKernel)) return tf.engine().runKernel<tf.Tensor>(rotaryKernel, { x, cos, sin });
+  const [rows, length, width] = x.shape as [number, number, number];
+  const half = cos.shape[1]!;
+  const heads = width / (2 * half);
+  const split = tf.reshape(x, [rows * length, heads, 2, half]);
+  const [first, second] = tf.split(split, 2, 2).map((part) => tf.reshape(part, [rows, length, heads, half]));
+  const [c, s] = [cos, sin].map((angles) => tf.reshape(angles, [length, 1, half]));
+  const turned = tf.stack(
+    [tf.sub(tf.mul(first!, c!), tf.mul(second!, s!)), tf.add(tf.mul(second!, c!), tf.mul(first!, s!))],
+    3,
+  );
+  return tf.reshape(turned, [rows, length, width]);
 }
 
 /** x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), Hendrycks and Gimpel's approximation. */

@@ -3,7 +3,7 @@
 // architectures.ts.
 
 import type { FileConventions } from "./load-parameters.ts";
-import type { ParameterLayout, ParameterSpec } from "./parameters.ts";
+import type { ParameterLayout } from "./parameters.ts";
 import { tf } from "./tf.ts";
 
 /**
@@ -17,8 +17,6 @@ export type Head =
   | { readonly kind: "causal-lm" | "masked-lm" }
   | { readonly kind: "token-classification"; readonly labels: number }
   | { readonly kind: "sequence-classification"; readonly labels: number; readonly multiLabel: boolean };
-
-export type HeadKind = Head["kind"];
 
 /** Tokens of rows * length positions, row-major. */
 export interface BatchTensors {
@@ -35,7 +33,7 @@ export interface BatchTensors {
 /** The weights that a model computes with. */
 export interface Weights {
   /** The tensor of a parameter, by its Hugging Face name. */
-  tensor(name: string): tf.Tensor;
+  readonly tensor: (name: string) => tf.Tensor;
   /**
    * What the linear layer `module` ("transformer.h.0.attn.c_attn") gives in place of its own result y [tokens, outputs]
    * for x [tokens, inputs]: where an adapter adds its part.
@@ -68,8 +66,10 @@ export interface Model {
   /** The linear layers inside the blocks, without the head. */
   readonly linears: readonly LinearModule[];
   readonly vocabularySize: number;
-  /** Longest sequence that the model has positions for. */
+  /** Longest sequence that the model can compute. */
   readonly maxLength: number;
+  /** What limits it, after "longer than the 4096 "; "positions" when left out. */
+  readonly lengthLimit?: string;
   /** Size of the last dimension of the logits: the vocabulary or the labels. */
   readonly outputs: number;
   /** Whether positions see only what is before them; then padding is on the right and needs no mask. */
@@ -77,7 +77,7 @@ export interface Model {
   /** How many token types there are; 0 for a model without. */
   readonly tokenTypes: number;
   readonly files: FileConventions;
-  initial(spec: ParameterSpec): Initial;
+  initial(tensor: { readonly name: string; readonly shape: readonly number[] }): Initial;
   /** Loss of each target, in nats, of the targets' shape (see `Head`). Masked targets are replaced by 0 before. */
   losses(weights: Weights, batch: BatchTensors, targets: tf.Tensor): tf.Tensor;
   /** [rows * length, outputs], for sequence classification [rows, outputs] */

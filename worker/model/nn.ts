@@ -1,8 +1,17 @@
 // The layers that language models are made of, each with its own closed-form gradient, in plain TensorFlow.js.
 // Tokens are rows: activations are [tokens, width] with tokens = rows * length. No parameters live here and no
-// randomness: what is passed in decides what comes out.
+// randomness: what is passed in decides what comes out. Attention is in attention.ts, losses are in losses.ts.
 
-import { geluA, geluC, geluErfForward, geluTanhForward, layerNormWithStatistics, scaledMatMul } from "./kernels.ts";
+import {
+  geluA,
+  geluC,
+  geluErfForward,
+  geluTanhForward,
+  layerNormWithStatistics,
+  rmsNormWithStatistics,
+  rotateHalf,
+  transposedMatMulWithBias,
+} from "./kernels.ts";
 import { tf } from "./tf.ts";
 
 type Tensor = tf.Tensor;
@@ -37,15 +46,18 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
   );
 }
 
-/** The first `length` rows of `table` [positions, width], repeated for each of `rows`: [rows * length, width]. */
-export function addPositions(x: Tensor, table: Tensor, rows: number, length: number): Tensor {
+/**
+ * x [rows * length, width] plus `length` rows of `table` [positions, width] from row `first` on, the same for each of
+ * `rows`.
+ */
+export function addPositions(x: Tensor, table: Tensor, rows: number, length: number, first = 0): Tensor {
   const [, width] = table.shape as [number, number];
-  const positions = tf.slice(table, [0, 0], [length, width]);
+  const positions = tf.slice(table, [first, 0], [length, width]);
   return tf.reshape(tf.add(tf.reshape(x, [rows, length, width]), positions), [rows * length, width]);
 }
 
 /** x [tokens, in] times weight [in, out] (Hugging Face's Conv1D layout) plus bias [out]. */
-export function linear(x: Tensor, weight: Tensor, bias: Tensor): Tensor {
+export function conv1d(x: Tensor, weight: Tensor, bias: Tensor): Tensor {
   return differentiable(
     [x, weight, bias],
     (save) => {
@@ -53,6 +65,21 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor): Tensor {
       return tf.fused.matMul({ a: x, b: weight, bias });
     },
     (dy, [x, weight]) => [tf.matMul(dy, weight!, false, true), tf.matMul(x!, dy, true, false), tf.sum(dy, 0)],
+  );
+}
+
+/** x [tokens, in] times weight [out, in] transposed (PyTorch's Linear layout), plus bias [out] if there is one. */
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  return differentiable(
+    bias === undefined ? [x, weight] : [x, weight, bias],
+    (save) => {
+      save([x, weight]);
+      return bias ? transposedMatMulWithBias(x, weight, bias) : tf.matMul(x, weight, false, true);
+    },
+    (dy, [x, weight]) => {
+      const [dx, dWeight] = [tf.matMul(dy, weight!), tf.matMul(dy, x!, true, false)];
+      return bias === undefined ? [dx, dWeight] : [dx, dWeight, tf.sum(dy, 0)];
+    },
   );
 }
 
@@ -78,6 +105,99 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: numb
       return [dx, tf.sum(product, 0), tf.sum(dy, 0)];
     },
   );
+}
+
+/** Root mean square normalisation over the last dimension (Zhang and Sennrich, 2019): x / sqrt(mean(x^2) + epsilon) * weight. */
+export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
+  const width = x.shape.at(-1)!;
+  return differentiable(
+    [x, weight],
+    (save) => {
+      const [y, inverse] = rmsNormWithStatistics(x, weight, epsilon);
+      save([x, weight, inverse]);
+      return y;
+    },
+    (dy, [x, weight, inverse]) => {
+      const normalised = tf.mul(x!, inverse!);
+      const product = tf.mul(dy, normalised);
+      // mean(dy * weight * normalised) over each row, as a product with the weight vector.
+      const mean = tf.matMul(product, tf.reshape(tf.mul(weight!, 1 / width), [width, 1]));
+      const dx = tf.mul(tf.sub(tf.mul(dy, weight!), tf.mul(normalised, mean)), inverse!);
+      return [dx, tf.sum(product, 0)];
+    },
+  );
+}
+
+/**
+ * Rotary position embedding (Su et al., 2021) of x [rows * length, heads * head], on every head: dimension i turns with
+ * dimension i + head / 2, as Hugging Face's rotate_half has it. `cos` and `sin` are [length, head / 2].
+ *
+ *     y1 = x1 cos - x2 sin    y2 = x2 cos + x1 sin    and back: the same with -sin
+ */
+export function rotary(x: Tensor, cos: Tensor, sin: Tensor, rows: number): Tensor {
+  const [length] = cos.shape as [number];
+  const [tokens, width] = x.shape as [number, number];
+  const turned = (x: Tensor, cos: Tensor, sin: Tensor): Tensor =>
+    tf.reshape(rotateHalf(tf.reshape(x, [rows, length, width]), cos, sin), [tokens, width]);
+  return differentiable(
+    [x],
+    (save) => {
+      save([cos, sin]);
+      return turned(x, cos, sin);
+    },
+    (dy, [cos, sin]) => [turned(dy, cos!, tf.neg(sin!))],
+  );
+}
+
+/** silu(gate) * up, the gate of SwiGLU (Shazeer, 2020); silu(x) = x sigmoid(x). */
+export function gatedSilu(gate: Tensor, up: Tensor): Tensor {
+  return differentiable(
+    [gate, up],
+    (save) => {
+      const s = tf.sigmoid(gate);
+      const h = tf.mul(gate, s);
+      save([up, s, h]);
+      return tf.mul(h, up);
+    },
+    // silu' = s + h (1 - s) = h + s (1 - h)
+    (dy, [up, s, h]) => {
+      const slope = tf.add(h!, tf.mul(s!, tf.sub(1, h!)));
+      return [tf.mul(tf.mul(dy, up!), slope), tf.mul(dy, h!)];
+    },
+  );
+}
+
+/** The hyperbolic tangent. */
+export function tanh(x: Tensor): Tensor {
+  return differentiable(
+    [x],
+    (save) => {
+      const y = tf.tanh(x);
+      save([y]);
+      return y;
+    },
+    (dy, [y]) => [tf.mul(dy, tf.sub(1, tf.mul(y!, y!)))],
+  );
+}
+
+/** max(x, 0) */
+export function relu(x: Tensor): Tensor {
+  return differentiable(
+    [x],
+    (save) => {
+      const y = tf.relu(x);
+      save([y]);
+      return y;
+    },
+    (dy, [y]) => [tf.mul(dy, tf.cast(tf.greater(y!, 0), "float32"))],
+  );
+}
+
+/** The first token of each row: x [rows * length, width] to [rows, width]. */
+export function firstTokens(x: Tensor, rows: number): Tensor {
+  const [tokens, width] = x.shape as [number, number];
+  const length = tokens / rows;
+  return tf.reshape(tf.slice(tf.reshape(x, [rows, length, width]), [0, 0, 0], [rows, 1, width]), [rows, width]);
 }
 
 /** GELU (Hendrycks and Gimpel, 2016); "gelu_new" is the tanh form, "gelu" the exact one. */
@@ -109,137 +229,4 @@ function geluErfDerivative(x: Tensor): Tensor {
   const cumulative = tf.mul(tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1), 0.5);
   const density = tf.exp(tf.mul(tf.mul(x, x), -0.5));
   return tf.add(cumulative, tf.mul(tf.mul(x, density), 1 / Math.sqrt(2 * Math.PI)));
-}
-
-export interface AttentionShape {
-  readonly rows: number;
-  readonly length: number;
-  readonly heads: number;
-  /** Factor on the scores, usually 1 / sqrt(head width). */
-  readonly scale: number;
-}
-
-/** Queries are computed in blocks, each with the keys up to its end only: four blocks, or fewer if they get too small. */
-const maximumBlocks = 4;
-const minimumBlock = 64;
-
-/**
- * Multi-head attention in which a token sees itself and what is before it (Vaswani et al., 2017).
- * `qkv` is [tokens, 3 * width] (queries, keys, values); the result is [tokens, width].
- *
- *     P = softmax(scale q k' + mask)    o = P v
- *     dv = P' do    dS = P * (do v' - rowsum(do * o))    dq = scale dS k    dk = scale dS' q
- *
- * What the mask hides is not computed either, up to the size of a block: 4 blocks do 10 of 16 parts of the work.
- *
- *     queries 0..127    ##              ## keys that the block computes
- *           128..255    ####
- *           256..383    ######
- *           384..511    ########
- */
-export function causalAttention(qkv: Tensor, { rows, length, heads, scale }: AttentionShape): Tensor {
-  const width = qkv.shape[1]! / 3;
-  const head = width / heads;
-  const groups = rows * heads;
-  const size = Math.max(minimumBlock, Math.ceil(length / maximumBlocks));
-  const starts = Array.from({ length: Math.ceil(length / size) }, (_, i) => i * size);
-  const blocks = starts.map((start) => ({ start, end: Math.min(start + size, length) }));
-  const between = (x: Tensor, start: number, end: number): Tensor =>
-    start === 0 && end === length ? x : tf.slice(x, [0, start, 0], [groups, end - start, -1]);
-  const joined = (parts: Tensor[]): Tensor => (parts.length === 1 ? parts[0]! : tf.concat(parts, 1));
-  // Adds up parts that cover the first keys only.
-  const total = (parts: Tensor[]): Tensor =>
-    parts.length === 1
-      ? parts[0]!
-      : tf.addN(
-          parts.map((part) =>
-            tf.pad(part, [
-              [0, 0],
-              [0, length - part.shape[1]!],
-              [0, 0],
-            ]),
-          ),
-        );
-
-  return differentiable(
-    [qkv],
-    (save) => {
-      const packed = tf.transpose(tf.reshape(qkv, [rows, length, 3, heads, head]), [2, 0, 3, 1, 4]);
-      const [q, k, v] = tf.split(packed, 3, 0).map((part) => tf.reshape(part, [groups, length, head]));
-      const ps = blocks.map(({ start, end }) => {
-        const scores = scaledMatMul(between(q!, start, end), between(k!, 0, end), scale, false, true);
-        return tf.softmax(tf.add(scores, causalMask(start, end)));
-      });
-      const o = joined(blocks.map(({ end }, i) => tf.matMul(ps[i]!, between(v!, 0, end))));
-      const merged = tf.transpose(tf.reshape(o, [rows, heads, length, head]), [0, 2, 1, 3]);
-      const result = tf.reshape(merged, [rows * length, width]);
-      save([q!, k!, v!, result, ...ps]);
-      return result;
-    },
-    (dy, saved) => {
-      const [q, k, v, o, ...ps] = saved as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
-      const split = tf.reshape(dy, [rows, length, heads, head]);
-      const dO = tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [groups, length, head]);
-      const products = tf.reshape(tf.mul(dy, o), [rows, length, heads, head]);
-      const rowSums = tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), [groups, length, 1]);
-      const parts = blocks.map(({ start, end }, i) => {
-        const [p, dOi, qi] = [ps[i]!, between(dO, start, end), between(q, start, end)];
-        const dP = tf.matMul(dOi, between(v, 0, end), false, true);
-        const dS = tf.mul(p, tf.sub(dP, between(rowSums, start, end)));
-        return {
-          dq: scaledMatMul(dS, between(k, 0, end), scale),
-          dk: scaledMatMul(dS, qi, scale, true, false),
-          dv: tf.matMul(p, dOi, true, false),
-        };
-      });
-      const dq = joined(parts.map((part) => part.dq));
-      const [dk, dv] = [total(parts.map((part) => part.dk)), total(parts.map((part) => part.dv))];
-      const packed = tf.reshape(tf.concat([dq, dk, dv], 0), [3, rows, heads, length, head]);
-      return [tf.reshape(tf.transpose(packed, [1, 3, 0, 2, 4]), [rows * length, 3 * width])];
-    },
-  );
-}
-
-/** [end - start, end]: 0 where a query of start..end-1 may look, very negative where it may not. */
-function causalMask(start: number, end: number): Tensor {
-  const mask = new Float32Array((end - start) * end);
-  for (let query = start; query < end; query++)
-    mask.fill(-1e9, (query - start) * end + query + 1, (query - start + 1) * end);
-  return tf.tensor(mask, [end - start, end]);
-}
-
-/**
- * Cross entropy in nats [tokens] of predicting `targets` [tokens] (int32) from x [tokens, width] through the output
- * embedding `head` [vocab, width]. Logits and loss are one operation because their gradients are cheap together: with
- * p = softmax(x head') and w = dy, dx = w (p head - head[targets]) and dhead = p' (w x) - scatter(targets, w x), so
- * nothing but the softmax ever passes over [tokens, vocab].
- */
-export function crossEntropy(x: Tensor, head: Tensor, targets: Tensor): Tensor {
-  const [tokens] = x.shape as [number, number];
-  const [vocab, width] = head.shape as [number, number];
-  return differentiable(
-    [x, head],
-    (save) => {
-      const logits = tf.matMul(x, head, false, true);
-      const starts = tf.tensor(
-        Int32Array.from({ length: tokens }, (_, i) => i * vocab),
-        [tokens],
-        "int32",
-      );
-      const chosen = tf.gather(tf.reshape(logits, [tokens * vocab]), tf.add(targets, starts));
-      const largest = tf.max(logits, 1);
-      const p = tf.softmax(logits);
-      save([x, head, targets, p]);
-      // log(sum(exp(logits))) from the largest probability, which cannot underflow.
-      return tf.sub(tf.sub(largest, tf.log(tf.max(p, 1))), chosen);
-    },
-    (dy, saved) => {
-      const [x, head, targets, p] = saved as [Tensor, Tensor, tf.Tensor1D, Tensor];
-      const w = tf.expandDims(dy, 1);
-      const weighted = tf.mul(x, w);
-      const dx = tf.mul(tf.sub(tf.matMul(p, head), tf.gather(head, targets)), w);
-      const scattered = tf.scatterND(tf.expandDims(targets, 1), tf.neg(weighted), [vocab, width]);
-      return [dx, tf.add(tf.matMul(p, weighted, true, false), scattered)];
-    },
-  );
 }

@@ -6,13 +6,14 @@ import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RingtuneError } from "../../common/errors.ts";
-import { readJson } from "../model/huggingface.ts";
+import { readJson } from "../model/read-json.ts";
+import { indexFile, modelFile } from "../model/shards.ts";
 import { optimizerNames } from "./optimizer-rules.ts";
 
 export const stateFile = "state.json";
 export const checkpointFormat = 1;
-/** Every checkpoint has these; tokenizer_config.json too when the tokenizer has one. */
-export const requiredFiles = ["config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json"] as const;
+/** Every checkpoint has one of each; tokenizer_config.json too when the tokenizer has one. */
+const requiredFiles = [["config.json"], [modelFile, indexFile], ["optimizer.safetensors"], ["tokenizer.json"]];
 
 const count = z.int().min(0);
 
@@ -60,8 +61,9 @@ export async function readCheckpointState(directory: string): Promise<Checkpoint
  */
 export async function verifyCheckpoint(directory: string): Promise<CheckpointState> {
   const state = await readCheckpointState(directory);
-  for (const name of requiredFiles) {
-    if (state.files[name] === undefined) {
+  for (const names of requiredFiles) {
+    const name = names.join(" or ");
+    if (names.every((file) => state.files[file] === undefined)) {
       throw damaged(join(directory, stateFile), `does not list ${name}, which every checkpoint has`, { missing: name });
     }
   }

@@ -8,11 +8,12 @@ import { basename, dirname, join } from "node:path";
 import { syncFolder, writeFileAtomic } from "../../common/atomic-file.ts";
 import { diskError } from "../../common/disk-error.ts";
 import { RingtuneError } from "../../common/errors.ts";
-import { modelConfigJson, modelTensors, specialTokensOf } from "../model/huggingface.ts";
-import { loadParameters, loadTensors } from "../model/load-parameters.ts";
+import { modelConfigJson, modelTensors, readModelWeights, specialTokensOf } from "../model/huggingface.ts";
+import { loadTensors, targetsOf } from "../model/load-parameters.ts";
 import type { Model } from "../model/model.ts";
 import { viewOf, type ParameterLayout } from "../model/parameters.ts";
 import { encodeSafetensors, type NamedTensor } from "../model/safetensors.ts";
+import { cutShards, indexFile } from "../model/shards.ts";
 import { checkpointFormat, stateFile, verifyCheckpoint, type CheckpointState } from "./checkpoint-state.ts";
 import type { Optimizer, OptimizerState } from "./optimizer.ts";
 
@@ -29,6 +30,8 @@ export interface CheckpointContents {
   readonly position: number;
   readonly seed: number;
   readonly worldSize: number;
+  /** Weights beyond this are written in several files; 5 GB when left out. */
+  readonly shardBytes?: number;
 }
 
 /**
@@ -62,7 +65,9 @@ export async function writeCheckpoint(
     await write("config.json", [Buffer.from(modelConfigJson(model, tokens))]);
     await write("tokenizer.json", [Buffer.from(tokenizerJson)]);
     if (tokenizerConfigJson !== "") await write("tokenizer_config.json", [Buffer.from(tokenizerConfigJson)]);
-    await write("model.safetensors", encodeSafetensors(modelTensors(model.layout, parameters)));
+    const { shards, index } = cutShards(modelTensors(model.layout, parameters), contents.shardBytes);
+    for (const { file, tensors } of shards) await write(file, encodeSafetensors(tensors));
+    if (index !== undefined) await write(indexFile, [Buffer.from(index)]);
     await write("optimizer.safetensors", encodeSafetensors(optimizerTensors(model.layout, optimizer.buffers)));
     const state: CheckpointState = {
       format: checkpointFormat,
@@ -97,7 +102,7 @@ export async function readCheckpoint(
   into: { readonly parameters: Float32Array; readonly optimizer: Optimizer },
 ): Promise<CheckpointState> {
   const state = await verifyCheckpoint(directory);
-  await loadParameters(join(directory, "model.safetensors"), model.layout, into.parameters, model.files);
+  await readModelWeights(directory, model, targetsOf(model.layout, into.parameters));
   const { name, step } = state.optimizer;
   const { buffers } = name === into.optimizer.name ? into.optimizer.state() : { buffers: {} };
   into.optimizer.load({ name, step, buffers }); // refuses another optimizer's state

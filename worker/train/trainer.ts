@@ -9,7 +9,8 @@ import { createEngine } from "../engine/create-engine.ts";
 import type { Engine, LossResult, Microbatch } from "../engine/engine.ts";
 import { createModel } from "../model/architectures.ts";
 import { initialiseParameters } from "../model/initialise.ts";
-import { readModelDirectory } from "../model/huggingface.ts";
+import { readModelWeights } from "../model/huggingface.ts";
+import { targetsOf } from "../model/load-parameters.ts";
 import { targetsPerRow } from "../model/model.ts";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { clipFactor, createOptimizer, type OptimizerSettings } from "./optimizer.ts";
@@ -51,6 +52,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
   const optimizer = createOptimizer(optimizerSettings, layout);
   let engine: Engine | undefined;
   let collective: Collective | undefined;
+  /** What the coordinator should print, said with the next `formed`. */
+  const notices: string[] = [];
   /** Optimizer steps in the weights. */
   let step = 0;
 
@@ -76,7 +79,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
           throw new RingtuneError("checkpoint_invalid", `${folder.path}: ${both}`);
         }
       } else {
-        await readModelDirectory(folder.path, { into: parameters });
+        const { seed } = welcome;
+        notices.push(...(await readModelWeights(folder.path, model, targetsOf(layout, parameters), { seed })));
       }
     }
     const buffers = folder.checkpoint ? [parameters, ...Object.values(state.buffers)] : [parameters];
@@ -134,6 +138,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
           engineWhy: [...engine.why],
           parameters: layout.size,
           digest: digestOf(parameters),
+          notices: notices.splice(0),
         },
       });
       report.doing("waiting for a plan");

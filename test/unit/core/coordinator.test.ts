@@ -47,6 +47,7 @@ function drive(overrides: Partial<Job> = {}) {
         engineWhy: [],
         parameters: 10,
         digest: "d",
+        notices: [],
       };
       return run.post({ kind: "said", id, message: { kind: "formed", value: { ...value, ...extra } } });
     },

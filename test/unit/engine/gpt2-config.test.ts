@@ -1,16 +1,12 @@
-import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { gpt2Layout, parseGpt2Config } from "../../../worker/model/gpt2-config.ts";
-import { config } from "./gpt2-fixture.ts";
+import { goldenNames, readGolden } from "./golden.ts";
 
 const minimal = { model_type: "gpt2", vocab_size: 50, n_positions: 12, n_embd: 24, n_layer: 2, n_head: 3 };
 
-test("lays out exactly the tensors of a Hugging Face checkpoint", () => {
-  const file = readFileSync(new URL("../../golden/gpt2/model.safetensors", import.meta.url));
-  const headerLength = Number(file.readBigUInt64LE(0));
-  const header = JSON.parse(file.toString("utf8", 8, 8 + headerLength)) as Record<string, { shape: number[] }>;
-  delete header.__metadata__;
-  const shapes = Object.fromEntries(gpt2Layout(config).specs.map(({ name, shape }) => [name, shape]));
+test.each(goldenNames)("lays out exactly the tensors of a Hugging Face checkpoint: %s", (name) => {
+  const { model, header } = readGolden(name);
+  const shapes = Object.fromEntries(model.layout.specs.map(({ name, shape }) => [name, shape]));
   expect(shapes).toEqual(Object.fromEntries(Object.entries(header).map(([name, { shape }]) => [name, shape])));
 });
 

@@ -13,6 +13,8 @@ import {
   geluErfForward,
   geluTanhForward,
   layerNormWithStatistics,
+  rmsNormWithStatistics,
+  rotateHalf,
   scaledMatMul,
 } from "../../../worker/model/kernels.ts";
 import { tf } from "../../../worker/model/tf.ts";
@@ -163,6 +165,20 @@ const cases: Case[] = [
     kernel: "RingtuneLayerNorm",
     shapes: [[3, 8], [8], [8]],
     body: (x, weight, bias) => layerNormWithStatistics(x, weight, bias, 1e-5),
+  },
+  {
+    kernel: "RingtuneRmsNorm",
+    shapes: [[3, 8], [8]],
+    body: (x, weight) => rmsNormWithStatistics(x, weight, 1e-5),
+  },
+  {
+    kernel: "RingtuneRotary",
+    shapes: [
+      [2, 5, 12],
+      [5, 2],
+      [5, 2],
+    ],
+    body: (x, cos, sin) => rotateHalf(x, cos, sin),
   },
   { kernel: "RingtuneGeluTanh", shapes: [[30]], body: (x) => geluTanhForward(tf.mul(x, 3)) },
   { kernel: "RingtuneGeluErf", shapes: [[30]], body: (x) => geluErfForward(tf.mul(x, 3)) },

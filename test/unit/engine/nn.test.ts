@@ -5,14 +5,21 @@ import { createRandom } from "../../../common/random.ts";
 import { selectTfjsBackend } from "../../../worker/engine/tfjs/backends.ts";
 import { withBackend } from "../../../worker/engine/with-backend.ts";
 import { registerGradients } from "../../../worker/model/gradients.ts";
+import { attention, packedCausalAttention, paddingBias } from "../../../worker/model/attention.ts";
+import { binaryCrossEntropy, crossEntropy } from "../../../worker/model/losses.ts";
 import {
   addPositions,
-  causalAttention,
-  crossEntropy,
+  conv1d,
   embedding,
+  firstTokens,
+  gatedSilu,
   gelu,
   layerNorm,
   linear,
+  relu,
+  rmsNorm,
+  rotary,
+  tanh,
 } from "../../../worker/model/nn.ts";
 import { tf } from "../../../worker/model/tf.ts";
 
@@ -80,7 +87,7 @@ test.each([{ length: 5 }, { length: 64 }, { length: 150 }, { length: 300 }])(
     };
     check({
       shapes: [[rows * length, 3 * width]],
-      layer: (qkv) => causalAttention(qkv, { rows, length, heads, scale }),
+      layer: (qkv) => packedCausalAttention(qkv, { rows, length, heads, scale }),
       definition: (qkv) => {
         const result = new Float64Array(rows * length * width);
         for (let row = 0; row < rows; row++)
@@ -117,7 +124,7 @@ test("normalises rows", () => {
 test("multiplies by a weight and adds a bias", () => {
   check({
     shapes: [[3, 4], [4, 5], [5]],
-    layer: (x, weight, bias) => linear(x, weight, bias),
+    layer: (x, weight, bias) => conv1d(x, weight, bias),
     definition: (x, weight, bias) =>
       Float64Array.from({ length: 15 }, (_, i) => {
         const column = Array.from({ length: 4 }, (_, k) => weight[5 * k + (i % 5)]!);
@@ -167,5 +174,133 @@ test("measures cross entropy through the head", () => {
         );
         return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0)) - logits[target]!;
       }),
+  });
+});
+
+test.each([
+  { name: "causally, four heads on two of keys and values", length: 130, keyHeads: 2, padded: [0, 0] },
+  { name: "to all tokens but padding", length: 7, keyHeads: 4, padded: [0, 3] },
+  { name: "to all tokens but padding, four heads on one", length: 5, keyHeads: 1, padded: [2, 0] },
+])("attends $name", ({ length, keyHeads, padded }) => {
+  const [rows, heads, head, scale] = [2, 4, 3, 0.6];
+  const causal = padded.every((count) => count === 0);
+  const at = (x: Float64Array, count: number, row: number, t: number, h: number): Float64Array => {
+    const start = ((row * length + t) * count + h) * head;
+    return x.subarray(start, start + head);
+  };
+  const mask = Float32Array.from({ length: rows * length }, (_, i) =>
+    i % length < length - padded[Math.floor(i / length)]! ? 1 : 0,
+  );
+  check({
+    shapes: [heads, keyHeads, keyHeads].map((count) => [rows * length, count * head]),
+    layer: (q, k, v) =>
+      attention(
+        q,
+        k,
+        v,
+        { rows, length, heads, keyHeads, scale },
+        causal ? undefined : paddingBias(tf.tensor(mask), rows, length),
+      ),
+    definition: (q, k, v) => {
+      const result = new Float64Array(rows * length * heads * head);
+      for (let row = 0; row < rows; row++)
+        for (let h = 0; h < heads; h++)
+          for (let t = 0; t < length; t++) {
+            const key = Math.floor((h * keyHeads) / heads);
+            const weights = Array.from({ length: causal ? t + 1 : length - padded[row]! }, (_, s) =>
+              Math.exp(scale * dot(at(q, heads, row, t, h), at(k, keyHeads, row, s, key))),
+            );
+            const sum = weights.reduce((total, weight) => total + weight, 0);
+            for (const [s, weight] of weights.entries())
+              for (const [i, value] of at(v, keyHeads, row, s, key).entries())
+                result[((row * length + t) * heads + h) * head + i]! += (weight / sum) * value;
+          }
+      return result;
+    },
+  });
+});
+
+test("multiplies by a transposed weight, with a bias and without", () => {
+  const definition = (x: Float64Array, weight: Float64Array, bias?: Float64Array): Float64Array =>
+    Float64Array.from({ length: 15 }, (_, i) => {
+      const [row, column] = [Math.floor(i / 5), i % 5];
+      return dot(x.subarray(4 * row, 4 * row + 4), weight.subarray(4 * column, 4 * column + 4)) + (bias?.[column] ?? 0);
+    });
+  const shapes = [[3, 4], [5, 4], [5]];
+  check({ shapes, layer: (x, weight, bias) => linear(x, weight, bias), definition });
+  check({ shapes: shapes.slice(0, 2), layer: (x, weight) => linear(x, weight), definition });
+});
+
+test("normalises by the root mean square", () => {
+  check({
+    shapes: [[4, 6], [6]],
+    layer: (x, weight) => rmsNorm(x, weight, 0.1),
+    definition: (x, weight) =>
+      x.map((value, i) => {
+        const row = x.subarray(i - (i % 6), i - (i % 6) + 6);
+        return (value / Math.sqrt(dot(row, row) / 6 + 0.1)) * weight[i % 6]!;
+      }),
+  });
+});
+
+test("turns the halves of every head by the angle of the position", () => {
+  const [rows, length, heads, half] = [2, 3, 2, 2];
+  const angle = (t: number, i: number): number => t * (i === 0 ? 1 : 0.01);
+  const angles = (f: (x: number) => number): tf.Tensor =>
+    tf.tensor(
+      Array.from({ length: length * half }, (_, i) => f(angle(Math.floor(i / half), i % half))),
+      [length, half],
+    );
+  check({
+    shapes: [[rows * length, heads * 2 * half]],
+    layer: (x) => rotary(x, angles(Math.cos), angles(Math.sin), rows),
+    definition: (x) =>
+      x.map((value, index) => {
+        const [i, second] = [index % half, Math.floor(index / half) % 2 === 1];
+        const a = angle(Math.floor(index / (heads * 2 * half)) % length, i);
+        return second
+          ? value * Math.cos(a) + x[index - half]! * Math.sin(a)
+          : value * Math.cos(a) - x[index + half]! * Math.sin(a);
+      }),
+  });
+});
+
+test("gates with SiLU, far from zero too", () => {
+  check({
+    shapes: [[30], [30]],
+    layer: (gate, up) => gatedSilu(tf.mul(gate, 4), up),
+    definition: (gate, up) => gate.map((value, i) => ((4 * value) / (1 + Math.exp(-4 * value))) * up[i]!),
+  });
+});
+
+test("applies tanh and ReLU, and takes the first tokens", () => {
+  check({ shapes: [[20]], layer: tanh, definition: (x) => x.map(Math.tanh) });
+  check({ shapes: [[20]], layer: relu, definition: (x) => x.map((value) => Math.max(value, 0)) });
+  check({
+    shapes: [[6, 2]],
+    layer: (x) => firstTokens(x, 2),
+    definition: (x) => Float64Array.of(x[0]!, x[1]!, x[6]!, x[7]!),
+  });
+});
+
+test("measures cross entropy with a bias, and binary cross entropy", () => {
+  const targets = [2, 0, 2, 4];
+  check({
+    shapes: [[4, 3], [5, 3], [5]],
+    layer: (x, head, bias) => crossEntropy(x, head, tf.tensor1d(targets, "int32"), bias),
+    definition: (x, head, bias) =>
+      Float64Array.from(targets, (target, i) => {
+        const logits = Array.from(
+          { length: 5 },
+          (_, v) => dot(x.subarray(3 * i, 3 * i + 3), head.subarray(3 * v, 3 * v + 3)) + bias[v]!,
+        );
+        return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0)) - logits[target]!;
+      }),
+  });
+  const answers = [1, 0, 0, 1, 1, 0];
+  check({
+    shapes: [[2, 3]],
+    layer: (x) => binaryCrossEntropy(tf.mul(x, 5), tf.tensor1d(answers, "int32")),
+    definition: (x) => x.map((z, i) => Math.log(1 + Math.exp((answers[i] === 1 ? -5 : 5) * z))),
   });
 });

@@ -9,6 +9,7 @@ export interface Formed {
   'parameters'?: (number | string | Long);
   'digest'?: (string);
   'engineWhy'?: (string)[];
+  'notices'?: (string)[];
 }
 
 export interface Formed__Output {
@@ -18,4 +19,5 @@ export interface Formed__Output {
   'parameters': (number);
   'digest': (string);
   'engineWhy': (string)[];
+  'notices': (string)[];
 }

@@ -1,6 +1,6 @@
-// Kernels that ONNX Runtime has as one operator each: softmax, layer normalisation, GELU.
+// Kernels that ONNX Runtime has as one operator each: softmax, normalisations, rotary embedding, GELU.
 
-import { geluErfKernel, geluTanhKernel, layerNormKernel } from "../../../model/kernels.ts";
+import { geluErfKernel, geluTanhKernel, layerNormKernel, rmsNormKernel, rotaryKernel } from "../../../model/kernels.ts";
 import type { KernelRecorder } from "../tracing-backend.ts";
 import { axesOf, input } from "./inputs.ts";
 
@@ -16,6 +16,27 @@ export const layerKernels: Record<string, KernelRecorder> = {
       [{ shape: x.shape, dtype: x.dtype }, statistics, statistics],
       { attributes: { axis: { integer: -1 }, epsilon: { float: attrs.epsilon as number } } },
     );
+  },
+  [rmsNormKernel]: (graph, inputs, attrs) => {
+    const x = input(inputs, "x");
+    return graph.nodes(
+      "SimplifiedLayerNormalization",
+      [x, input(inputs, "weight")],
+      [
+        { shape: x.shape, dtype: x.dtype },
+        { shape: x.shape.with(-1, 1), dtype: x.dtype },
+      ],
+      { attributes: { axis: { integer: -1 }, epsilon: { float: attrs.epsilon as number } } },
+    );
+  },
+  [rotaryKernel]: (graph, inputs) => {
+    const [x, cos, sin] = [input(inputs, "x"), input(inputs, "cos"), input(inputs, "sin")];
+    const heads = x.shape.at(-1)! / (2 * cos.shape[1]!);
+    // One position for all rows is where they begin.
+    return graph.node("RotaryEmbedding", [x, graph.integers([0]), cos, sin], x.shape, x.dtype, {
+      domain: "com.microsoft",
+      attributes: { interleaved: { integer: 0 }, num_heads: { integer: heads } },
+    });
   },
   [geluTanhKernel]: gelu("FastGelu"),
   [geluErfKernel]: gelu("Gelu"),

@@ -5,25 +5,33 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { RingtuneError } from "../../../common/errors.ts";
-import { checkGpt2 } from "../../../worker/fixtures/check-gpt2.ts";
-import { errorOf, formatCheck, passes, severity, worstOf, type Check } from "../../../worker/fixtures/check.ts";
-import { batchOf, findFixtures, readExpected } from "../../../worker/fixtures/fixture.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import { checkFixture } from "../../worker/fixtures/check-model.ts";
+import { errorOf, formatCheck, passes, severity, worstOf, type Check } from "../../worker/fixtures/check.ts";
+import { batchOf, findFixtures, readExpected } from "../../worker/fixtures/fixture.ts";
 
-const golden = join(import.meta.dirname, "../../golden/gpt2");
+const golden = join(import.meta.dirname, "../golden/gpt2");
 
 async function failures(
   folder: string,
   kind: "onnx" | "tfjs" = "onnx",
 ): Promise<{ failed: string[]; checked: number }> {
   const checks: Check[] = [];
-  for await (const group of checkGpt2(folder, { kind })) checks.push(...group.checks);
+  for await (const group of checkFixture(folder, { kind })) checks.push(...("checks" in group ? group.checks : []));
   const failed = checks.filter((check) => !passes(check)).map(({ name }) => name.replace(/\[.*/, ""));
   return { failed: [...new Set(failed)], checked: checks.length };
 }
 
-test.each(["onnx", "tfjs"] as const)("every number of the gpt2 fixture is within tolerance on %s", async (kind) => {
-  expect(await failures(golden, kind)).toEqual({ failed: [], checked: 2378 });
+test.each(
+  [
+    ["gpt2", 2380],
+    ["llama", 2352],
+    ["bert-seqcls", 233],
+    ["bert-tokcls", 321],
+  ].flatMap(([name, count]) => ["onnx", "tfjs"].map((kind) => ({ name: String(name), count, kind }))),
+)("every number of the fixture $name is within tolerance on $kind", async ({ name, count, kind }) => {
+  const found = await failures(join(golden, "..", name), kind as "onnx" | "tfjs");
+  expect(found).toEqual({ failed: [], checked: count });
 });
 
 describe("a mistake is noticed:", () => {
@@ -70,7 +78,7 @@ describe("a mistake is noticed:", () => {
 });
 
 test("labels are shifted by one, and the last position of a row predicts nothing", async () => {
-  const { inputIds, targets, rows, length } = batchOf(await readExpected(golden));
+  const { inputIds, targets, rows, length } = batchOf(await readExpected(golden), { head: { kind: "causal-lm" } });
   for (let row = 0; row < rows; row++) {
     expect(targets[(row + 1) * length - 1]).toBe(-100);
     for (let t = 0; t < length - 1; t++) {
