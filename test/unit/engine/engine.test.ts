@@ -64,7 +64,9 @@ describe.each(cases)("$name on $kind $device with $threads thread(s)", ({ choice
     expect(Math.abs(norm(gradients) / expected.grad_norm - 1)).toBeLessThan(1e-4);
   });
 
-  test("gives the derivative of the loss, by central differences", async () => {
+  // Once for every model: the norms above hold the other engines to the same gradients.
+  const isFirst = kind === "onnx" && device === "cpu" && threads === 1;
+  test.runIf(isFirst)("gives the derivative of the loss, by central differences", async () => {
     const gradients = await gradientsOf(batch);
     // The parameter of each kind with the largest gradient, where rounding of the loss matters least.
     const known = new Set(expected.zero_grad_parameters);

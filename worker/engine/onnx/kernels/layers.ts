@@ -1,6 +1,7 @@
 // Kernels that ONNX Runtime has as one operator each: softmax, normalisations, rotary embedding, GELU.
 
 import { geluErfKernel, geluTanhKernel, layerNormKernel, rmsNormKernel, rotaryKernel } from "../../../model/kernels.ts";
+import type { Dtype, GraphBuilder, Shape, Value } from "../graph.ts";
 import type { KernelRecorder } from "../tracing-backend.ts";
 import { axesOf, input } from "./inputs.ts";
 
@@ -9,7 +10,7 @@ export const layerKernels: Record<string, KernelRecorder> = {
   LogSoftmax: softmax("LogSoftmax", "axis"),
   [layerNormKernel]: (graph, inputs, attrs) => {
     const x = input(inputs, "x");
-    const statistics = { shape: x.shape.with(-1, 1), dtype: x.dtype };
+    const statistics = statisticsOf(x);
     return graph.nodes(
       "LayerNormalization",
       [x, input(inputs, "weight"), input(inputs, "bias")],
@@ -18,16 +19,14 @@ export const layerKernels: Record<string, KernelRecorder> = {
     );
   },
   [rmsNormKernel]: (graph, inputs, attrs) => {
-    const x = input(inputs, "x");
-    return graph.nodes(
+    const [x, weight, epsilon] = [input(inputs, "x"), input(inputs, "weight"), attrs.epsilon as number];
+    const [y, inverse] = graph.nodes(
       "SimplifiedLayerNormalization",
-      [x, input(inputs, "weight")],
-      [
-        { shape: x.shape, dtype: x.dtype },
-        { shape: x.shape.with(-1, 1), dtype: x.dtype },
-      ],
-      { attributes: { axis: { integer: -1 }, epsilon: { float: attrs.epsilon as number } } },
+      [x, weight],
+      [{ shape: x.shape, dtype: x.dtype }, statisticsOf(x)],
+      { attributes: { axis: { integer: -1 }, epsilon: { float: epsilon } } },
     );
+    return [y!, writesInverse.has(graph.target.provider) ? inverse! : inverseRms(graph, x, epsilon)];
   },
   [rotaryKernel]: (graph, inputs) => {
     const [x, cos, sin] = [input(inputs, "x"), input(inputs, "cos"), input(inputs, "sin")];
@@ -41,6 +40,22 @@ export const layerKernels: Record<string, KernelRecorder> = {
   [geluTanhKernel]: gelu("FastGelu"),
   [geluErfKernel]: gelu("Gelu"),
 };
+
+/** The providers that fill the second output of SimplifiedLayerNormalization; WebGPU's leaves it as it was. */
+const writesInverse: ReadonlySet<string> = new Set(["cpu", "cuda"]);
+
+/** 1 / sqrt(mean(x^2) + epsilon) over the last dimension. */
+function inverseRms(graph: GraphBuilder, x: Value, epsilon: number): Value {
+  const { shape, dtype } = statisticsOf(x);
+  const sum = graph.node("ReduceSumSquare", [x, graph.integers([x.shape.length - 1])], shape, dtype);
+  const mean = graph.node("Mul", [sum, graph.scalar(1 / x.shape.at(-1)!)], shape, dtype);
+  const shifted = graph.node("Add", [mean, graph.scalar(epsilon)], shape, dtype);
+  return graph.node("Reciprocal", [graph.node("Sqrt", [shifted], shape, dtype)], shape, dtype);
+}
+
+function statisticsOf(x: Value): { shape: Shape; dtype: Dtype } {
+  return { shape: x.shape.with(-1, 1), dtype: x.dtype };
+}
 
 function softmax(operator: string, attribute: "dim" | "axis"): KernelRecorder {
   return (graph, inputs, attrs) => {
