@@ -30,7 +30,10 @@ interface Options {
 
 const command = new Command("ringtune generate")
   .description("Write text with a trained model.")
-  .argument("<run>", "a run directory (its best checkpoint, else the latest), a checkpoint, or a Hugging Face model directory")
+  .argument(
+    "<run>",
+    "a run directory (its best checkpoint, else the latest), a checkpoint, or a Hugging Face model directory",
+  )
   .option("--prompt <text>", "what the text begins with; empty begins a new document", "")
   .option("--tokens <n>", "most tokens to write", wholeNumber(0), 100)
   .option("--temperature <x>", "0 takes the most likely token, 1 samples as the model predicts", atLeastZero, 0.8)
