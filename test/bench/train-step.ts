@@ -131,6 +131,9 @@ export async function benchTrainStep(peers: string | undefined): Promise<void> {
 
 function printRow(row: Row, ours: Row): void {
   const speed = `${Math.round(median(row.rounds))} tokens/s`.padStart(16);
+  const best = `best ${Math.round(Math.max(...row.rounds))}`.padStart(10);
   const ratio = median(row.rounds.map((theirs, round) => ours.rounds[round]! / theirs));
-  console.log(`  ${row.name.padEnd(20)} ${speed}${row === ours ? "" : `   ringtune / peer = ${ratio.toFixed(2)}`}`);
+  const ratioOfBests = Math.max(...ours.rounds) / Math.max(...row.rounds);
+  const compared = `   ringtune / peer = ${ratio.toFixed(2)}, of the bests ${ratioOfBests.toFixed(2)}`;
+  console.log(`  ${row.name.padEnd(20)} ${speed}, ${best}${row === ours ? "" : compared}`);
 }
