@@ -3,8 +3,8 @@
 // What is quickly checked comes before what takes long, and nothing of an earlier run changes before the first record.
 
 import { randomBytes } from "node:crypto";
-import { readFile, rm } from "node:fs/promises";
-import { basename } from "node:path";
+import { readFile, realpath, rm } from "node:fs/promises";
+import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../common/atomic-file.ts";
 import { assertResumable } from "../common/config/resume.ts";
 import type { Config } from "../common/config/schema.ts";
@@ -152,6 +152,8 @@ async function train(
       tokenizerConfigJson: data.tokenizerConfigJson,
       optimizerJson: JSON.stringify(config.train.optimizer),
       seed: config.train.seed,
+      trainingJson: JSON.stringify({ lora: config.lora, freeze: config.train.freeze }),
+      baseModelPath: await baseModelPath(config),
     },
     training: createBatches(data.train, (position) => sampler.sampleAt(position).index, BATCHES_HELD),
     validation: createBatches(data.validation ?? data.train, (row) => validationRows[row] ?? 0, 1),
@@ -250,6 +252,12 @@ async function writeCurve(directory: RunDirectory, records: readonly RunRecord[]
 
 async function withWayOut(sentence: string, damaged: Checkpoint, directory: RunDirectory): Promise<string> {
   return `${sentence}; ${await wayOut(directory.path, basename(damaged.path))}`;
+}
+
+/** Without links, because a `latest` moves on; PEFT finds the model by it later. */
+async function baseModelPath({ lora, model }: Config): Promise<string> {
+  if (lora === undefined || model.from === undefined) return "";
+  return realpath(model.from).catch(() => resolve(model.from ?? ""));
 }
 
 /** Undefined when the model begins with this run. */

@@ -136,6 +136,13 @@ const otherNames: Readonly<Record<string, string>> = {
   adam_beta1: "train.optimizer.beta1",
   adam_beta2: "train.optimizer.beta2",
   adam_epsilon: "train.optimizer.epsilon",
+  lora_r: "lora.rank",
+  lora_alpha: "lora.alpha",
+  lora_dropout: "lora.dropout",
+  lora_target_modules: "lora.target_modules",
+  use_rslora: "lora.rslora",
+  early_stopping_patience: "train.early_stopping.patience",
+  early_stopping_threshold: "train.early_stopping.min_delta",
   n_layer: "model.layers",
   num_layers: "model.layers",
   n_embd: "model.hidden",
@@ -154,19 +161,19 @@ const otherNames: Readonly<Record<string, string>> = {
 };
 
 /**
- * The valid path that an unknown one was most likely meant to be: a key of the same section spelt alike, a key of
- * another section, what other tools call it. Undefined when nothing is near.
+ * The valid path that an unknown one was most likely meant to be: what other tools call it, a key of the same section
+ * spelt alike, a key of another section. Undefined when nothing is near.
  */
 export function nearestPath(unknown: string): string | undefined {
   const cut = unknown.lastIndexOf(".");
   const parent = unknown.slice(0, Math.max(0, cut));
   const key = unknown.slice(cut + 1);
   const everywhere = [...fields.keys(), ...sections.keys()].filter((path) => path !== "");
+  const other = otherNames[key.toLowerCase()];
+  if (other !== undefined) return other;
   const section = sections.get(parent);
   const sibling = section && nearest(key, section.keys);
   if (sibling !== undefined) return parent === "" ? sibling : `${parent}.${sibling}`;
-  const other = otherNames[key.toLowerCase()];
-  if (other !== undefined) return other;
   const whole = nearest(unknown, everywhere);
   if (whole !== undefined) return whole;
   const last = (path: string): string => path.slice(path.lastIndexOf(".") + 1);

@@ -79,7 +79,9 @@ function readValue(path: string, text: string): { value: unknown } | { problem: 
 
 function spread(path: string, value: unknown, option: string, changes: Change[], bad: BadOverride[]): void {
   if (sections.has(path) && typeof value === "object" && value !== null && !Array.isArray(value)) {
-    for (const [key, inner] of Object.entries(value)) spread(`${path}.${key}`, inner, option, changes, bad);
+    const entries = Object.entries(value);
+    if (entries.length === 0) changes.push({ path, value, option });
+    for (const [key, inner] of entries) spread(`${path}.${key}`, inner, option, changes, bad);
   } else if (fields.has(path) || sections.has(path)) changes.push({ path, value, option });
   else bad.push({ option, path, message: explainUnknown(path) });
 }

@@ -12,7 +12,7 @@ export function withoutEmptySections(value: Record<string, unknown>): Record<str
   return raw;
 }
 
-/** Puts a value at the path of a change, making the sections above it. */
+/** Puts a value (or an empty section, where there is none) at the path of a change, making the sections above it. */
 export function apply(raw: Record<string, unknown>, { path, value }: Change): void {
   const parts = path.split(".");
   const last = parts.pop() ?? "";
@@ -24,6 +24,7 @@ export function apply(raw: Record<string, unknown>, { path, value }: Change): vo
     }
     node = node[part] as Record<string, unknown>;
   }
+  if (isRecord(value) && isRecord(node[last])) return; // A section is there, whatever it holds.
   if (value === undefined) delete node[last];
   else node[last] = value;
 }

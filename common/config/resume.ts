@@ -6,12 +6,12 @@ import { fields } from "./fields.ts";
 import { valueAt } from "./raw.ts";
 import type { Config } from "./schema.ts";
 
-/** Of the sections model, tokenizer and data everything counts but the cache; of train, what shapes the stream of samples. */
+/** Of the sections model, tokenizer, data and lora everything counts but the cache; of train, what shapes the stream of samples. */
 function isFixed(path: string): boolean {
   if (path === "data.cache") return false;
-  if (/^(model|tokenizer|data)\./.test(path)) return true;
+  if (/^(model|tokenizer|data|lora)\./.test(path)) return true;
   return (
-    ["train.global_batch", "train.sequence_length", "train.seed"].includes(path) ||
+    ["train.global_batch", "train.sequence_length", "train.seed", "train.freeze"].includes(path) ||
     // What state the optimizer keeps.
     ["train.optimizer.name", "train.optimizer.momentum"].includes(path)
   );

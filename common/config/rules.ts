@@ -26,6 +26,7 @@ export function checkRules(config: Config): Problem[] {
     ...stoppingRules(config),
     ...modelRules(config),
     ...deviceRules(config.cluster),
+    ...adapterRules(config),
     ...addressRules(config),
     ...timeRules(config.cluster),
   ];
@@ -134,6 +135,21 @@ function deviceRules({ engine, device }: Config["cluster"]): Problem[] {
   if (problem === undefined) return [];
   const path = "cluster.device";
   return [{ path, message: `${device} ${problem}`, involves: [path, "cluster.engine"] }];
+}
+
+function adapterRules({ lora, model, train }: Config): Problem[] {
+  if (lora === undefined) return [];
+  const problems: Problem[] = [];
+  if (model.from === undefined) {
+    const message = "needs a model that has learned something, and model.from names none; give its directory";
+    problems.push({ path: "lora", message, involves: ["lora", "model.from"] });
+  }
+  if (train.freeze.length > 0) {
+    const path = "train.freeze";
+    const message = `${JSON.stringify(train.freeze)} is of no use with lora, which trains the adapters alone; remove it`;
+    problems.push({ path, message, involves: [path, "lora"] });
+  }
+  return problems;
 }
 
 function addressRules({ cluster, metrics }: Config): Problem[] {

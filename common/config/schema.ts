@@ -71,6 +71,28 @@ const data = z
   })
   .describe("The documents.");
 
+const lora = z
+  .strictObject({
+    rank: upTo(65_536).default(8).describe("Columns of A and rows of B (r)."),
+    alpha: z
+      .number()
+      .positive()
+      .default(16)
+      .describe("The adapters' share: their product is multiplied with alpha / rank (lora_alpha)."),
+    target_modules: z
+      .union([z.literal("all-linear"), z.array(z.string().min(1)).min(1)])
+      .default("all-linear")
+      .describe(
+        'Linear layers that get an adapter: the ends of their names, such as [c_attn] or [q_proj, v_proj], or "all-linear" for all in the blocks.',
+      ),
+    rslora: z.boolean().default(false).describe("Multiply with alpha / sqrt(rank) (Kalajdzievski, 2023) instead."),
+    dropout: z.literal(0).default(0).describe("Dropout in front of the adapters; there is only 0 in this version."),
+    bias: z.literal("none").default("none").describe("Biases to train with the adapters; there is only none."),
+  })
+  .describe(
+    "Train thin matrices beside the linear layers instead of the model (LoRA; Hu et al., 2021), which is saved as an adapter of PEFT. With this section, also an empty one ({}), nothing else is trained but the head of a classifier.",
+  );
+
 const weightDecay = (preset: number) =>
   z
     .number()
@@ -167,6 +189,12 @@ const train = z
       .lt(1)
       .optional()
       .describe("Warmup as a share of all steps, rounded up, instead of warmup_steps."),
+    freeze: z
+      .array(z.string().min(1))
+      .default([])
+      .describe(
+        'Parameters that stay as they are, by patterns over their names: ["transformer.wte.*", "transformer.h.[0-3].*"].',
+      ),
     clip: z.number().positive().nullable().default(1).describe("Largest global gradient norm; null does not clip."),
     eval_every: z
       .int()
@@ -253,6 +281,7 @@ export const configSchema = z.strictObject({
   tokenizer: tokenizer.prefault({}),
   data: data.prefault({}),
   train: train.prefault({}),
+  lora: lora.optional(),
   cluster: cluster.prefault({}),
   checkpoint: checkpoint.prefault({}),
   metrics: metrics.prefault({}),

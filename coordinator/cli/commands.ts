@@ -33,6 +33,13 @@ const entries: readonly Entry[] = [
     run: "generate/main",
   },
   {
+    name: "merge",
+    usage: "RUN --out DIR",
+    summary: "fold a trained adapter into its model",
+    group: "Train and use a model:",
+    run: "merge/main",
+  },
+  {
     name: "coordinator",
     usage: "CONFIG.yaml",
     summary: "coordinate a run whose workers are started by hand",

@@ -14,7 +14,7 @@ import { createRandom } from "../../common/random.ts";
 import { createTextStream } from "../../common/text-stream.ts";
 import { loadTokenizer } from "../../common/tokenizer.ts";
 import { createEngine } from "../engine/create-engine.ts";
-import { readModelDirectory } from "../model/huggingface.ts";
+import { readWithAdapter } from "../model/adapter-files.ts";
 import { generateTokens } from "./generate.ts";
 import { locateModel } from "./locate-model.ts";
 
@@ -26,6 +26,7 @@ interface Options {
   readonly topP: number;
   readonly seed: number;
   readonly engine: "onnx" | "tfjs";
+  readonly base?: string;
 }
 
 const command = new Command("ringtune generate")
@@ -40,13 +41,14 @@ const command = new Command("ringtune generate")
   .option("--top-k <n>", "sample from the so many most likely tokens; 0 allows all", wholeNumber(0), 40)
   .option("--top-p <x>", "sample from the most likely tokens that make up this share; 1 allows all", share, 1)
   .option("--seed <n>", "the same seed writes the same text", wholeNumber(0), 0)
+  .option("--base <dir>", "the model that an adapter belongs to, instead of the one that it names")
   .addOption(new Option("--engine <name>", "what computes").choices(["onnx", "tfjs"]).default("onnx"))
   .action(run);
 
 async function run(path: string, options: Options): Promise<void> {
   const directory = await locateModel(path);
   const tokenizer = await loadTokenizer(directory);
-  const { model, parameters } = await readModelDirectory(directory);
+  const { model, parameters } = await readWithAdapter(directory, options.base);
   const { vocabularySize: rows, maxLength: positions } = model;
   if (tokenizer.vocabSize > rows) {
     throw new RingtuneError(

@@ -31,5 +31,9 @@ export function initialiseTensor(
     return;
   }
   const random = createRandom(seed, `initialise ${tensor.name}`);
-  for (let i = 0; i < into.length; i++) into[i] = random.normal() * initial.deviation;
+  const draw =
+    initial.kind === "normal"
+      ? () => random.normal() * initial.deviation
+      : () => (2 * random.next() - 1) * initial.bound;
+  for (let i = 0; i < into.length; i++) into[i] = draw();
 }

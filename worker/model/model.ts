@@ -51,9 +51,11 @@ export interface LinearModule {
   readonly transposed: boolean;
 }
 
-/** How a parameter starts when nothing is loaded: the same number everywhere, or normal around 0. */
+/** How a parameter starts when nothing is loaded: the same number everywhere, or around 0, normal or uniform. */
 export type Initial =
-  { readonly kind: "constant"; readonly value: number } | { readonly kind: "normal"; readonly deviation: number };
+  | { readonly kind: "constant"; readonly value: number }
+  | { readonly kind: "normal"; readonly deviation: number }
+  | { readonly kind: "uniform"; readonly bound: number };
 
 export interface Model {
   /** For logs and messages: "gpt2 with 4 layers, width 256". */

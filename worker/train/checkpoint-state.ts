@@ -7,13 +7,19 @@ import { join } from "node:path";
 import { z } from "zod";
 import { RingtuneError } from "../../common/errors.ts";
 import { readJson } from "../model/read-json.ts";
+import { adapterFile } from "../model/adapter-files.ts";
 import { indexFile, modelFile } from "../model/shards.ts";
 import { optimizerNames } from "./optimizer-rules.ts";
 
 export const stateFile = "state.json";
 export const checkpointFormat = 1;
-/** Every checkpoint has one of each; tokenizer_config.json too when the tokenizer has one. */
-const requiredFiles = [["config.json"], [modelFile, indexFile], ["optimizer.safetensors"], ["tokenizer.json"]];
+/** Every checkpoint has one of each; adapter_config.json and tokenizer_config.json too when there is one. */
+const requiredFiles = [
+  ["config.json"],
+  [modelFile, indexFile, adapterFile],
+  ["optimizer.safetensors"],
+  ["tokenizer.json"],
+];
 
 const count = z.int().min(0);
 
@@ -28,6 +34,8 @@ const schema = z.object({
   /** Of the workers that wrote it; any number can resume. */
   worldSize: count,
   optimizer: z.object({ name: z.enum(optimizerNames), step: count }),
+  /** Of the weights that are not trained, where only an adapter is saved. */
+  baseDigest: z.string().optional(),
   files: z.record(z.string(), z.object({ sizeBytes: count, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),
 });
 

@@ -1,26 +1,38 @@
-// Checkpoints: a directory with a Hugging Face model, the optimizer's state and state.json, whole or absent.
+// Checkpoints: a directory with a Hugging Face model or an adapter of PEFT, the optimizer's state and state.json, whole or
+// absent.
 // Everything is written into a hidden sibling, fsynced, and renamed at the end; restoring gives the same bits.
 // Deciding when, where and which to keep is not done here.
 
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { syncFolder, writeFileAtomic } from "../../common/atomic-file.ts";
 import { diskError } from "../../common/disk-error.ts";
 import { RingtuneError } from "../../common/errors.ts";
+import {
+  adapterConfigFile,
+  adapterConfigJson,
+  adapterFile,
+  isAdapter,
+  readAdapterConfig,
+  readWithAdapter,
+} from "../model/adapter-files.ts";
 import { modelConfigJson, modelTensors, readModelWeights, specialTokensOf } from "../model/huggingface.ts";
-import { loadTensors, targetsOf } from "../model/load-parameters.ts";
-import type { Model } from "../model/model.ts";
+import { loadTensors, type TensorTarget } from "../model/load-parameters.ts";
+import { peftPrefix } from "../model/lora.ts";
 import { viewOf, type ParameterLayout } from "../model/parameters.ts";
 import { encodeSafetensors, type NamedTensor } from "../model/safetensors.ts";
 import { cutShards, indexFile } from "../model/shards.ts";
 import { checkpointFormat, stateFile, verifyCheckpoint, type CheckpointState } from "./checkpoint-state.ts";
 import type { Optimizer, OptimizerState } from "./optimizer.ts";
+import { digestOf } from "./summary.ts";
+import { viewsOf, type TrainedWeights } from "./trained-weights.ts";
 
 export interface CheckpointContents {
-  readonly model: Model;
-  /** Flat; must not change until the promise is settled. So must the buffers of `optimizer`. */
-  readonly parameters: Float32Array;
+  /** Must not change until the promise is settled, nor must the buffers of `optimizer`. */
+  readonly weights: TrainedWeights;
+  /** Where the model is that adapters belong to; not used without adapters. */
+  readonly basePath?: string;
   readonly optimizer: OptimizerState;
   readonly tokenizerJson: string;
   /** Empty when the tokenizer has none. */
@@ -42,7 +54,8 @@ export async function writeCheckpoint(
   directory: string,
   contents: CheckpointContents,
 ): Promise<{ readonly sizeBytes: number }> {
-  const { model, parameters, optimizer, tokenizerJson, tokenizerConfigJson } = contents;
+  const { weights, optimizer, tokenizerJson, tokenizerConfigJson } = contents;
+  const { base, lora, trainable, frozen } = weights;
   const temporary = join(dirname(directory), `${temporaryPrefix(directory)}${randomBytes(4).toString("hex")}.tmp`);
   try {
     await removeTemporaries(directory);
@@ -62,13 +75,18 @@ export async function writeCheckpoint(
       files[name] = { sizeBytes, sha256: hash.digest("hex") };
     };
     const tokens = specialTokensOf(tokenizerJson, tokenizerConfigJson);
-    await write("config.json", [Buffer.from(modelConfigJson(model, tokens))]);
+    await write("config.json", [Buffer.from(modelConfigJson(base, tokens))]);
     await write("tokenizer.json", [Buffer.from(tokenizerJson)]);
     if (tokenizerConfigJson !== "") await write("tokenizer_config.json", [Buffer.from(tokenizerConfigJson)]);
-    const { shards, index } = cutShards(modelTensors(model.layout, parameters), contents.shardBytes);
-    for (const { file, tensors } of shards) await write(file, encodeSafetensors(tensors));
-    if (index !== undefined) await write(indexFile, [Buffer.from(index)]);
-    await write("optimizer.safetensors", encodeSafetensors(optimizerTensors(model.layout, optimizer.buffers)));
+    if (lora !== undefined) {
+      await write(adapterConfigFile, [Buffer.from(adapterConfigJson(lora, contents.basePath ?? ""))]);
+      await write(adapterFile, encodeSafetensors(adapterTensors(weights)));
+    } else {
+      const { shards, index } = cutShards(viewsOf(weights, base.layout), contents.shardBytes);
+      for (const { file, tensors } of shards) await write(file, encodeSafetensors(tensors));
+      if (index !== undefined) await write(indexFile, [Buffer.from(index)]);
+    }
+    await write("optimizer.safetensors", encodeSafetensors(optimizerTensors(trainable, optimizer.buffers)));
     const state: CheckpointState = {
       format: checkpointFormat,
       step: contents.step,
@@ -76,6 +94,7 @@ export async function writeCheckpoint(
       seed: contents.seed,
       worldSize: contents.worldSize,
       optimizer: { name: optimizer.name, step: optimizer.step },
+      ...(lora === undefined ? {} : { baseDigest: digestOf(frozen.parameters) }),
       files,
     };
     await writeFileAtomic(join(temporary, stateFile), `${JSON.stringify(state, undefined, 2)}\n`);
@@ -92,23 +111,74 @@ export async function writeCheckpoint(
 }
 
 /**
- * Verifies every file of `directory` against state.json, then restores `parameters` (flat, in the order of the model's layout) and
- * `optimizer` bit for bit. Throws `checkpoint_invalid` that names the file and both sizes, digests, shapes or names.
- * After an error the contents of both are undefined.
+ * Verifies every file of `directory` against state.json, then restores `weights` and `optimizer` bit for bit. The model of
+ * an adapter is read from where the checkpoint says, or from `basePath`, if it is there no more.
+ * Throws `checkpoint_invalid` that names the file and both sizes, digests, shapes or names. After an error the contents of
+ * both are undefined.
  */
 export async function readCheckpoint(
   directory: string,
-  model: Model,
-  into: { readonly parameters: Float32Array; readonly optimizer: Optimizer },
+  into: { readonly weights: TrainedWeights; readonly optimizer: Optimizer; readonly basePath?: string },
 ): Promise<CheckpointState> {
+  const { weights } = into;
   const state = await verifyCheckpoint(directory);
-  await readModelWeights(directory, model, targetsOf(model.layout, into.parameters));
+  if (weights.lora === undefined) await readModelWeights(directory, weights.base, targetsIn(weights, weights.base));
+  else await readAdapter(directory, state, weights, into.basePath);
   const { name, step } = state.optimizer;
   const { buffers } = name === into.optimizer.name ? into.optimizer.state() : { buffers: {} };
   into.optimizer.load({ name, step, buffers }); // refuses another optimizer's state
-  const targets = optimizerTensors(model.layout, buffers).map((tensor) => ({ ...tensor, into: tensor.data }));
+  const targets = optimizerTensors(weights.trainable, buffers).map((tensor) => ({ ...tensor, into: tensor.data }));
   await loadTensors(join(directory, "optimizer.safetensors"), targets);
   return state;
+}
+
+/**
+ * The weights of a model directory, or of an adapter on one, into their places; what a file of another head lacks is drawn
+ * from `seed`. Gives sentences about what is not as in the file.
+ */
+export async function readBase(directory: string, weights: TrainedWeights, seed: number): Promise<string[]> {
+  if (await isAdapter(directory)) {
+    const { model, parameters } = await readWithAdapter(directory);
+    const found = new Map(modelTensors(model.layout, parameters).map(({ name, data }) => [name, data]));
+    for (const { name, into } of targetsIn(weights, weights.base)) into.set(found.get(name) ?? []);
+    return [];
+  }
+  return readModelWeights(directory, weights.base, targetsIn(weights, weights.base), { seed });
+}
+
+async function readAdapter(
+  directory: string,
+  state: CheckpointState,
+  weights: TrainedWeights,
+  basePath = "",
+): Promise<void> {
+  const { base = "" } = await readAdapterConfig(directory);
+  const isThere = await stat(join(base, "config.json")).catch(() => undefined);
+  const from = isThere === undefined ? basePath : base;
+  await readBase(from, weights, state.seed);
+  await loadTensors(
+    join(directory, adapterFile),
+    adapterTensors(weights).map((tensor) => ({ ...tensor, into: tensor.data })),
+  );
+  const found = digestOf(weights.frozen.parameters);
+  if (found === state.baseDigest) return;
+  throw new RingtuneError(
+    "checkpoint_invalid",
+    `${from} is not the model that the adapter ${directory} was trained on: its weights have digest ${found}, ${state.baseDigest} then; put the old model back`,
+    { details: { directory, base: from, found, expected: state.baseDigest ?? "" } },
+  );
+}
+
+/** What is trained, under PEFT's names: adapters have them already, whole tensors get the prefix. */
+function adapterTensors(weights: TrainedWeights): NamedTensor[] {
+  return viewsOf(weights, weights.trainable).map((tensor) => ({
+    ...tensor,
+    name: tensor.name.startsWith(peftPrefix) ? tensor.name : peftPrefix + tensor.name,
+  }));
+}
+
+function targetsIn(weights: TrainedWeights, { layout }: { readonly layout: ParameterLayout }): TensorTarget[] {
+  return viewsOf(weights, layout).map(({ name, shape, data }) => ({ name, shape, into: data }));
 }
 
 /** Every state buffer cut up by parameter: "exp_avg.transformer.wte.weight". */

@@ -9,13 +9,12 @@ import { createEngine } from "../engine/create-engine.ts";
 import type { Engine, LossResult, Microbatch } from "../engine/engine.ts";
 import { createModel } from "../model/architectures.ts";
 import { initialiseParameters } from "../model/initialise.ts";
-import { readModelWeights } from "../model/huggingface.ts";
-import { targetsOf } from "../model/load-parameters.ts";
 import { targetsPerRow } from "../model/model.ts";
-import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import { readBase, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { clipFactor, createOptimizer, type OptimizerSettings } from "./optimizer.ts";
 import { microbatchesOf } from "./shard.ts";
 import { digestOf, summarise } from "./summary.ts";
+import { createTrainedWeights, describeTraining, type TrainingChoice } from "./trained-weights.ts";
 
 type Message<K extends FromCoordinator["kind"]> = Extract<FromCoordinator, { kind: K }>["value"];
 
@@ -44,12 +43,14 @@ export interface Trainer {
 }
 
 export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveEndpoint, report: Report): Trainer {
-  const model = createModel(JSON.parse(welcome.modelConfigJson), "the coordinator's model config");
-  const { layout } = model;
-  const parameters = new Float32Array(layout.size);
-  const gradients = new Float32Array(layout.size);
+  const weights = createTrainedWeights(
+    createModel(JSON.parse(welcome.modelConfigJson), "the coordinator's model config"),
+    JSON.parse(welcome.trainingJson) as TrainingChoice,
+  );
+  const { model, trainable, parameters, frozen } = weights;
+  const gradients = new Float32Array(trainable.size);
   const optimizerSettings = JSON.parse(welcome.optimizerJson) as OptimizerSettings;
-  const optimizer = createOptimizer(optimizerSettings, layout);
+  const optimizer = createOptimizer(optimizerSettings, trainable);
   let engine: Engine | undefined;
   let collective: Collective | undefined;
   /** What the coordinator should print, said with the next `formed`. */
@@ -73,18 +74,20 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     const state = optimizer.state();
     if (form.rank === 0) {
       if (folder.checkpoint) {
-        const checkpoint = await readCheckpoint(folder.path, model, { parameters, optimizer });
+        const basePath = welcome.baseModelPath;
+        const checkpoint = await readCheckpoint(folder.path, { weights, optimizer, basePath });
         if (checkpoint.step !== form.step) {
           const both = `it holds step ${checkpoint.step}, the coordinator expects ${form.step}`;
           throw new RingtuneError("checkpoint_invalid", `${folder.path}: ${both}`);
         }
       } else {
-        const { seed } = welcome;
-        notices.push(...(await readModelWeights(folder.path, model, targetsOf(layout, parameters), { seed })));
+        if (weights.lora !== undefined) initialiseParameters(model, trainable, parameters, welcome.seed);
+        notices.push(...(await readBase(folder.path, weights, welcome.seed)));
       }
     }
-    const buffers = folder.checkpoint ? [parameters, ...Object.values(state.buffers)] : [parameters];
+    const buffers = [parameters, frozen.parameters, ...(folder.checkpoint ? Object.values(state.buffers) : [])];
     for (const [bucket, buffer] of buffers.entries()) {
+      if (buffer.length === 0) continue;
       const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
       await collective.broadcast(bytes, 0, { step: form.step, bucket, signal });
     }
@@ -115,15 +118,16 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
         endpoints: form.members.map(({ ringEndpoint }) => ringEndpoint),
       });
       const threads = welcome.threads || Math.max(1, Math.floor(availableParallelism() / (form.localWorldSize || 1)));
+      if (engine === undefined && form.rank === 0) notices.push(describeTraining(weights));
       engine ??= await createEngine({
         kind: welcome.engine === "tfjs" ? "tfjs" : "onnx",
         device: welcome.device,
-        model,
-        parameters,
+        ...{ model, parameters, trainable, frozen },
         threads,
       });
       if (form.seed) {
-        initialiseParameters(model, layout, parameters, welcome.seed);
+        initialiseParameters(model, trainable, parameters, welcome.seed);
+        initialiseParameters(model, frozen.layout, frozen.parameters, welcome.seed);
         step = 0;
       } else if (form.folder) {
         await loadFrom(form.folder, form, signal);
@@ -136,8 +140,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
           step,
           engine: engine.description,
           engineWhy: [...engine.why],
-          parameters: layout.size,
-          digest: digestOf(parameters),
+          parameters: trainable.size,
+          digest: digestOf(parameters) + (frozen.layout.size === 0 ? "" : digestOf(frozen.parameters)),
           notices: notices.splice(0),
         },
       });
@@ -197,8 +201,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     async save(task) {
       report.doing(`writing the checkpoint of step ${task.step}`);
       const { sizeBytes } = await writeCheckpoint(task.path, {
-        model,
-        parameters,
+        weights,
+        basePath: welcome.baseModelPath,
         optimizer: optimizer.state(),
         tokenizerJson: welcome.tokenizerJson,
         tokenizerConfigJson: welcome.tokenizerConfigJson,

@@ -10,6 +10,21 @@ test("a run goes on with another length, rate, cluster and place", async () => {
   expect(() => assertResumable(saved, now, "runs/a")).not.toThrow();
 });
 
+test("a run does not go on with other trained parameters, or an optimizer that keeps another state", async () => {
+  const saved = await load("model.from=m", "lora={}");
+  for (const [change, found] of [
+    ["lora.rank=4", "lora.rank: 4 now, 8 in the run"],
+    ["lora.target_modules=[c_attn]", 'lora.target_modules: ["c_attn"] now, "all-linear" in the run'],
+    ["lora=null", "lora.rank: left out now, 8 in the run"],
+    ["train.optimizer.name=sgd", 'train.optimizer.name: "sgd" now, "adamw" in the run'],
+  ] as const) {
+    const now = await load("model.from=m", "lora={}", change);
+    expect(() => assertResumable(saved, now, "runs/a")).toThrow(found);
+  }
+  const [whole, part] = [await load(), await load("train.freeze=[a]")];
+  expect(() => assertResumable(whole, part, "runs/a")).toThrow('train.freeze: ["a"] now, [] in the run');
+});
+
 test("a run does not go on with another model, data or order of samples, and every such change is named", async () => {
   const [saved, now] = [await load(), await load("model.size=nano", "train.seed=7", "data.source=[a.txt]")];
   expect(() => assertResumable(saved, now, "runs/a")).toThrow(

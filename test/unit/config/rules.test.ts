@@ -19,6 +19,11 @@ describe("combinations that can't work", () => {
       { train: { warmup_steps: 2, warmup_ratio: 0.1 } },
       "train.warmup_ratio: 0.1 is given together with train.warmup_steps 2; give only one of them",
     ],
+    [{ lora: {} }, "lora: needs a model that has learned something, and model.from names none"],
+    [
+      { lora: {}, model: { from: "m" }, train: { freeze: ["a.*"] } },
+      'train.freeze: ["a.*"] is of no use with lora, which trains the adapters alone; remove it',
+    ],
     [
       { train: { eval_every: 0, early_stopping: {} } },
       "train.early_stopping: needs validations, and train.eval_every 0 has none between the steps",

@@ -45,7 +45,17 @@ describe("the nearest key", () => {
   });
 
   test("other tools' names lead to keys that exist", () => {
-    for (const name of ["lr", "batch_size", "n_layer", "block_size", "grad_clip", "output_dir"]) {
+    for (const name of [
+      "lora_r",
+      "early_stopping_patience",
+      "optim",
+      "lr",
+      "batch_size",
+      "n_layer",
+      "block_size",
+      "grad_clip",
+      "output_dir",
+    ]) {
       expect(fields.has(nearestPath(name) ?? "")).toBe(true);
     }
   });

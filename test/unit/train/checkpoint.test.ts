@@ -1,6 +1,18 @@
 // Checkpoints on a real file system: restored bit for bit, whole or absent, and damage is named.
 
-import { appendFile, chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -8,8 +20,10 @@ import { RingtuneError } from "../../../common/errors.ts";
 import { createModel } from "../../../worker/model/architectures.ts";
 import { readModelDirectory, writeModelDirectory } from "../../../worker/model/huggingface.ts";
 import { initialiseParameters } from "../../../worker/model/initialise.ts";
+import { viewOf } from "../../../worker/model/parameters.ts";
 import { readCheckpoint, writeCheckpoint } from "../../../worker/train/checkpoint.ts";
 import { readCheckpointState } from "../../../worker/train/checkpoint-state.ts";
+import { createTrainedWeights, viewsOf, type TrainedWeights } from "../../../worker/train/trained-weights.ts";
 import { createOptimizer, type Optimizer, type OptimizerSettings } from "../../../worker/train/optimizer.ts";
 
 const settings: OptimizerSettings = { name: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
@@ -37,13 +51,17 @@ beforeEach(async () => {
 });
 afterEach(async () => rm(runs, { recursive: true }));
 
-function trained(seed: number, chosen = settings): { parameters: Float32Array; optimizer: Optimizer } {
-  const parameters = new Float32Array(layout.size);
+function trained(
+  seed: number,
+  chosen = settings,
+): { weights: TrainedWeights; parameters: Float32Array; optimizer: Optimizer } {
+  const weights = createTrainedWeights(model);
+  const { parameters } = weights;
   initialiseParameters(model, layout, parameters, seed);
   const optimizer = createOptimizer(chosen, layout);
   const gradients = parameters.map((value, i) => value * 3 + (i % 7) * 0.01);
   for (let step = 0; step < 3; step++) optimizer.step(parameters, gradients, { learningRate: 1e-3, clipFactor: 1 });
-  return { parameters, optimizer };
+  return { weights, parameters, optimizer };
 }
 
 async function write(
@@ -51,16 +69,16 @@ async function write(
   into = directory,
   chosen = settings,
 ): Promise<{ parameters: Float32Array; optimizer: Optimizer }> {
-  const { parameters, optimizer } = trained(seed, chosen);
+  const { weights, parameters, optimizer } = trained(seed, chosen);
   const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
-  await writeCheckpoint(into, { model, parameters, optimizer: optimizer.state(), ...facts });
+  await writeCheckpoint(into, { weights, optimizer: optimizer.state(), ...facts });
   return { parameters, optimizer };
 }
 
 async function read(from = directory, chosen = settings) {
-  const restored = { parameters: new Float32Array(layout.size), optimizer: createOptimizer(chosen, layout) };
-  const state = await readCheckpoint(from, model, restored);
-  return { ...restored, state };
+  const restored = { weights: createTrainedWeights(model), optimizer: createOptimizer(chosen, layout) };
+  const state = await readCheckpoint(from, restored);
+  return { ...restored, parameters: restored.weights.parameters, state };
 }
 
 async function refusal(work: Promise<unknown>): Promise<RingtuneError> {
@@ -142,7 +160,7 @@ describe("a checkpoint", () => {
     };
     const state = { name: "adamw", step: 3, buffers: full } as const;
     const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
-    const contents = { model, parameters: trained(2).parameters, optimizer: state, ...facts };
+    const contents = { weights: trained(2).weights, optimizer: state, ...facts };
     const error = await refusal(writeCheckpoint(directory, contents));
     expect(error.code).toBe("disk_failed");
     expect(error.message).toBe(
@@ -213,19 +231,16 @@ describe("a damaged checkpoint is refused:", () => {
   test("the right files of another model", async () => {
     await write();
     const wider = createModel({ ...sizes, vocab_size: 6 }, "test");
-    const into = {
-      parameters: new Float32Array(wider.layout.size),
-      optimizer: createOptimizer(settings, wider.layout),
-    };
-    const { message } = await refusal(readCheckpoint(directory, wider, into));
+    const into = { weights: createTrainedWeights(wider), optimizer: createOptimizer(settings, wider.layout) };
+    const { message } = await refusal(readCheckpoint(directory, into));
     expect(message).toContain("transformer.wte.weight is [5, 8], the config says [6, 8]");
   });
 });
 
 test("a checkpoint in shards restores the same bits, and is refused when one is gone", async () => {
-  const { parameters, optimizer } = trained(2);
+  const { weights, parameters, optimizer } = trained(2);
   const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
-  const contents = { model, parameters, optimizer: optimizer.state(), ...facts, shardBytes: 1000 };
+  const contents = { weights, optimizer: optimizer.state(), ...facts, shardBytes: 1000 };
   await writeCheckpoint(directory, contents);
   const shards = (await readdir(directory)).filter((name) => /^model-.*safetensors$/.test(name));
   expect(shards.length).toBeGreaterThan(2);
@@ -238,4 +253,90 @@ test("a model directory round trips", async () => {
   const parameters = trained(3).parameters;
   await writeModelDirectory(runs, { model, parameters }, { tokens: { bosId: 4, eosId: 4 } });
   expect((await readModelDirectory(runs)).parameters).toEqual(parameters);
+});
+
+describe("a checkpoint of adapters", () => {
+  const lora = { rank: 2, alpha: 4, rslora: false, target_modules: ["c_attn", "c_fc"] };
+  const facts = { tokenizerJson, tokenizerConfigJson, step: 3, position: 48, seed: 7, worldSize: 2 };
+
+  async function writeAdapters(): Promise<{ weights: TrainedWeights; optimizer: Optimizer; base: string }> {
+    const base = join(runs, "base");
+    await mkdir(base, { recursive: true });
+    const parameters = trained(1).parameters;
+    await writeModelDirectory(base, { model, parameters });
+    const weights = createTrainedWeights(model, { lora });
+    weights.frozen.parameters.set(parameters);
+    initialiseParameters(weights.model, weights.trainable, weights.parameters, 2);
+    const optimizer = createOptimizer(settings, weights.trainable);
+    const gradients = weights.parameters.map((value, i) => value + (i % 5) * 0.01);
+    for (let step = 0; step < 3; step++) {
+      optimizer.step(weights.parameters, gradients, { learningRate: 1e-2, clipFactor: 1 });
+    }
+    await writeCheckpoint(directory, { weights, basePath: base, optimizer: optimizer.state(), ...facts });
+    return { weights, optimizer, base };
+  }
+
+  async function readAdapters(basePath?: string) {
+    const weights = createTrainedWeights(model, { lora });
+    const optimizer = createOptimizer(settings, weights.trainable);
+    await readCheckpoint(directory, { weights, optimizer, ...(basePath === undefined ? {} : { basePath }) });
+    return { weights, optimizer };
+  }
+
+  test("has only them, and restores them, the model below and the optimizer bit for bit", async () => {
+    const saved = await writeAdapters();
+    expect((await readdir(directory)).sort()).toEqual([
+      "adapter_config.json",
+      "adapter_model.safetensors",
+      "config.json",
+      "optimizer.safetensors",
+      "state.json",
+      "tokenizer.json",
+      "tokenizer_config.json",
+    ]);
+    const { weights, optimizer } = await readAdapters();
+    expect(weights.parameters).toEqual(saved.weights.parameters);
+    expect(weights.frozen.parameters).toEqual(saved.weights.frozen.parameters);
+    expect(optimizer.state()).toEqual(saved.optimizer.state());
+  });
+
+  test("finds the model where it is now, and refuses another one", async () => {
+    const { weights, base } = await writeAdapters();
+    await rename(base, join(runs, "moved"));
+    expect((await readAdapters(join(runs, "moved"))).weights.frozen.parameters).toEqual(weights.frozen.parameters);
+    const parameters = trained(2).parameters;
+    await writeModelDirectory(join(runs, "moved"), { model, parameters });
+    const { code, message } = await refusal(readAdapters(join(runs, "moved")));
+    expect(code).toBe("checkpoint_invalid");
+    expect(message).toMatch(/moved is not the model that the adapter .* was trained on: its weights have digest/);
+  });
+
+  test("of other layers is refused with their names", async () => {
+    await writeAdapters();
+    const weights = createTrainedWeights(model, { lora: { ...lora, target_modules: ["c_attn", "c_proj"] } });
+    const into = { weights, optimizer: createOptimizer(settings, weights.trainable) };
+    const { message } = await refusal(readCheckpoint(directory, into));
+    expect(message).toMatch(/missing \(base_model.model.transformer.h.0.attn.c_proj.lora_A.weight/);
+    expect(message).toMatch(/unexpected \(base_model.model.transformer.h.0.mlp.c_fc.lora_A.weight/);
+  });
+});
+
+test("a checkpoint with frozen weights is a whole model, whose optimizer state is of the trained part", async () => {
+  const { parameters } = trained(1);
+  const choice = { freeze: ["transformer.h.0.*"] };
+  const weights = createTrainedWeights(model, choice);
+  for (const [i, view] of viewsOf(weights, layout).entries()) view.data.set(viewOf(parameters, layout.specs[i]!));
+  const optimizer = createOptimizer(settings, weights.trainable);
+  optimizer.step(weights.parameters, weights.parameters.slice(), { learningRate: 1e-2, clipFactor: 1 });
+  const facts = { tokenizerJson, tokenizerConfigJson, step: 1, position: 16, seed: 7, worldSize: 1 };
+  await writeCheckpoint(directory, { weights, optimizer: optimizer.state(), ...facts });
+  const loaded = await readModelDirectory(directory);
+  for (const [i, { name, data }] of viewsOf(weights, layout).entries()) {
+    expect(viewOf(loaded.parameters, layout.specs[i]!), name).toEqual(data);
+  }
+  const restored = createTrainedWeights(model, choice);
+  const again = createOptimizer(settings, restored.trainable);
+  await readCheckpoint(directory, { weights: restored, optimizer: again });
+  expect(restored).toMatchObject({ parameters: weights.parameters, frozen: weights.frozen });
+  expect(again.state()).toEqual(optimizer.state());
 });

@@ -13,6 +13,8 @@ export interface Welcome {
   'tokenizerConfigJson'?: (string);
   'optimizerJson'?: (string);
   'seed'?: (number | string | Long);
+  'trainingJson'?: (string);
+  'baseModelPath'?: (string);
 }
 
 export interface Welcome__Output {
@@ -26,4 +28,6 @@ export interface Welcome__Output {
   'tokenizerConfigJson': (string);
   'optimizerJson': (string);
   'seed': (number);
+  'trainingJson': (string);
+  'baseModelPath': (string);
 }

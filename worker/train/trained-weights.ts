@@ -1,0 +1,85 @@
+// The weights of a run, divided into what is trained and what stays as it is: all of a model, what no pattern freezes, or
+// adapters alone. Gradients, optimizer state and the all-reduce know only the trained part.
+
+import type { Config } from "../../common/config/schema.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import type { FrozenWeights } from "../engine/engine-weights.ts";
+import { withLora, type LoraModel, type LoraSettings } from "../model/lora.ts";
+import type { Model } from "../model/model.ts";
+import { matcherOf } from "../model/name-patterns.ts";
+import { splitLayout, viewOf, type ParameterLayout } from "../model/parameters.ts";
+import type { NamedTensor } from "../model/safetensors.ts";
+
+export interface TrainedWeights {
+  /** What computes, with its adapters if there are any. */
+  readonly model: Model;
+  /** The model as its directory has it. */
+  readonly base: Model;
+  /** `model` again, when it has adapters. */
+  readonly lora: LoraModel | undefined;
+  readonly trainable: ParameterLayout;
+  /** The trained weights, flat, in the order of `trainable`. */
+  readonly parameters: Float32Array;
+  readonly frozen: FrozenWeights;
+}
+
+export interface TrainingChoice {
+  readonly lora?: LoraSettings | undefined;
+  /** Patterns, see name-patterns.ts. */
+  readonly freeze?: Config["train"]["freeze"];
+}
+
+/**
+ * Room for the weights of `base`, all 0. Throws `config_invalid` for targets and patterns that name nothing, with what
+ * there is, and when nothing is left to train.
+ */
+export function createTrainedWeights(
+  base: Model,
+  { lora: settings, freeze = [] }: TrainingChoice = {},
+): TrainedWeights {
+  const lora = settings === undefined ? undefined : withLora(base, settings);
+  const model = lora ?? base;
+  const names = base.layout.specs.map(({ name }) => name);
+  const isFrozen = matcherOf(freeze, names, "train.freeze");
+  const { trainable, frozen } = splitLayout(model.layout, (name) => lora?.trains(name) ?? !isFrozen(name));
+  if (trainable.size === 0) {
+    throw new RingtuneError(
+      "config_invalid",
+      `train.freeze: ${freeze.join(", ")} freezes all ${base.layout.size} parameters of ${base.name}; leave some to train`,
+      { details: { frozen: frozen.size } },
+    );
+  }
+  return {
+    model,
+    base,
+    lora,
+    trainable,
+    parameters: new Float32Array(trainable.size),
+    frozen: { layout: frozen, parameters: new Float32Array(frozen.size) },
+  };
+}
+
+/** Views of the tensors of `layout`, wherever they are. */
+export function viewsOf({ trainable, parameters, frozen }: TrainedWeights, layout: ParameterLayout): NamedTensor[] {
+  const views = new Map<string, Float32Array>();
+  for (const spec of trainable.specs) views.set(spec.name, viewOf(parameters, spec));
+  for (const spec of frozen.layout.specs) views.set(spec.name, viewOf(frozen.parameters, spec));
+  return layout.specs.map(({ name, shape }) => ({ name, shape, data: views.get(name)! }));
+}
+
+/** "training 131,072 of 4,404,736 parameters (2.98%): adapters of rank 8 on 16 layers" */
+export function describeTraining({ model, lora, trainable, frozen }: TrainedWeights): string {
+  const total = model.layout.size;
+  const share = ((100 * trainable.size) / total).toPrecision(3);
+  const counts = `training ${count(trainable.size)} of ${count(total)} parameters`;
+  if (lora !== undefined) {
+    const layers = `${lora.adapted.length} layer${lora.adapted.length === 1 ? "" : "s"}`;
+    return `${counts} (${share}%): adapters of rank ${lora.settings.rank} on ${layers}`;
+  }
+  if (frozen.layout.size === 0) return `training all ${count(total)} parameters`;
+  return `${counts} (${share}%): ${frozen.layout.specs.length} of ${model.layout.specs.length} tensors are frozen`;
+}
+
+function count(parameters: number): string {
+  return parameters.toLocaleString("en-US");
+}
