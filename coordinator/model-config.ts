@@ -7,15 +7,17 @@ import { z } from "zod";
 import { parameterCount } from "../common/config/sizes.ts";
 import { diskReason } from "../common/disk-error.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
+import { readModelKind } from "../common/model-classes.ts";
 import { readCheckpointFile } from "./store/checkpoints.ts";
 
 const positive = z.int().min(1);
 
-/** What all architectures of Hugging Face have; the worker knows which of them there are. */
+/** What all architectures but GPT-2 have; the worker knows the rest of them. */
 const anySchema = z.looseObject({
   model_type: z.string(),
   vocab_size: positive,
-  max_position_embeddings: positive.optional(),
+  max_position_embeddings: positive,
+  sliding_window: positive.nullish(),
 });
 
 const gpt2Schema = z.looseObject({
@@ -36,6 +38,8 @@ export interface ModelConfig {
   readonly positions: number;
   /** Rows of the embedding. */
   readonly vocabSize: number;
+  /** Sentences about what of it is not used. */
+  readonly notices: readonly string[];
 }
 
 /**
@@ -52,12 +56,13 @@ export async function readModelConfig(folder: string, kind: "model" | "checkpoin
     const what = `${path} is ${json.length} characters that are not JSON (${describeError(cause)})`;
     throw new RingtuneError("checkpoint_invalid", `${what}; it is corrupt or truncated, get it anew`, { cause });
   }
+  if (typeof value === "object" && value !== null) assertLanguageModel(value, path);
   const found = describeModel(value);
   if ("problems" in found) {
     const sentence = `${path} does not describe a model that can be trained: ${found.problems.join("; ")}`;
     throw new RingtuneError("model_mismatch", sentence);
   }
-  return { path, json, ...found };
+  return { path, json, ...found, notices: dropoutNotices(path, value as object) };
 }
 
 /** Throws `config_invalid` or `tokenizer_invalid`, with both numbers. */
@@ -91,12 +96,39 @@ async function readText(path: string): Promise<string> {
   }
 }
 
+/** The data of a run is text to go on with, so far; classes and tags have no place in it. */
+function assertLanguageModel(value: object, path: string): void {
+  const { modelType, head } = readModelKind(value, path);
+  if (head === "causal-lm") return;
+  throw new RingtuneError(
+    "model_mismatch",
+    `${path} describes a ${modelType} with a ${head} head; a run trains causal language models in this version`,
+    { details: { path, head } },
+  );
+}
+
+/** Training with dropout does not exist yet, so what a config says about it has no effect. */
+function dropoutNotices(path: string, json: object): string[] {
+  const rates = Object.entries(json).filter(
+    ([key, value]) => /dropout|pdrop$/.test(key) && typeof value === "number" && value > 0,
+  );
+  if (rates.length === 0) return [];
+  const listed = rates.map(([key, value]) => `${key} ${value}`).join(", ");
+  return [`${path} asks for dropout (${listed}); it is not used, training has none in this version`];
+}
+
 function describeModel(value: unknown): Pick<ModelConfig, "positions" | "vocabSize"> | { problems: string[] } {
   const type = (value as { model_type?: unknown } | null)?.model_type;
   const parsed = type === "gpt2" ? gpt2Schema.safeParse(value) : anySchema.safeParse(value);
   if (!parsed.success) return { problems: parsed.error.issues.map((issue) => describeIssue(issue, value)) };
   const { data } = parsed;
-  if (!isGpt2(data)) return { positions: data.max_position_embeddings ?? Infinity, vocabSize: data.vocab_size };
+  if (!isGpt2(data)) {
+    // Mistral looks back no further than its window, which is 4096 tokens unless the config says otherwise.
+    const window = data.model_type === "mistral" && data.sliding_window === undefined ? 4096 : data.sliding_window;
+    const positions = data.max_position_embeddings;
+    const windowed = data.model_type === "mistral" || data["use_sliding_window"] === true;
+    return { positions: Math.min(positions, (windowed ? window : null) ?? positions), vocabSize: data.vocab_size };
+  }
   const problems = shapeProblems(data);
   return problems.length > 0 ? { problems } : { positions: data.n_positions, vocabSize: data.vocab_size };
 }

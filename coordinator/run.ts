@@ -8,7 +8,7 @@ import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../common/atomic-file.ts";
 import { assertResumable } from "../common/config/resume.ts";
 import type { Config } from "../common/config/schema.ts";
-import { resolveGpt2Config } from "../common/config/sizes.ts";
+import { resolveModelConfig } from "../common/config/sizes.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import type { RunRecord } from "../common/records.ts";
 import { serveSessions, type SessionServer } from "../proto/session.ts";
@@ -84,6 +84,7 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   }
   const model = await readEarlierModel(config, directory);
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length });
+  if (earlier === undefined) model?.notices.forEach((line) => progress.notice(line));
   const servers = await openServers(config, progress, onClose);
 
   const data = await prepareData(config, {
@@ -94,7 +95,7 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   });
   const { vocabSize, eosId } = data.tokenizer;
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length, vocabSize });
-  const modelConfig = model?.json ?? JSON.stringify(resolveGpt2Config(config, vocabSize, eosId), null, 2);
+  const modelConfig = model?.json ?? JSON.stringify(resolveModelConfig(config, vocabSize, eosId), null, 2);
   if (earlier === undefined) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
   await assertSameData(directory, data.summary.digest);
   const devices = await planDevices(config, options.launch);

@@ -100,7 +100,9 @@ function stoppingRules({ train, data }: Config): Problem[] {
 
 function modelRules({ model, tokenizer, train }: Config): Problem[] {
   if (model.from !== undefined) {
-    const own = (["size", "layers", "hidden", "heads", "positions"] as const).filter((key) => model[key] !== undefined);
+    const own = (["architecture", "size", "layers", "hidden", "heads", "positions"] as const).filter(
+      (key) => model[key] !== undefined,
+    );
     return own.map((key) => ({
       path: `model.${key}`,
       message: `${JSON.stringify(model[key])} can't be set together with model.from ${JSON.stringify(model.from)}, which has its own shape; remove one of them`,
@@ -112,6 +114,11 @@ function modelRules({ model, tokenizer, train }: Config): Problem[] {
   if (shape.hidden % shape.heads !== 0) {
     const path = "model.heads";
     const message = `${shape.heads} does not divide model.hidden ${shape.hidden}; ${nearestDivisors(shape.hidden, shape.heads)}`;
+    problems.push({ path, message, involves: [path, "model.hidden", "model.size"] });
+  }
+  if (model.architecture === "llama" && (shape.hidden / shape.heads) % 2 === 1) {
+    const path = "model.heads";
+    const message = `${shape.heads} heads of model.hidden ${shape.hidden} are ${shape.hidden / shape.heads} wide, which is odd; llama turns pairs, so use another number of heads`;
     problems.push({ path, message, involves: [path, "model.hidden", "model.size"] });
   }
   if (train.sequence_length > shape.positions) {

@@ -19,6 +19,12 @@ const model = z
       .describe(
         "Hugging Face directory to start from: config.json, model.safetensors, tokenizer.json. Leave out to train from scratch.",
       ),
+    architecture: z
+      .enum(["gpt2", "llama"])
+      .optional()
+      .describe(
+        "What to train from scratch: gpt2, or llama (rotary positions, SwiGLU, RMSNorm; the same sizes). Left out: gpt2. A directory of model.from has its own.",
+      ),
     size: z
       .enum(sizeNames)
       .optional()

@@ -1,4 +1,4 @@
-// The named model sizes, and what a configuration means as Hugging Face's config.json of a GPT-2.
+// The named model sizes, and what a configuration means as Hugging Face's config.json of a GPT-2 or a LLaMA.
 // Models that start from a directory (model.from) bring their own config.json and do not come here.
 
 import type { Config } from "./schema.ts";
@@ -60,6 +60,32 @@ export interface Gpt2ConfigJson {
   readonly use_cache: true;
 }
 
+/** Hugging Face's config.json of a LlamaForCausalLM. */
+export interface LlamaConfigJson {
+  readonly architectures: readonly ["LlamaForCausalLM"];
+  readonly model_type: "llama";
+  readonly vocab_size: number;
+  readonly max_position_embeddings: number;
+  readonly hidden_size: number;
+  readonly intermediate_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly num_key_value_heads: number;
+  readonly hidden_act: "silu";
+  readonly attention_bias: false;
+  readonly attention_dropout: 0;
+  readonly mlp_bias: false;
+  readonly rms_norm_eps: number;
+  readonly rope_theta: number;
+  readonly rope_scaling: null;
+  readonly initializer_range: number;
+  readonly tie_word_embeddings: true;
+  readonly bos_token_id: number;
+  readonly eos_token_id: number;
+  readonly torch_dtype: "float32";
+  readonly use_cache: true;
+}
+
 /** The named size (micro when none is named) with the numbers of the configuration in place of its own. */
 export function resolveShape(model: Config["model"]): ModelShape {
   const base = sizes[model.size ?? defaultSize];
@@ -71,11 +97,19 @@ export function resolveShape(model: Config["model"]): ModelShape {
   };
 }
 
-/** Trainable numbers of a GPT-2 with tied embeddings. */
+/** Trainable numbers of a GPT-2 with tied embeddings; a LLaMA of the same shape has about as many. */
 export function parameterCount(shape: ModelShape, vocabSize: number): number {
   const { layers, hidden, positions } = shape;
   const block = 12 * hidden * hidden + 13 * hidden;
   return (vocabSize + positions) * hidden + layers * block + 2 * hidden;
+}
+
+/** The model to train from scratch, of the architecture that the configuration chooses; see below for the arguments. */
+export function resolveModelConfig(config: Config, vocabSize: number, eosId: number): Gpt2ConfigJson | LlamaConfigJson {
+  const { architecture = "gpt2" } = config.model;
+  return architecture === "gpt2"
+    ? resolveGpt2Config(config, vocabSize, eosId)
+    : resolveLlamaConfig(config, vocabSize, eosId);
 }
 
 /**
@@ -103,6 +137,40 @@ export function resolveGpt2Config(config: Config, vocabSize: number, eosId: numb
     layer_norm_epsilon: 1e-5,
     initializer_range: 0.02,
     scale_attn_weights: true,
+    tie_word_embeddings: true,
+    bos_token_id: eosId,
+    eos_token_id: eosId,
+    torch_dtype: "float32",
+    use_cache: true,
+  };
+}
+
+/**
+ * As `resolveGpt2Config`, for LLaMA. Three matrices of the feed-forward layer have as many numbers as GPT-2's two, so it
+ * is 8 / 3 of the width wide, rounded up to a multiple of 32.
+ */
+export function resolveLlamaConfig(config: Config, vocabSize: number, eosId: number): LlamaConfigJson {
+  assert(config.model.from === undefined, "a model that starts from a directory has its own config.json");
+  assert(eosId >= 0 && eosId < vocabSize, `end-of-text token ${eosId} is outside the vocabulary of ${vocabSize}`);
+  const shape = resolveShape(config.model);
+  return {
+    architectures: ["LlamaForCausalLM"],
+    model_type: "llama",
+    vocab_size: vocabSize,
+    max_position_embeddings: shape.positions,
+    hidden_size: shape.hidden,
+    intermediate_size: 32 * Math.ceil(shape.hidden / 12),
+    num_hidden_layers: shape.layers,
+    num_attention_heads: shape.heads,
+    num_key_value_heads: shape.heads,
+    hidden_act: "silu",
+    attention_bias: false,
+    attention_dropout: 0,
+    mlp_bias: false,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10_000,
+    rope_scaling: null,
+    initializer_range: 0.02,
     tie_word_embeddings: true,
     bos_token_id: eosId,
     eos_token_id: eosId,

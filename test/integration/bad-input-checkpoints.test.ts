@@ -211,7 +211,16 @@ describe("a model directory that does not fit", () => {
       () => writeFile(join(model, "config.json"), "null"),
       /does not describe a model that can be trained: it holds null/,
     ],
-    ["its architecture is another", () => rewrite({ model_type: "warpformer" }), /^worker w\d .*warpformer/],
+    [
+      "its architecture is another",
+      () => rewrite({ model_type: "warpformer" }),
+      /config\.json has model_type "warpformer"; supported are gpt2, llama/,
+    ],
+    [
+      "it does not write text",
+      () => rewrite({ model_type: "bert", architectures: ["BertForMaskedLM"] }),
+      /describes a bert with a masked-lm head; a run trains causal language models/,
+    ],
     ["its heads do not divide", () => rewrite({ n_head: 3 }), /n_head 3 does not divide n_embd 32/],
     ["a size is missing", () => rewrite({ n_layer: undefined }), /n_layer is missing/],
     [

@@ -1,4 +1,4 @@
-import { readdir, readFile, readlink } from "node:fs/promises";
+import { readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { finish, readRecords, readSteps, readValidations, smallRun, start, type SmallRun } from "../support/cli.ts";
@@ -39,6 +39,22 @@ test("two workers train a model to its end and leave everything that a user need
   const speech = await finish(["generate", run, "--prompt", "the farmer", "--tokens", "20"]);
   expect(speech, speech.stderr).toMatchObject({ code: 0 });
   expect(speech.stdout).toMatch(/^the farmer.+/);
+});
+
+test("a LLaMA trains from scratch, and another run goes on from its directory", async () => {
+  const small = await smallRun();
+  const run = await train(small, "llama", "--set", "model.architecture=llama");
+  const directory = join(run, "latest");
+  const model = JSON.parse(await readFile(join(directory, "config.json"), "utf8")) as Record<string, unknown>;
+  expect(model).toMatchObject({ model_type: "llama", hidden_size: 32, intermediate_size: 96, vocab_size: 320 });
+  const first = await readValidations(run);
+  expect(first.at(-1)!.loss).toBeLessThan(first[0]!.loss - 0.5);
+
+  const settings = JSON.parse(await readFile(small.config, "utf8")) as { model: unknown; tokenizer: unknown };
+  const config = join(small.folder, "more.yaml");
+  await writeFile(config, JSON.stringify({ ...settings, model: { from: directory }, tokenizer: undefined }));
+  const second = await train({ ...small, config }, "more", "--workers", "2");
+  expect((await readValidations(second))[0]!.loss).toBeCloseTo(first.at(-1)!.loss, 5);
 });
 
 describe("the maths does not depend on the number of workers", () => {

@@ -50,6 +50,10 @@ async function run(path: string, options: Options): Promise<void> {
   const tokenizer = await loadTokenizer(directory);
   const { model, parameters } = await readWithAdapter(directory, options.base);
   const { vocabularySize: rows, maxLength: positions } = model;
+  if (model.head.kind !== "causal-lm") {
+    const message = `the model in ${directory} has a ${model.head.kind} head; only causal language models write text`;
+    throw new RingtuneError("model_mismatch", message, { details: { directory, head: model.head.kind } });
+  }
   if (tokenizer.vocabSize > rows) {
     throw new RingtuneError(
       "model_mismatch",

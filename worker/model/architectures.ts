@@ -5,12 +5,16 @@ import { readModelKind } from "../../common/model-classes.ts";
 import { assert } from "../../common/errors.ts";
 import { parseBertConfig, type BertType } from "./bert-config.ts";
 import { createBert } from "./bert.ts";
+import { configMismatch } from "./config.ts";
 import { parseGpt2Config } from "./gpt2-config.ts";
 import { createGpt2 } from "./gpt2.ts";
 import { parseHead } from "./head.ts";
 import { parseLlamaConfig, type LlamaType } from "./llama-config.ts";
 import { createLlama } from "./llama.ts";
 import type { Head, Model } from "./model.ts";
+
+/** Offsets in the flat parameter buffers are signed 32-bit numbers in places. */
+const largestSize = 0x7fff_ffff;
 
 /** The model that a config.json (parsed, of this model_type) describes; `where` names its source in messages. */
 type Architecture = (json: object, head: Head, where: string) => Model;
@@ -45,5 +49,9 @@ export function createModel(json: unknown, where: string): Model {
   const create = architectures[modelType];
   assert(create !== undefined, `${modelType} has class names but no architecture`);
   const settings = json as object;
-  return create(settings, parseHead(head, modelType, settings, where), where);
+  const model = create(settings, parseHead(head, modelType, settings, where), where);
+  const { size } = model.layout;
+  if (size <= largestSize) return model;
+  const problem = `it has ${(size / 1e9).toFixed(1)} billion parameters, the most is 2.1 billion`;
+  throw configMismatch(modelType, where, [problem]);
 }

@@ -85,13 +85,16 @@ export function modelTensors(layout: ParameterLayout, flat: Float32Array): Named
 
 /** A config.json that transformers' Auto classes accept: the model's own, with what has been decided since. */
 export function modelConfigJson(model: Model, tokens?: SpecialTokens): string {
-  const json = {
-    ...model.config,
-    torch_dtype: "float32",
-    ...(tokens === undefined ? {} : { bos_token_id: tokens.bosId, eos_token_id: tokens.eosId }),
-  };
+  const json = { ...model.config, torch_dtype: "float32", ...(tokens && specialIds(model.config, tokens)) };
   const sorted = Object.entries(json).sort(([a], [b]) => (a < b ? -1 : 1));
   return `${JSON.stringify(Object.fromEntries(sorted), undefined, 2)}\n`;
+}
+
+/** The model's own ids, unless it has none or the tokenizer ends texts with another token. */
+function specialIds(config: Model["config"], { bosId, eosId }: SpecialTokens): object {
+  const { bos_token_id: bos, eos_token_id: eos } = config;
+  const fits = [eos].flat().includes(eosId); // Llama 3 has a list of them
+  return { bos_token_id: typeof bos === "number" ? bos : bosId, eos_token_id: fits ? eos : eosId };
 }
 
 /**

@@ -7,6 +7,10 @@ import type { LossResult } from "../../../worker/engine/engine.ts";
 import { createModel } from "../../../worker/model/architectures.ts";
 import { splitLayout, viewOf } from "../../../worker/model/parameters.ts";
 
+const llama = {
+  ...{ model_type: "llama", vocab_size: 50, hidden_size: 24, intermediate_size: 20, num_hidden_layers: 2 },
+  ...{ num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 12 },
+};
 const small = { model_type: "gpt2", vocab_size: 50, n_positions: 12, n_embd: 24, n_layer: 2, n_head: 3 };
 
 function optionsFor(json: object): Omit<EngineOptions, "kind"> {
@@ -47,6 +51,10 @@ test.each([
   { change: { activation_function: "gelu" } },
   { change: { tie_word_embeddings: false } },
   { change: { scale_attn_weights: false, scale_attn_by_inverse_layer_idx: true } },
+  { change: llama },
+  { change: { ...llama, tie_word_embeddings: true, attention_bias: true, mlp_bias: true, head_dim: 10 } },
+  { change: { ...llama, model_type: "qwen2", num_key_value_heads: 1 } },
+  { change: { ...llama, model_type: "mistral", rope_theta: 100, rope_scaling: { type: "linear", factor: 3 } } },
   { change: { n_inner: 40, n_head: 1, layer_norm_epsilon: 1e-3 } },
 ])("agrees between engines with $change", async ({ change }) => {
   const options = optionsFor({ ...small, ...change });
