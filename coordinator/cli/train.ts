@@ -75,13 +75,18 @@ function conclude({ outcome, checkpoint, perplexities, ...result }: RunResult): 
       const hasBest = outcome.best !== undefined && existsSync(join(result.directory, "best"));
       const model = join(directory, hasBest ? "best" : "latest");
       const best = hasBest ? `, the weights of step ${outcome.best}, which did best in validation` : "";
+      const isAdapter = existsSync(join(result.directory, "latest", "adapter_config.json"));
+      const form = isAdapter
+        ? "an adapter for PEFT: adapter_config.json, adapter_model.safetensors"
+        : "Hugging Face: config.json, model.safetensors, tokenizer.json";
       process.stdout.write(
         [
           `done: ${outcome.step} steps${improvement(perplexities)}${outcome.early === undefined ? "" : `; ${outcome.early}`}`,
-          `  model    ${model}${best} (Hugging Face: config.json, model.safetensors, tokenizer.json)`,
+          `  model    ${model}${best} (${form})`,
           `  metrics  ${join(directory, "metrics.jsonl")}`,
           `  curve    ${join(directory, "curve.svg")}`,
           `  try it   ringtune generate ${directory} --prompt "..."`,
+          ...(isAdapter ? [`  merge    ringtune merge ${directory} --out DIR`] : []),
           "",
         ].join("\n"),
       );

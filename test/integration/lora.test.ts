@@ -36,6 +36,7 @@ test("an adapter is trained, resumed bit for bit, the same with more workers, me
 
   const printed = await succeed(...train("one"), "--workers", "1");
   expect(printed).toMatch(/training 4,096 of 40,832 parameters \(\d+\.\d+%\): adapters of rank 4 on 8 layers/);
+  expect(printed).toMatch(/model .*one\/latest \(an adapter for PEFT: .*\n[^]* merge .*ringtune merge .*one --out DIR/);
   const one = join(runs, "one");
   expect((await readdir(join(one, "latest"))).filter((name) => /model|adapter/.test(name)).sort()).toEqual([
     "adapter_config.json",
