@@ -27,6 +27,24 @@ export interface LossResult {
   readonly tokens: number;
 }
 
+/**
+ * Which weights the caller has not written since its last call of this engine: all, or the frozen ones. An engine on a GPU
+ * need not copy those again. Left out: any may have been written.
+ */
+export type Unchanged = "all" | "frozen";
+
+export interface GradientOptions {
+  readonly weight: number;
+  readonly accumulate: boolean;
+  readonly gradients: Float32Array;
+  readonly unchanged?: Unchanged | undefined;
+  /**
+   * The next call accumulates into the same `gradients`, which nobody reads before: a GPU may keep the sum until then.
+   * Left out: false.
+   */
+  readonly more?: boolean;
+}
+
 export interface Engine {
   /** For logs: "onnx cpu, 1 thread". */
   readonly description: string;
@@ -40,12 +58,9 @@ export interface Engine {
    * Forward and backward. Adds d(weight * lossSum)/d(parameters) to `gradients` (flat, in the layout's order),
    * or overwrites them when `accumulate` is false. `weight` is 1 / (unmasked tokens of the global batch).
    */
-  gradients(
-    batch: Microbatch,
-    options: { weight: number; accumulate: boolean; gradients: Float32Array },
-  ): Promise<LossResult>;
+  gradients(batch: Microbatch, options: GradientOptions): Promise<LossResult>;
   /** Forward only. */
-  loss(batch: Microbatch): Promise<LossResult>;
+  loss(batch: Microbatch, options?: { readonly unchanged?: Unchanged | undefined }): Promise<LossResult>;
   /**
    * Logits of `inputIds`, [rows, length, vocabulary or labels], for sequence classification [rows, labels]. Targets are
    * checked and otherwise ignored.

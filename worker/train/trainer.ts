@@ -6,7 +6,7 @@ import { RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import type { Collective, CollectiveEndpoint } from "../collective/collective.ts";
 import { createEngine } from "../engine/create-engine.ts";
-import type { Engine, LossResult, Microbatch } from "../engine/engine.ts";
+import type { Engine, LossResult, Microbatch, Unchanged } from "../engine/engine.ts";
 import { createModel } from "../model/architectures.ts";
 import { initialiseParameters } from "../model/initialise.ts";
 import { targetsPerRow } from "../model/model.ts";
@@ -55,6 +55,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
   let collective: Collective | undefined;
   /** What the coordinator should print, said with the next `formed`. */
   const notices: string[] = [];
+  /** Whether the engine has read the frozen weights since they were written. */
+  let knowsFrozen = false;
   /** Optimizer steps in the weights. */
   let step = 0;
 
@@ -94,12 +96,25 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     if (folder.checkpoint) optimizer.load({ ...state, step: form.step });
   }
 
+  /** Within a step nothing is written to the weights, and to the frozen ones only when a generation is formed. */
+  function unchangedBefore(microbatch: number): Unchanged | undefined {
+    const unchanged = microbatch > 0 ? "all" : knowsFrozen ? "frozen" : undefined;
+    knowsFrozen = true;
+    return unchanged;
+  }
+
   async function shardGradients(engine: Engine, plan: Message<"plan">): Promise<LossResult> {
     const total = { lossSum: 0, tokens: 0 };
     const weight = 1 / plan.globalTokens;
     const microbatches = cut(plan.shard, plan.microbatch);
     for (const [index, batch] of microbatches.entries()) {
-      const { lossSum, tokens } = await engine.gradients(batch, { weight, accumulate: index > 0, gradients });
+      const { lossSum, tokens } = await engine.gradients(batch, {
+        weight,
+        gradients,
+        accumulate: index > 0,
+        more: index < microbatches.length - 1,
+        unchanged: unchangedBefore(index),
+      });
       total.lossSum += lossSum;
       total.tokens += tokens;
     }
@@ -110,6 +125,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
   return {
     async form(form, signal) {
       report.doing(`forming generation ${form.generation}`, true);
+      knowsFrozen = false;
       await collective?.close();
       collective = await endpoint.form({
         jobId: welcome.jobId,
@@ -190,8 +206,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       const { engine } = ready();
       report.doing(`validating step ${task.step}`);
       const total = { lossSum: 0, tokens: 0 };
-      for (const batch of cut(task.shard, task.microbatch)) {
-        const { lossSum, tokens } = await engine.loss(batch);
+      for (const [index, batch] of cut(task.shard, task.microbatch).entries()) {
+        const { lossSum, tokens } = await engine.loss(batch, { unchanged: unchangedBefore(index) });
         total.lossSum += lossSum;
         total.tokens += tokens;
       }

@@ -100,6 +100,24 @@ describe.each(cases)("$name on $kind $device with $threads thread(s)", ({ choice
     expect((results[0]!.lossSum + results[1]!.lossSum) / lossSum).toBeCloseTo(1, 6);
   });
 
+  test("may keep the sum to itself while more microbatches follow", async () => {
+    const whole = await gradientsOf(batch, 0.01);
+    const sum = new Float32Array(layout.size).fill(Number.NaN);
+    const results = [];
+    for (const row of [0, 1, 2]) {
+      const options = { weight: 0.01, accumulate: row > 0, more: row < 2, gradients: sum };
+      results.push(
+        await engine.gradients(rowsOf(batch, row, row + 1), { ...options, unchanged: row > 0 ? "all" : undefined }),
+      );
+    }
+    expect(distance(sum, whole) / norm(whole)).toBeLessThan(1e-5);
+    expect(results.reduce((total, { tokens }) => total + tokens, 0)).toBe(expected.loss_count);
+    const abandoned = { weight: 7, accumulate: false, more: true, gradients: sum };
+    await engine.gradients(rowsOf(batch, 0, 1), abandoned);
+    await engine.gradients(batch, { weight: 0.01, accumulate: false, gradients: sum });
+    expect(distance(sum, whole) / norm(whole)).toBeLessThan(1e-5);
+  });
+
   test("scales gradients, not losses, by the weight", async () => {
     const [one, third] = [await gradientsOf(batch, 1), await gradientsOf(batch, 1 / 3)];
     expect(

@@ -10,6 +10,7 @@ function recordingCache(capacity: number): { cache: ProgramCache<"a">; loaded: s
     loaded.push(name);
     return {
       run: async () => undefined,
+      compute: async () => ({}),
       close: async () => {
         closed.push(name);
       },
@@ -50,7 +51,7 @@ test("tries again after a program failed to load", async () => {
   let attempts = 0;
   const cache = new ProgramCache<"a">(async () => {
     if (attempts++ === 0) throw new Error("no memory");
-    return { run: nothing, close: nothing };
+    return { run: nothing, compute: async () => ({}), close: nothing };
   });
   await expect(cache.use(1, 8, "a", nothing)).rejects.toThrow("no memory");
   await cache.use(1, 8, "a", nothing);

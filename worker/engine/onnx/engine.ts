@@ -1,5 +1,5 @@
 // The compiled engine: for every batch shape the model is traced once, loss and gradients as one ONNX graph, and then
-// run by ONNX Runtime on the caller's flat buffers. It holds programs and no copy of the weights.
+// run by ONNX Runtime on the caller's flat buffers. It holds programs and no copy of the weights, except on a GPU.
 
 import { registerGradients } from "../../model/gradients.ts";
 import { logitRows, targetsPerRow, type BatchTensors, type Model, type Weights } from "../../model/model.ts";
@@ -7,14 +7,16 @@ import { viewOf, type ParameterLayout } from "../../model/parameters.ts";
 import { tf } from "../../model/tf.ts";
 import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
 import { resolveWeights, type EngineWeights } from "../engine-weights.ts";
-import type { Engine, LossResult, Microbatch } from "../engine.ts";
+import type { Engine, LossResult, Microbatch, Unchanged } from "../engine.ts";
+import { DeviceCopies, release, type Slots } from "./device-memory.ts";
 import { ProgramCache } from "./program-cache.ts";
 import type { Target } from "./graph.ts";
 import type { Selection } from "./providers.ts";
 import type { Program, Runtime, RuntimeOptions, Slot } from "./runtime.ts";
 import { traceModel, type Trace } from "./tracing-backend.ts";
 
-type Kind = "gradients" | "accumulated gradients" | "losses" | "logits";
+/** "kept" ones stay on the device, to be added to by the next microbatch. */
+type Kind = "gradients" | "accumulated gradients" | "losses" | "logits" | `kept ${"" | "accumulated "}gradients`;
 
 export interface OnnxEngineOptions extends EngineWeights {
   readonly threads: number;
@@ -35,13 +37,30 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
   const programs = new ProgramCache((rows, length, kind: Kind) => {
     const target = { provider: provider.name, threads };
     const model = traceComputation(options.model, trainable, { rows, length, target }, kind);
-    return runtime.load(model, runtimeOptions);
+    const keep = kind.startsWith("kept") ? trainable.specs.map(({ name }) => `gradient.${name}`) : [];
+    return runtime.load(model, { ...runtimeOptions, keep });
   });
   const slotsOf = (prefix: string, layout: ParameterLayout, flat: Float32Array): Record<string, Slot> =>
     Object.fromEntries(
       layout.specs.map((spec) => [prefix + spec.name, runtime.slot(viewOf(flat, spec), spec.shape, "float32")]),
     );
-  const weightSlots = { ...slotsOf("", trainable, parameters), ...slotsOf("", frozen.layout, frozen.parameters) };
+  const trainedSlots = slotsOf("", trainable, parameters);
+  const frozenSlots = slotsOf("", frozen.layout, frozen.parameters);
+  const onDevice = provider.name === "webgpu";
+  const copiesOf = (layout: ParameterLayout, host: Slots): DeviceCopies | undefined =>
+    onDevice && layout.specs.length > 0
+      ? new DeviceCopies(layout, host, { provider: provider.name, threads }, (model, keep) =>
+          runtime.load(model, { ...runtimeOptions, keep }),
+        )
+      : undefined;
+  const trainedCopies = copiesOf(trainable, trainedSlots);
+  const frozenCopies = copiesOf(frozen.layout, frozenSlots);
+  const weightSlots = async (unchanged: Unchanged | undefined): Promise<Slots> => ({
+    ...((await trainedCopies?.get(unchanged === "all")) ?? trainedSlots),
+    ...((await frozenCopies?.get(unchanged !== undefined)) ?? frozenSlots),
+  });
+  /** The sum that the last call left on the device, and the buffer to which it belongs. */
+  let kept: { readonly slots: Slots; readonly gradients: Float32Array } | undefined;
   const gradientSlots = new WeakMap<Float32Array, { read: Record<string, Slot>; write: Record<string, Slot> }>();
   const slotsOfGradients = (flat: Float32Array): { read: Record<string, Slot>; write: Record<string, Slot> } => {
     const known = gradientSlots.get(flat);
@@ -50,8 +69,11 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     gradientSlots.set(flat, made);
     return made;
   };
-  const batchSlots = ({ tokens, ids, attentionMask, tokenTypeIds }: PreparedBatch): Record<string, Slot> => ({
-    ...weightSlots,
+  const batchSlots = async (
+    { tokens, ids, attentionMask, tokenTypeIds }: PreparedBatch,
+    unchanged?: Unchanged,
+  ): Promise<Slots> => ({
+    ...(await weightSlots(unchanged)),
     ids: runtime.slot(ids, [tokens], "int32"),
     ...(attentionMask && { attentionMask: runtime.slot(attentionMask, [tokens], "float32") }),
     ...(tokenTypeIds && { tokenTypeIds: runtime.slot(tokenTypeIds, [tokens], "int32") }),
@@ -67,33 +89,45 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     layout: trainable,
     parameters,
 
-    async gradients(microbatch, { weight, accumulate, gradients }): Promise<LossResult> {
+    async gradients(microbatch, { weight, accumulate, gradients, unchanged, more = false }): Promise<LossResult> {
       const batch = prepareBatch(model, microbatch, weight);
       const slots = slotsOfGradients(gradients);
       const count = batch.targets.length;
-      const losses = new Float32Array(count);
-      await run(microbatch, accumulate ? "accumulated gradients" : "gradients", (program) =>
-        program.run(
-          {
-            ...batchSlots(batch),
-            targets: targetSlot(batch),
-            weights: runtime.slot(batch.weights, [count], "float32"),
-            ...(accumulate ? slots.read : {}),
-          },
-          { ...slots.write, losses: runtime.slot(losses, [count], "float32") },
-        ),
-      );
+      let losses = new Float32Array(count);
+      const before = kept;
+      kept = undefined;
+      try {
+        const inputs = {
+          ...(await batchSlots(batch, unchanged)),
+          targets: targetSlot(batch),
+          weights: runtime.slot(batch.weights, [count], "float32"),
+          ...(accumulate ? (before?.gradients === gradients ? before.slots : slots.read) : {}),
+        };
+        const kind = accumulate ? "accumulated gradients" : "gradients";
+        if (more && onDevice) {
+          await run(microbatch, `kept ${kind}`, async (program) => {
+            const { losses: computed, ...sums } = await program.compute(inputs);
+            losses = computed!.data as Float32Array<ArrayBuffer>;
+            const named = trainable.specs.map(({ name }) => [`sum.${name}`, sums[`gradient.${name}`]!] as const);
+            kept = { slots: Object.fromEntries(named), gradients };
+          });
+        } else {
+          await run(microbatch, kind, (program) =>
+            program.run(inputs, { ...slots.write, losses: runtime.slot(losses, [count], "float32") }),
+          );
+        }
+      } finally {
+        release(before?.slots);
+      }
       return sumLosses(losses, microbatch.targets);
     },
 
-    async loss(microbatch): Promise<LossResult> {
+    async loss(microbatch, { unchanged } = {}): Promise<LossResult> {
       const batch = prepareBatch(model, microbatch, 1);
       const losses = new Float32Array(batch.targets.length);
+      const inputs = { ...(await batchSlots(batch, unchanged)), targets: targetSlot(batch) };
       await run(microbatch, "losses", (program) =>
-        program.run(
-          { ...batchSlots(batch), targets: targetSlot(batch) },
-          { losses: runtime.slot(losses, [losses.length], "float32") },
-        ),
+        program.run(inputs, { losses: runtime.slot(losses, [losses.length], "float32") }),
       );
       return sumLosses(losses, microbatch.targets);
     },
@@ -102,13 +136,19 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
       const batch = prepareBatch(model, microbatch, 1);
       const shape = [logitRows(model.head, microbatch.rows, microbatch.length), model.outputs] as const;
       const logits = new Float32Array(shape[0] * shape[1]);
+      const inputs = await batchSlots(batch);
       await run(microbatch, "logits", (program) =>
-        program.run(batchSlots(batch), { logits: runtime.slot(logits, shape, "float32") }),
+        program.run(inputs, { logits: runtime.slot(logits, shape, "float32") }),
       );
       return logits;
     },
 
-    close: () => programs.close(),
+    async close() {
+      release(kept?.slots);
+      await trainedCopies?.close();
+      await frozenCopies?.close();
+      await programs.close();
+    },
   };
 }
 
@@ -133,7 +173,9 @@ function traceComputation(
     const lossWeights = trace.input("weights", [count], "float32");
     const { specs } = trainable;
     const sums =
-      kind === "gradients" ? undefined : specs.map((spec) => trace.input(`sum.${spec.name}`, spec.shape, "float32"));
+      kind === "gradients" || kind === "kept gradients"
+        ? undefined
+        : specs.map((spec) => trace.input(`sum.${spec.name}`, spec.shape, "float32"));
     // What is computed for the gradients of frozen parameters ends nowhere, and the graph drops it.
     const { grads } = tf.engine().gradients(
       () => {

@@ -2,7 +2,7 @@
 // where they are and outputs are written where the caller wants them.
 
 import type { InferenceSession, Tensor } from "onnxruntime-node";
-import { describeError, RingtuneError } from "../../../common/errors.ts";
+import { assert, describeError, RingtuneError } from "../../../common/errors.ts";
 import type { Dtype, Shape } from "./graph.ts";
 import type { Provider } from "./host.ts";
 import { executionProviders } from "./probe.ts";
@@ -13,6 +13,11 @@ export type Slot = Tensor;
 export interface Program {
   /** Computes the outputs into the slots of `outputs`. */
   run(inputs: Readonly<Record<string, Slot>>, outputs: Readonly<Record<string, Slot>>): Promise<void>;
+  /**
+   * Computes the outputs into new slots: on the device those that the program was loaded to keep there, whose memory is
+   * the caller's to dispose of; the others in new typed arrays.
+   */
+  compute(inputs: Readonly<Record<string, Slot>>): Promise<Readonly<Record<string, Slot>>>;
   close(): Promise<void>;
 }
 
@@ -20,6 +25,8 @@ export interface RuntimeOptions {
   readonly provider: Provider;
   /** Threads within one operator, the caller's included. */
   readonly threads: number;
+  /** Outputs that stay on the device (WebGPU only). A program that keeps some has no `run`, only `compute`. */
+  readonly keep?: readonly string[];
   /** Writes ONNX Runtime's own profile (Chrome trace JSON) to files with this prefix, complete after close. */
   readonly profilePrefix?: string;
 }
@@ -46,16 +53,27 @@ export async function loadRuntime(): Promise<Runtime> {
     );
   }
   const { InferenceSession, Tensor, env, listSupportedBackends } = ort;
+  let loaded = 0;
   return {
     version: env.versions.node ?? "unknown",
     backends: listSupportedBackends().map(({ name }) => name),
     slot: (data, shape, dtype) => new Tensor(dtype, data, [...shape]),
-    load: async (model, options) =>
-      createProgram(await InferenceSession.create(model, sessionOptions(options)), options),
+    load: async (model, options) => {
+      // Two sessions that begin in the same second would write one profile.
+      const { profilePrefix } = options;
+      const named =
+        profilePrefix === undefined ? options : { ...options, profilePrefix: `${profilePrefix}-${loaded++}` };
+      return createProgram(await InferenceSession.create(model, sessionOptions(named)), named);
+    },
   };
 }
 
-function sessionOptions({ provider, threads, profilePrefix }: RuntimeOptions): InferenceSession.SessionOptions {
+function sessionOptions({
+  provider,
+  threads,
+  keep = [],
+  profilePrefix,
+}: RuntimeOptions): InferenceSession.SessionOptions {
   return {
     executionProviders: executionProviders(provider),
     intraOpNumThreads: threads,
@@ -65,15 +83,21 @@ function sessionOptions({ provider, threads, profilePrefix }: RuntimeOptions): I
     logSeverityLevel: 3,
     // Attention probabilities underflow; arithmetic on denormals is many times slower.
     extra: { session: { set_denormal_as_zero: "1" } },
+    ...(keep.length === 0
+      ? {}
+      : { preferredOutputLocation: Object.fromEntries(keep.map((name) => [name, "gpu-buffer" as const])) }),
     ...(profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix }),
   };
 }
 
-function createProgram(session: InferenceSession, { profilePrefix }: RuntimeOptions): Program {
+function createProgram(session: InferenceSession, { keep = [], profilePrefix }: RuntimeOptions): Program {
   return {
     run: async (inputs, outputs) => {
+      // With outputs on the device, ONNX Runtime leaves preallocated ones unwritten.
+      assert(keep.length === 0, `a program that keeps ${keep.length} outputs on the device was run into arrays`);
       await session.run(inputs, outputs);
     },
+    compute: (inputs) => session.run(inputs),
     close: async () => {
       if (profilePrefix !== undefined) session.endProfiling();
       await session.release();
