@@ -1,94 +1,177 @@
-// The run as Prometheus metrics: names, help, units. The only file that imports prom-client. Serving is metrics-server.ts.
-// Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for counters, few labels.
+// The run as Prometheus metrics. The only file that imports prom-client. What each metric means is metric-catalogue.ts,
+// serving them is metrics-server.ts.
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { assert } from "../common/errors.ts";
+import { packageVersion } from "../common/package-root.ts";
 import type { StepRecord, ValidationRecord } from "../common/records.ts";
+import type { FromWorker } from "../proto/messages.ts";
+import { metricDefinitions, type MetricName } from "./metric-catalogue.ts";
 
 export { serveMetrics } from "./metrics-server.ts";
+
+/** What happens to the session of a worker; `id` is unknown of one that was refused. */
+export type SessionEvent =
+  | { readonly kind: "joined"; readonly id: string }
+  | { readonly kind: "said"; readonly id: string; readonly message: FromWorker }
+  | { readonly kind: "left"; readonly id: string; readonly expected: boolean }
+  | { readonly kind: "refused" };
 
 export interface Metrics {
   /** For the Content-Type header of `text`. */
   readonly contentType: string;
-  /** The exposition format of all metrics. */
+  /** The exposition format of all metrics that have a value by now. */
   text(): Promise<string>;
+  /** What is known before the first step. */
+  begin(run: RunFacts): void;
   observeStep(record: StepRecord): void;
   observeValidation(record: ValidationRecord): void;
+  observeCheckpoint(step: number, sizeBytes?: number): void;
+  observeSession(event: SessionEvent): void;
   setWorldSize(workers: number): void;
   setGeneration(generation: number): void;
+}
+
+export interface RunFacts {
+  /** Name of the run directory. */
+  readonly run: string;
+  /** Of the whole run. */
+  readonly steps: number;
+  /** That the run was asked to have. */
+  readonly workers: number;
+  /** Free on the disk of the run directory, asked at every scrape. */
+  freeBytes(): Promise<number>;
 }
 
 /** From milliseconds to ten minutes. */
 const stepBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 
 /** Metrics of one run, in a registry of their own. */
-export function createMetrics(): Metrics {
+export function createMetrics(nowMs: () => number = Date.now): Metrics {
   const registry = new Registry();
-  const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers });
-  const counter = (name: string, help: string): Counter => new Counter({ name, help, registers });
-
-  const trainLoss = gauge("ringtune_train_loss", "Mean cross entropy of the last committed step, in nats per token.");
-  const validationLoss = gauge(
-    "ringtune_validation_loss",
-    "Mean cross entropy of the last validation, in nats per token.",
-  );
-  const perplexity = gauge("ringtune_validation_perplexity", "Exponential of the validation loss.");
-  const rate = gauge("ringtune_learning_rate", "Learning rate of the last committed step.");
-  const norm = gauge(
-    "ringtune_gradient_norm",
-    "Global L2 norm of the last committed step's gradient, before clipping.",
-  );
-  const step = gauge("ringtune_step", "Number of the last committed optimizer step, over all processes of the run.");
-  const epoch = gauge("ringtune_epoch", "Passes over the training data, fractions included.");
-  const tokens = counter("ringtune_tokens_processed_total", "Unmasked target tokens of committed steps.");
-  const samples = counter("ringtune_samples_processed_total", "Sequences of committed steps.");
-  const steps = counter("ringtune_steps_committed_total", "Optimizer steps committed by this process.");
-  const seconds = new Histogram({
-    name: "ringtune_step_seconds",
-    help: "Seconds of a committed step by phase, on the slowest worker; phase total is from the last step's end to this one's.",
-    labelNames: ["phase"] as const,
-    buckets: stepBuckets,
-    registers,
-  });
-  const worldSize = gauge("ringtune_world_size", "Workers that compute the current step.");
-  const generation = gauge("ringtune_generation", "Generation of the membership; grows with every change.");
-  const sent = counter(
-    "ringtune_all_reduce_bytes_total",
-    "Payload bytes that all workers sent in gradient all-reduces.",
-  );
-  const bandwidth = gauge(
-    "ringtune_all_reduce_bus_bandwidth_bytes_per_second",
-    "Bus bandwidth of the last step's all-reduce: gradient bytes / seconds * 2(n-1)/n; 0 with one worker.",
-  );
+  const own = createOwn(registry);
+  const { set, add, observe, forget } = own;
+  const now = (): number => nowMs() / 1000;
+  let facts: RunFacts | undefined;
 
   return {
     contentType: registry.contentType,
-    text: () => registry.metrics(),
+    async text() {
+      const free = await facts?.freeBytes().catch(() => undefined);
+      if (free !== undefined) set("ringtune_run_directory_free_bytes", free);
+      return registry.metrics();
+    },
+    begin(run) {
+      facts = run;
+      set("ringtune_run_info", 1, { run: run.run, version: packageVersion });
+      set("ringtune_steps_planned", run.steps);
+      set("ringtune_world_size_target", run.workers);
+      set("ringtune_last_step_timestamp_seconds", now());
+    },
     observeStep(record) {
-      trainLoss.set(record.loss);
-      rate.set(record.learningRate);
-      norm.set(record.gradientNorm);
-      step.set(record.step);
-      epoch.set(record.epoch);
-      tokens.inc(record.tokens);
-      samples.inc(record.samples);
-      steps.inc();
-      seconds.observe({ phase: "data" }, record.seconds.data);
-      seconds.observe({ phase: "compute" }, record.seconds.compute);
-      seconds.observe({ phase: "all_reduce" }, record.seconds.allReduce);
-      seconds.observe({ phase: "commit" }, record.seconds.commit);
-      seconds.observe({ phase: "total" }, record.seconds.total);
-      worldSize.set(record.worldSize);
-      generation.set(record.generation);
-      sent.inc(record.allReduceBytes);
-      bandwidth.set(record.busBandwidth);
+      set("ringtune_train_loss", record.loss);
+      set("ringtune_learning_rate", record.learningRate);
+      set("ringtune_gradient_norm", record.gradientNorm);
+      set("ringtune_step", record.step);
+      set("ringtune_epoch", record.epoch);
+      set("ringtune_last_step_timestamp_seconds", now());
+      set("ringtune_world_size", record.worldSize);
+      set("ringtune_generation", record.generation);
+      set("ringtune_all_reduce_bus_bandwidth_bytes_per_second", record.busBandwidth);
+      add("ringtune_tokens_processed_total", record.tokens);
+      add("ringtune_samples_processed_total", record.samples);
+      add("ringtune_steps_committed_total", 1);
+      add("ringtune_all_reduce_bytes_total", record.allReduceBytes);
+      const { data, compute, allReduce, commit, total } = record.seconds;
+      const phases = { data, compute, all_reduce: allReduce, commit, total };
+      for (const [phase, seconds] of Object.entries(phases)) observe("ringtune_step_seconds", seconds, { phase });
     },
     observeValidation(record) {
-      validationLoss.set(record.loss);
-      perplexity.set(record.perplexity);
+      set("ringtune_validation_loss", record.loss);
+      set("ringtune_validation_perplexity", record.perplexity);
     },
-    setWorldSize: (workers) => worldSize.set(workers),
-    setGeneration: (number) => generation.set(number),
+    observeCheckpoint(step, sizeBytes) {
+      set("ringtune_checkpoint_step", step);
+      if (sizeBytes === undefined) return;
+      set("ringtune_checkpoint_bytes", sizeBytes);
+      set("ringtune_checkpoint_timestamp_seconds", now());
+    },
+    observeSession(event) {
+      if (event.kind === "refused") return add("ringtune_workers_refused_total", 1);
+      const labels = { worker: event.id };
+      if (event.kind === "left") {
+        if (!event.expected) add("ringtune_workers_lost_total", 1);
+        return forget(event.id);
+      }
+      if (event.kind === "joined") add("ringtune_workers_joined_total", 1);
+      set("ringtune_worker_last_heard_timestamp_seconds", now(), labels);
+      if (event.kind !== "said" || event.message.kind !== "reduced") return;
+      const { times, tokens } = event.message.value;
+      if (times === null) return;
+      const { dataSeconds: data, computeSeconds: compute, allReduceSeconds } = times;
+      for (const [phase, seconds] of Object.entries({ data, compute, all_reduce: allReduceSeconds })) {
+        set("ringtune_worker_phase_seconds", seconds, { ...labels, phase });
+      }
+      if (compute > 0) set("ringtune_worker_tokens_per_second", tokens / compute, labels);
+    },
+    setWorldSize: (workers) => set("ringtune_world_size", workers),
+    setGeneration: (number) => set("ringtune_generation", number),
   };
+}
+
+type Labels = Record<string, string>;
+
+interface OwnMetrics {
+  readonly set: (name: MetricName, value: number, labels?: Labels) => void;
+  readonly add: (name: MetricName, value: number) => void;
+  readonly observe: (name: MetricName, value: number, labels: Labels) => void;
+  /** Removes the series of a worker that is gone. */
+  readonly forget: (worker: string) => void;
+}
+
+/**
+ * The metrics of the catalogue. Counters are there from the start with 0. A gauge without a value is not: the loss is not
+ * 0 before the first step, so there is none.
+ */
+function createOwn(registry: Registry): OwnMetrics {
+  const gauges = new Map<string, Gauge>();
+  const counters = new Map<string, Counter>();
+  const histograms = new Map<string, Histogram>();
+  for (const { name, kind, help, labels = {} } of metricDefinitions) {
+    const options = { name, help, labelNames: Object.keys(labels) };
+    if (kind === "gauge") gauges.set(name, new Gauge({ ...options, registers: [] }));
+    if (kind === "counter") counters.set(name, new Counter({ ...options, registers: [registry] }));
+    if (kind === "histogram") {
+      histograms.set(name, new Histogram({ ...options, buckets: stepBuckets, registers: [registry] }));
+    }
+  }
+  /** By worker: its series, each with how to remove it. */
+  const series = new Map<string, Map<string, () => void>>();
+  return {
+    set(name, value, labels = {}) {
+      const gauge = found(gauges, name);
+      if (registry.getSingleMetric(name) === undefined) registry.registerMetric(gauge);
+      gauge.set(labels, value);
+      const { worker } = labels;
+      if (worker === undefined) return;
+      const own = series.get(worker) ?? new Map<string, () => void>();
+      series.set(
+        worker,
+        own.set(`${name} ${JSON.stringify(labels)}`, () => gauge.remove(labels)),
+      );
+    },
+    add: (name, value) => found(counters, name).inc(value),
+    observe: (name, value, labels) => found(histograms, name).observe(labels, value),
+    forget(worker) {
+      series.get(worker)?.forEach((remove) => remove());
+      series.delete(worker);
+    },
+  };
+}
+
+function found<T>(metrics: ReadonlyMap<string, T>, name: MetricName): T {
+  const metric = metrics.get(name);
+  assert(metric !== undefined, `${name} is a metric of another kind`);
+  return metric;
 }

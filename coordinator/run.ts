@@ -27,6 +27,7 @@ import type { Progress } from "./progress.ts";
 import { createBatches } from "./rpc/batches.ts";
 import { createDriver, type Driver } from "./rpc/driver.ts";
 import { wayOut } from "./store/checkpoints.ts";
+import { folderBytes, freeBytes } from "./store/disk-space.ts";
 import { createRunDirectory, openRunDirectory, type Checkpoint, type RunDirectory } from "./store/run-directory.ts";
 
 export interface RunOptions {
@@ -102,6 +103,13 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   devices.notices.forEach((notice) => progress.notice(notice));
   const job = await createJob(config, directory, data, devices.workers);
   progress.setTotalSteps(totalSteps(job));
+  servers.metrics.begin({
+    run: directory.name,
+    steps: totalSteps(job),
+    workers: job.workers,
+    freeBytes: () => freeBytes(directory.path),
+  });
+  if (earlier !== undefined) servers.metrics.observeCheckpoint(earlier.step);
 
   const ended = await train(options, { directory, data, modelConfig, job, servers, devices }, onClose);
   const { outcome } = ended;
@@ -168,6 +176,7 @@ async function train(
     async publish(step, best) {
       const { path } = await directory.publish(step, best);
       checkpoint = step;
+      metrics.observeCheckpoint(step, await folderBytes(path));
       progress.checkpoint(step, path);
     },
     generation(generation, worldSize) {
@@ -180,6 +189,7 @@ async function train(
       engines.add(line);
     },
     noticed: (sentence) => progress.notice(sentence),
+    observe: (event) => metrics.observeSession(event),
     decided: (reason) => progress.decided(reason),
     lastWords: async (id) => launched?.lastWords(id),
   });

@@ -1,5 +1,6 @@
 // docs/config.md, written from the schema: `ringtune config docs`. A test fails when the file is stale.
 
+import { markdownTable } from "../markdown-table.ts";
 import { fields, sections, type Field } from "./fields.ts";
 
 const opening = `# Configuration
@@ -23,7 +24,7 @@ export function configReference(): string {
     if (section.path === "") continue;
     const own = section.keys.flatMap((key) => fields.get(`${section.path}.${key}`) ?? []);
     const rows = [["key", "value", "default", "meaning"], ...own.map(cells)];
-    parts.push(`## ${section.path}\n\n${section.description}\n\n${table(rows)}\n`);
+    parts.push(`## ${section.path}\n\n${section.description}\n\n${markdownTable(rows)}\n`);
   }
   return parts.join("\n");
 }
@@ -31,14 +32,5 @@ export function configReference(): string {
 function cells(field: Field): string[] {
   const key = field.path.slice(field.path.lastIndexOf(".") + 1);
   const fallback = field.default === undefined ? "" : `\`${JSON.stringify(field.default)}\``;
-  return [`\`${key}\``, field.expected, fallback, field.description].map((cell) => cell.replaceAll("|", "\\|"));
-}
-
-/** A Markdown table with aligned columns, as prettier writes it; the first row is the head. */
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (row: readonly string[]): string =>
-    `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
-  const [head = [], ...body] = rows;
-  return [line(head), `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`, ...body.map(line)].join("\n");
+  return [`\`${key}\``, field.expected, fallback, field.description];
 }

@@ -61,6 +61,13 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./config.ts")).buildConfigCommand(),
   },
   {
+    name: "metrics",
+    usage: "",
+    summary: "print the reference of all metrics as Markdown",
+    group: "Prepare and check:",
+    run: async () => (await import("./metrics.ts")).buildMetricsCommand(),
+  },
+  {
     name: "tokenizer",
     usage: "train SOURCE...",
     summary: "train a tokenizer that several runs can share",

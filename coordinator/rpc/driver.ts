@@ -7,6 +7,7 @@ import type { RunRecord } from "../../common/records.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import type { WorkerSession, WorkerSessionHandlers } from "../../proto/session.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
+import type { SessionEvent } from "../metrics.ts";
 import type { Batches } from "./batches.ts";
 import { initialState, step } from "../core/coordinator.ts";
 import type { Job } from "../core/job.ts";
@@ -31,6 +32,8 @@ export interface DriverHost {
   engine(description: string, why: readonly string[]): void;
   /** A worker's sentence for the user. */
   noticed(sentence: string): void;
+  /** Who comes, speaks and goes, for the metrics. */
+  observe(event: SessionEvent): void;
   /** A sentence for the log. What ends the run is said by the outcome alone. */
   decided(reason: string): void;
   /** How the process of a worker ended whose stream broke, where that is known: "was killed by SIGKILL". */
@@ -145,6 +148,7 @@ export function createDriver(host: DriverHost): Driver {
     let id: string | undefined;
     const refuse = (error: RingtuneError): void => {
       if (over === undefined) host.decided(`refused a worker: ${error.message}`);
+      host.observe({ kind: "refused" });
       session.reject(error);
     };
     const patience = setTimeout(() => {
@@ -157,6 +161,7 @@ export function createDriver(host: DriverHost): Driver {
             host.engine(message.value.engine, message.value.engineWhy);
             message.value.notices.forEach((sentence) => host.noticed(sentence));
           }
+          host.observe({ kind: "said", id, message });
           return post({ kind: "said", id, message });
         }
         clearTimeout(patience);
@@ -171,6 +176,7 @@ export function createDriver(host: DriverHost): Driver {
         if (id === undefined) return;
         const left = id;
         sessions.delete(left);
+        host.observe({ kind: "left", id: left, expected: over !== undefined });
         void host.lastWords(left).then((words) => post({ kind: "left", id: left, reason: words ?? reason }));
       },
     };
@@ -203,6 +209,7 @@ export function createDriver(host: DriverHost): Driver {
     const taken = sessions.has(workerId);
     const id = taken || workerId === "" ? `${workerId || "w"}-${randomUUID().slice(0, 4)}` : workerId;
     sessions.set(id, session);
+    host.observe({ kind: "joined", id });
     post({ kind: "joined", worker: { id, host: hostName, pid, ringEndpoint } });
     return id;
   }

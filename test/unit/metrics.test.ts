@@ -1,10 +1,13 @@
 import { createServer } from "node:net";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { RingtuneError } from "../../common/errors.ts";
 import type { StepRecord } from "../../common/records.ts";
-import { createMetrics } from "../../coordinator/metrics.ts";
+import { metricDefinitions } from "../../coordinator/metric-catalogue.ts";
+import { metricReference } from "../../coordinator/metric-reference.ts";
+import { createMetrics, type Metrics } from "../../coordinator/metrics.ts";
 import { serveMetrics, type MetricsServer } from "../../coordinator/metrics-server.ts";
 
 const record: StepRecord = {
@@ -35,20 +38,51 @@ function samples(text: string): Map<string, number> {
   );
 }
 
+/** A run in which everything happens. */
+async function everything(): Promise<Metrics> {
+  const metrics = createMetrics(() => 1_700_000_000_000);
+  metrics.begin({ run: "demo", steps: 40, workers: 2, freeBytes: async () => 5e9 });
+  metrics.observeSession({ kind: "refused" });
+  metrics.observeSession({ kind: "joined", id: "w0" });
+  metrics.observeSession({ kind: "said", id: "w0", message: reduced });
+  metrics.setWorldSize(2);
+  metrics.setGeneration(1);
+  metrics.observeStep(record);
+  metrics.observeValidation(validation);
+  metrics.observeCheckpoint(7, 1234);
+  return metrics;
+}
+
+const validation = {
+  kind: "validation",
+  step: 8,
+  loss: 2,
+  perplexity: Math.E ** 2,
+  tokens: 9,
+  seconds: 1,
+  timeMs: 0,
+} as const;
+
+const reduced = {
+  kind: "reduced",
+  value: {
+    generation: 1,
+    step: 7,
+    lossSum: 1,
+    tokens: 1016,
+    gradientNorm: 1,
+    digest: "",
+    times: { dataSeconds: 0.001, computeSeconds: 0.5, allReduceSeconds: 0.02 },
+    bytesSent: 17e6,
+  },
+} as const;
+
 describe("metrics", () => {
   test("show the last step and validation, and count over all", async () => {
     const metrics = createMetrics();
     metrics.observeStep(record);
     metrics.observeStep({ ...record, step: 8, loss: 3, seconds: { ...record.seconds, compute: 0.2 } });
-    metrics.observeValidation({
-      kind: "validation",
-      step: 8,
-      loss: 2,
-      perplexity: Math.E ** 2,
-      tokens: 9,
-      seconds: 1,
-      timeMs: 0,
-    });
+    metrics.observeValidation(validation);
     const found = samples(await metrics.text());
     expect(
       Object.fromEntries([...found].filter(([name]) => name.startsWith("ringtune_") && !name.includes("{"))),
@@ -63,6 +97,10 @@ describe("metrics", () => {
       ringtune_tokens_processed_total: 4064,
       ringtune_samples_processed_total: 32,
       ringtune_steps_committed_total: 2,
+      ringtune_workers_joined_total: 0,
+      ringtune_workers_lost_total: 0,
+      ringtune_workers_refused_total: 0,
+      ringtune_last_step_timestamp_seconds: expect.closeTo(Date.now() / 1000, -2) as number,
       ringtune_world_size: 2,
       ringtune_generation: 3,
       ringtune_all_reduce_bytes_total: 68_000_000,
@@ -81,10 +119,12 @@ describe("metrics", () => {
   });
 
   test("follow the conventions of Prometheus", async () => {
-    const text = await createMetrics().text();
+    const text = await (await everything()).text();
     const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type = ""]) => ({ name, type }));
     const own = types.filter(({ name }) => name.startsWith("ringtune_"));
-    expect(own.length).toBeGreaterThanOrEqual(15);
+    expect(own.map(({ name }) => name).sort(), "all of the catalogue").toEqual(
+      metricDefinitions.map(({ name }) => name).sort(),
+    );
     for (const { name, type } of own) {
       expect(name, "snake case").toMatch(/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/);
       expect(name.endsWith("_total"), `${name}: _total is for counters, and for all of them`).toBe(type === "counter");
@@ -95,6 +135,41 @@ describe("metrics", () => {
     }
     expect(types.some(({ name }) => name === "process_cpu_seconds_total")).toBe(true);
     expect(types.some(({ name }) => name === "nodejs_eventloop_lag_seconds")).toBe(true);
+  });
+
+  test("of a worker are there as long as it is, and say how fast it is", async () => {
+    const metrics = await everything();
+    const found = samples(await metrics.text());
+    expect(found.get('ringtune_worker_tokens_per_second{worker="w0"}')).toBe(2032);
+    expect(found.get('ringtune_worker_phase_seconds{worker="w0",phase="compute"}')).toBe(0.5);
+    expect(found.get('ringtune_worker_last_heard_timestamp_seconds{worker="w0"}')).toBe(1.7e9);
+    expect(found.get("ringtune_run_directory_free_bytes")).toBe(5e9);
+    metrics.observeSession({ kind: "left", id: "w0", expected: false });
+    metrics.observeSession({ kind: "joined", id: "w1" });
+    metrics.observeSession({ kind: "left", id: "w1", expected: true });
+    const text = await metrics.text();
+    expect(text).not.toContain('worker="');
+    const later = samples(text);
+    const counts = ["joined", "lost", "refused"].map((what) => later.get(`ringtune_workers_${what}_total`));
+    expect(counts).toEqual([2, 1, 1]);
+  });
+
+  test("have no value for what has not happened", async () => {
+    const text = await createMetrics().text();
+    expect(text).not.toContain("ringtune_train_loss");
+    expect(samples(text).get("ringtune_steps_committed_total")).toBe(0);
+  });
+
+  test("a disk that can't be asked is no reason to fail a scrape", async () => {
+    const metrics = createMetrics();
+    const freeBytes = (): Promise<number> => Promise.reject(new Error("gone"));
+    metrics.begin({ run: "demo", steps: 40, workers: 2, freeBytes });
+    expect(await metrics.text()).not.toContain("ringtune_run_directory_free_bytes");
+  });
+
+  test("docs/metrics.md is what `ringtune metrics` prints", async () => {
+    const path = new URL("../../docs/metrics.md", import.meta.url);
+    expect(await readFile(path, "utf8"), "stale: npx ringtune metrics > docs/metrics.md").toBe(metricReference());
   });
 
   test("of two runs in one process are apart", async () => {
@@ -111,7 +186,7 @@ describe("the metrics server", () => {
   });
 
   async function serve(port = 0, host = "127.0.0.1"): Promise<MetricsServer> {
-    const server = await serveMetrics({ host, port, metrics: createMetrics() });
+    const server = await serveMetrics({ host, port, metrics: await everything() });
     servers.push(server);
     return server;
   }

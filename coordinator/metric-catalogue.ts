@@ -1,0 +1,263 @@
+// Every metric of a run: name, kind, unit, labels, meaning. metrics.ts registers them from here, and docs/metrics.md is
+// written from here, so neither can know one that the other does not. Nothing here observes anything.
+// Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for counters, few labels.
+
+interface MetricDefinition<Name extends string = string> {
+  readonly name: Name;
+  readonly kind: "counter" | "gauge" | "histogram";
+  /** What one is of. */
+  readonly unit: string;
+  /** A sentence. */
+  readonly help: string;
+  /** What the label's values are, by label. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Where there is no sample in the beginning: when there is one. */
+  readonly when?: string;
+  /** The question that it helps to answer. */
+  readonly question: Question;
+}
+
+export type Question = keyof typeof questions;
+
+/** Headings of the reference, in its order. */
+export const questions = {
+  learning: "Is it learning?",
+  speed: "Is it fast, and what is slow?",
+  cluster: "Who takes part, and what failed?",
+  progress: "Will it finish, and what is safe?",
+} as const;
+
+const phases = {
+  phase:
+    "`data` (waiting for the shard), `compute` (forward and backward), `all_reduce`, `commit` (from the last worker's reduction until the weights are updated everywhere), `total`",
+};
+const worker = "the worker's name";
+
+export const metricCatalogue = [
+  {
+    name: "ringtune_train_loss",
+    kind: "gauge",
+    unit: "nats per target",
+    question: "learning",
+    help: "Mean cross entropy of the last committed step, in nats per target.",
+    when: "after the first step",
+  },
+  {
+    name: "ringtune_validation_loss",
+    kind: "gauge",
+    unit: "nats per target",
+    question: "learning",
+    help: "Mean cross entropy of the last validation, in nats per target.",
+    when: "after the first validation",
+  },
+  {
+    name: "ringtune_validation_perplexity",
+    kind: "gauge",
+    unit: "",
+    question: "learning",
+    help: "Exponential of the validation loss.",
+    when: "after the first validation",
+  },
+  {
+    name: "ringtune_learning_rate",
+    kind: "gauge",
+    unit: "",
+    question: "learning",
+    help: "Learning rate of the last committed step.",
+    when: "after the first step",
+  },
+  {
+    name: "ringtune_gradient_norm",
+    kind: "gauge",
+    unit: "",
+    question: "learning",
+    help: "Global L2 norm of the last committed step's gradient, before clipping.",
+    when: "after the first step",
+  },
+  {
+    name: "ringtune_steps_committed_total",
+    kind: "counter",
+    unit: "steps",
+    question: "speed",
+    help: "Optimizer steps committed by this process.",
+  },
+  {
+    name: "ringtune_tokens_processed_total",
+    kind: "counter",
+    unit: "tokens",
+    question: "speed",
+    help: "Unmasked targets of committed steps.",
+  },
+  {
+    name: "ringtune_samples_processed_total",
+    kind: "counter",
+    unit: "samples",
+    question: "speed",
+    help: "Samples of committed steps.",
+  },
+  {
+    name: "ringtune_step_seconds",
+    kind: "histogram",
+    unit: "seconds",
+    question: "speed",
+    labels: phases,
+    help: "Seconds of a committed step by phase, on the slowest worker; phase total is from the last step's end to this one's.",
+    when: "after the first step",
+  },
+  {
+    name: "ringtune_worker_phase_seconds",
+    kind: "gauge",
+    unit: "seconds",
+    question: "speed",
+    labels: { worker, phase: "`data`, `compute`, `all_reduce`" },
+    help: "Seconds of a worker's last reduced step by phase. The slowest in compute is the straggler: the others wait for it in all_reduce.",
+    when: "after the worker's first step, as long as it takes part",
+  },
+  {
+    name: "ringtune_worker_tokens_per_second",
+    kind: "gauge",
+    unit: "tokens per second",
+    question: "speed",
+    labels: { worker },
+    help: "Unmasked targets of a worker's last shard over the seconds that it computed.",
+    when: "after the worker's first step, as long as it takes part",
+  },
+  {
+    name: "ringtune_all_reduce_bytes_total",
+    kind: "counter",
+    unit: "bytes",
+    question: "speed",
+    help: "Payload bytes that all workers sent in gradient all-reduces.",
+  },
+  {
+    name: "ringtune_all_reduce_bus_bandwidth_bytes_per_second",
+    kind: "gauge",
+    unit: "bytes per second",
+    question: "speed",
+    help: "Bus bandwidth of the last step's all-reduce as nccl-tests defines it: gradient bytes / seconds * 2(n-1)/n; 0 with one worker.",
+    when: "after the first step",
+  },
+  {
+    name: "ringtune_world_size",
+    kind: "gauge",
+    unit: "workers",
+    question: "cluster",
+    help: "Workers that compute the current step.",
+  },
+  {
+    name: "ringtune_world_size_target",
+    kind: "gauge",
+    unit: "workers",
+    question: "cluster",
+    help: "Workers that the run was asked to have.",
+  },
+  {
+    name: "ringtune_generation",
+    kind: "gauge",
+    unit: "",
+    question: "cluster",
+    help: "Generation of the membership; grows with every change.",
+  },
+  {
+    name: "ringtune_workers_joined_total",
+    kind: "counter",
+    unit: "workers",
+    question: "cluster",
+    help: "Workers that the coordinator has taken in.",
+  },
+  {
+    name: "ringtune_workers_lost_total",
+    kind: "counter",
+    unit: "workers",
+    question: "cluster",
+    help: "Workers whose session ended before the run did.",
+  },
+  {
+    name: "ringtune_workers_refused_total",
+    kind: "counter",
+    unit: "sessions",
+    question: "cluster",
+    help: "Sessions that were refused: a wrong token, another protocol, no join.",
+  },
+  {
+    name: "ringtune_worker_last_heard_timestamp_seconds",
+    kind: "gauge",
+    unit: "seconds since 1970",
+    question: "cluster",
+    labels: { worker },
+    help: "When the last message of a worker arrived, in seconds since 1970.",
+    when: "as long as the worker is connected",
+  },
+  {
+    name: "ringtune_step",
+    kind: "gauge",
+    unit: "steps",
+    question: "progress",
+    help: "Number of the last committed optimizer step, over all processes of the run.",
+  },
+  {
+    name: "ringtune_steps_planned",
+    kind: "gauge",
+    unit: "steps",
+    question: "progress",
+    help: "Optimizer steps of the whole run, if it isn't stopped early.",
+  },
+  {
+    name: "ringtune_epoch",
+    kind: "gauge",
+    unit: "epochs",
+    question: "progress",
+    help: "Passes over the training data, fractions included.",
+  },
+  {
+    name: "ringtune_last_step_timestamp_seconds",
+    kind: "gauge",
+    unit: "seconds since 1970",
+    question: "progress",
+    help: "When the last step was committed, in seconds since 1970; the start of the run before the first.",
+  },
+  {
+    name: "ringtune_checkpoint_step",
+    kind: "gauge",
+    unit: "steps",
+    question: "progress",
+    help: "Step of the newest checkpoint, from which the run can go on.",
+    when: "after the first checkpoint",
+  },
+  {
+    name: "ringtune_checkpoint_timestamp_seconds",
+    kind: "gauge",
+    unit: "seconds since 1970",
+    question: "progress",
+    help: "When the newest checkpoint was published, in seconds since 1970.",
+    when: "after the first checkpoint of this process",
+  },
+  {
+    name: "ringtune_checkpoint_bytes",
+    kind: "gauge",
+    unit: "bytes",
+    question: "progress",
+    help: "Size of the newest checkpoint on disk.",
+    when: "after the first checkpoint of this process",
+  },
+  {
+    name: "ringtune_run_directory_free_bytes",
+    kind: "gauge",
+    unit: "bytes",
+    question: "progress",
+    help: "Bytes that are free where the run directory is.",
+  },
+  {
+    name: "ringtune_run_info",
+    kind: "gauge",
+    unit: "",
+    question: "progress",
+    labels: { run: "name of the run directory", version: "of Ringtune" },
+    help: "Always 1; its labels say what is running.",
+  },
+] as const satisfies readonly MetricDefinition<`ringtune_${string}`>[];
+
+export type MetricName = (typeof metricCatalogue)[number]["name"];
+
+/** All metrics, without what TypeScript knows of each. */
+export const metricDefinitions: readonly MetricDefinition<MetricName>[] = metricCatalogue;
