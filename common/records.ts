@@ -36,6 +36,8 @@ export interface StepRecord {
   readonly busBandwidth: number;
   readonly worldSize: number;
   readonly generation: number;
+  /** The gradient overflowed and the update was left out; absent otherwise. */
+  readonly skipped?: boolean;
   /** Milliseconds since 1970. */
   readonly timeMs: number;
 }

@@ -70,6 +70,7 @@ export async function createJob(
       totalSteps: steps,
     },
     clip: train.clip,
+    skipsOverflow: false,
     joinTimeoutMs: cluster.join_timeout_s * 1000,
     stepTimeoutMs: cluster.step_timeout_s * 1000,
     earlyStopping,

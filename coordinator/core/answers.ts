@@ -4,12 +4,12 @@ import { assertNever, type ErrorCode } from "../../common/errors.ts";
 import type { FromWorker } from "../../proto/messages.ts";
 import { completeWhenDone, finishStep, finishValidation, publish, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
-import { batchOf, positionAfter } from "./job.ts";
+import { batchOf, positionAfter, shardsOf } from "./job.ts";
 import { lost } from "./membership.ts";
 import { between } from "./program.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { Member } from "./state.ts";
-import { busBandwidth, mean, worstVote } from "./votes.ts";
+import { blamed, busBandwidth, judge, mean } from "./votes.ts";
 
 /** Failures that every other worker would meet too: they end the run instead of costing one worker. */
 const fatalCodes: ReadonlySet<string> = new Set<ErrorCode>([
@@ -119,17 +119,22 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
     computeSeconds: reduced.times?.computeSeconds ?? 0,
     allReduceSeconds: reduced.times?.allReduceSeconds ?? 0,
     bytesSent: reduced.bytesSent,
+    notFiniteRows: reduced.notFiniteRows,
   };
   const votes = state.members.flatMap(({ id }) => state.votes[id] ?? []);
   if (votes.length < state.members.length) return;
 
-  const problem = worstVote(votes);
-  if (problem !== undefined) {
-    const who = draft.nameOf(state.members[problem.rank] ?? member);
-    const code = problem.kind === "digest" ? "collective_failed" : "not_finite";
-    return draft.fail(code, `step ${next} is not committed: ${who} ${problem.sentence}`);
-  }
   const batch = batchOf(job, next);
+  const verdict = judge(votes, {
+    nameOf: (rank) => draft.nameOf(state.members[rank] ?? member),
+    shards: shardsOf(batch, votes.length),
+    skipsOverflow: job.skipsOverflow,
+  });
+  if (verdict.kind === "digest" || verdict.kind === "not-finite") {
+    const reason = `step ${next} is not committed: ${verdict.sentence}`;
+    if (verdict.kind === "digest") return draft.fail("collective_failed", reason);
+    return draft.fail("not_finite", reason, { part: "training", positions: verdict.positions });
+  }
   const tokens = votes.reduce((sum, vote) => sum + vote.tokens, 0);
   state.committed = next;
   state.attempts = 0;
@@ -152,6 +157,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
       worldSize: state.members.length,
       generation: state.generation,
       timeMs: Math.round(draft.nowMs),
+      ...(verdict.kind === "skip" ? { skipped: true } : {}),
     },
   };
   for (const { id } of state.members) {
@@ -172,19 +178,23 @@ function hasApplied(draft: Draft, member: Member, applied: { step: number }): vo
 function hasEvaluated(
   draft: Draft,
   member: Member,
-  evaluated: { step: number; lossSum: number; tokens: number },
+  evaluated: Extract<FromWorker, { kind: "evaluated" }>["value"],
 ): void {
-  const { state } = draft;
+  const { job, state } = draft;
   if (evaluated.step !== state.committed || state.validated >= evaluated.step) return;
   state.validating ??= { sums: {}, sinceMs: draft.nowMs };
-  state.validating.sums[member.id] = { lossSum: evaluated.lossSum, tokens: evaluated.tokens };
+  const { lossSum, tokens, notFiniteRows } = evaluated;
+  state.validating.sums[member.id] = { lossSum, tokens, notFiniteRows };
   const sums = state.members.flatMap(({ id }) => state.validating?.sums[id] ?? []);
   if (sums.length < state.members.length) return;
   const loss = mean(sums);
   if (!Number.isFinite(loss)) {
     const tokens = sums.reduce((total, sum) => total + sum.tokens, 0);
-    const sentence = `the validation after step ${evaluated.step} has loss ${loss} over ${tokens} tokens`;
-    return draft.fail("not_finite", `${sentence}; lower train.learning_rate, or look at the data`);
+    const positions = blamed(sums, shardsOf({ start: 0, rows: job.validationSequences }, sums.length));
+    const what = `the validation after step ${evaluated.step} has loss ${loss} over ${tokens} tokens`;
+    const share = positions.length === 0 ? "" : `, in ${positions.length} of ${job.validationSequences} samples`;
+    const sentence = `${what}${share}; lower train.learning_rate, or look at the data`;
+    return draft.fail("not_finite", sentence, { part: "validation", positions });
   }
   finishValidation(draft, {
     kind: "validation",

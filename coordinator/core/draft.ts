@@ -4,7 +4,7 @@
 import type { ErrorCode } from "../../common/errors.ts";
 import type { Job } from "./job.ts";
 import { planAhead } from "./program.ts";
-import type { Effect, Member, Outcome, State } from "./state.ts";
+import type { BlamedSamples, Effect, Member, Outcome, State } from "./state.ts";
 
 export class Draft {
   readonly effects: Effect[] = [];
@@ -33,8 +33,9 @@ export class Draft {
     this.state.deadlineMs = this.nowMs + this.job.stepTimeoutMs;
   }
 
-  fail(code: ErrorCode, reason: string): void {
-    this.end({ kind: "failed", step: this.state.committed, code, reason });
+  fail(code: ErrorCode, reason: string, samples?: BlamedSamples): void {
+    const step = this.state.committed;
+    this.end({ kind: "failed", step, code, reason, ...(samples === undefined ? {} : { samples }) });
   }
 
   /** Sends everybody home. */

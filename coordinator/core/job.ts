@@ -29,6 +29,8 @@ export interface Job {
   readonly schedule: ScheduleOptions;
   /** Largest global gradient norm; null does not clip. */
   readonly clip: number | null;
+  /** A step whose scaled gradient overflows is committed without an update, instead of ending the run. */
+  readonly skipsOverflow: boolean;
   readonly joinTimeoutMs: number;
   readonly stepTimeoutMs: number;
   /** Null trains all steps. Otherwise every validation has a checkpoint, so that the best can be kept. */

@@ -27,6 +27,15 @@ export interface Vote {
   readonly computeSeconds: number;
   readonly allReduceSeconds: number;
   readonly bytesSent: number;
+  /** Rows of its shard whose own loss or gradient is not finite. */
+  readonly notFiniteRows: readonly number[];
+}
+
+/** A worker's part of a validation; see Evaluated in the protocol. */
+export interface EvaluatedShard {
+  readonly lossSum: number;
+  readonly tokens: number;
+  readonly notFiniteRows: readonly number[];
 }
 
 export interface State {
@@ -49,7 +58,7 @@ export interface State {
   votes: Record<string, Vote>;
   /** Of the committed step, until all have applied it. */
   applying: { record: Omit<StepRecord, "seconds">; votes: Vote[]; sinceMs: number; pending: string[] } | null;
-  validating: { sums: Record<string, { lossSum: number; tokens: number }>; sinceMs: number | null } | null;
+  validating: { sums: Record<string, EvaluatedShard>; sinceMs: number | null } | null;
   /** The checkpoint has been written but not published: its validation is not complete. */
   unpublished: number | null;
   parameters: number;
@@ -89,7 +98,19 @@ export type Outcome =
       readonly best?: number;
     }
   | { readonly kind: "stopped"; readonly step: number; readonly reason: string }
-  | { readonly kind: "failed"; readonly step: number; readonly code: ErrorCode; readonly reason: string };
+  | {
+      readonly kind: "failed";
+      readonly step: number;
+      readonly code: ErrorCode;
+      readonly reason: string;
+      /** The samples that the reason is about, by their places in the stream or among the validation sequences. */
+      readonly samples?: BlamedSamples;
+    };
+
+export interface BlamedSamples {
+  readonly part: "training" | "validation";
+  readonly positions: readonly number[];
+}
 
 export type Effect =
   | { readonly kind: "welcome"; readonly to: string }

@@ -1,28 +1,89 @@
 // What the votes of all ranks amount to: whether a step may be committed, and its times.
 
+import type { Range } from "./job.ts";
 import type { Vote } from "./state.ts";
 
-export interface VoteProblem {
-  readonly kind: "digest" | "not-finite";
-  readonly rank: number;
-  readonly sentence: string;
+/** What the votes of a step amount to. */
+export type Verdict =
+  | { readonly kind: "commit" }
+  /**
+   * The scaled gradient overflowed, and the job takes that into account: the step counts, its update is left out. All
+   * ranks find the same, because they hold the same gradient (their digests are equal).
+   */
+  | { readonly kind: "skip" }
+  | { readonly kind: "digest"; readonly sentence: string }
+  /** `positions` are of the samples to blame, in the stream; empty when no single one is. */
+  | { readonly kind: "not-finite"; readonly sentence: string; readonly positions: readonly number[] };
+
+/** What the judgement needs besides the votes. */
+export interface Bench {
+  /** A worker as sentences name it, by rank. */
+  readonly nameOf: (rank: number) => string;
+  /** Of each rank, in order. */
+  readonly shards: readonly Range[];
+  readonly skipsOverflow: boolean;
 }
 
 /** The first reason not to commit: a loss or gradient that is not finite, or gradients that differ between ranks. */
-export function worstVote(votes: readonly Vote[]): VoteProblem | undefined {
-  for (const [rank, vote] of votes.entries()) {
-    if (Number.isFinite(vote.lossSum) && Number.isFinite(vote.gradientNorm)) continue;
-    const sentence = `has loss ${vote.lossSum} over ${vote.tokens} tokens and gradient norm ${vote.gradientNorm}; lower train.learning_rate or look at the data of this step`;
-    return { kind: "not-finite", rank, sentence };
-  }
+export function judge(votes: readonly Vote[], { nameOf, shards, skipsOverflow }: Bench): Verdict {
+  const isFinite = votes.every(
+    ({ lossSum, gradientNorm }) => Number.isFinite(lossSum) && Number.isFinite(gradientNorm),
+  );
+  const differs = votes.findIndex(({ digest }) => digest !== votes[0]?.digest);
+  if (!isFinite && !(skipsOverflow && differs === -1)) return notFinite(votes, nameOf, shards);
   if (votes.every(({ tokens }) => tokens === 0)) {
-    return { kind: "not-finite", rank: 0, sentence: "and all others have no token to learn from in this step" };
+    const sentence = `${nameOf(0)} and all others have no token to learn from in this step`;
+    return { kind: "not-finite", sentence, positions: shards.flatMap(positionsOf) };
   }
-  const expected = votes[0]?.digest;
-  const rank = votes.findIndex((vote) => vote.digest !== expected);
-  if (rank < 0) return undefined;
-  const sentence = `has reduced gradients with digest ${votes[rank]?.digest}, rank 0 with ${expected}`;
-  return { kind: "digest", rank, sentence };
+  if (differs === -1) return isFinite ? { kind: "commit" } : { kind: "skip" };
+  const both = `digest ${votes[differs]?.digest}, rank 0 with ${votes[0]?.digest}`;
+  return { kind: "digest", sentence: `${nameOf(differs)} has reduced gradients with ${both}` };
+}
+
+/** Blames the rank whose own samples are not finite: the gradient, being the sum of all, is not finite on any rank. */
+function notFinite(
+  votes: readonly Vote[],
+  nameOf: (rank: number) => string,
+  shards: readonly Range[],
+): Extract<Verdict, { kind: "not-finite" }> {
+  const own = votes.findIndex(({ lossSum, notFiniteRows }) => !Number.isFinite(lossSum) || notFiniteRows.length > 0);
+  const rank = Math.max(0, own);
+  const { lossSum, tokens, gradientNorm } = votes[rank]!;
+  const found = `${nameOf(rank)} has loss ${lossSum} over ${tokens} tokens and gradient norm ${gradientNorm}`;
+  const all = shards.flatMap(positionsOf);
+  const positions = blamed(votes, shards);
+  if (positions.length === all.length && all.length > 1) {
+    const sentence = `${found}, and so have all ${all.length} samples of the step: the model has diverged; lower train.learning_rate or lengthen the warmup`;
+    return { kind: "not-finite", sentence, positions };
+  }
+  const from = positions.length === 0 ? "" : `, from ${describePositions(positions)}`;
+  const sentence = `${found}${from}; lower train.learning_rate or look at the data of this step`;
+  return { kind: "not-finite", sentence, positions };
+}
+
+/** Positions of the rows that workers found not to be finite, ascending. */
+export function blamed(
+  findings: readonly { readonly notFiniteRows: readonly number[] }[],
+  shards: readonly Range[],
+): number[] {
+  return findings.flatMap(({ notFiniteRows }, rank) => {
+    const { start, rows } = shards[rank] ?? { start: 0, rows: 0 };
+    return notFiniteRows.filter((row) => row < rows).map((row) => start + row);
+  });
+}
+
+/** "sample 88 of the stream", "samples 88, 91 and 6 more of the stream" */
+export function describePositions(positions: readonly number[]): string {
+  const named = positions.slice(0, NAMED);
+  const more = positions.length > NAMED ? ` and ${positions.length - NAMED} more` : "";
+  return `sample${positions.length === 1 ? "" : "s"} ${named.join(", ")}${more} of the stream`;
+}
+
+/** Samples that a sentence lists. */
+const NAMED = 8;
+
+function positionsOf({ start, rows }: Range): number[] {
+  return Array.from({ length: rows }, (_, row) => start + row);
 }
 
 type Seconds = "dataSeconds" | "computeSeconds" | "allReduceSeconds";

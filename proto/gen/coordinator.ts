@@ -18,6 +18,7 @@ import type { Interrupted as _ringtune_v1_Interrupted, Interrupted__Output as _r
 import type { Join as _ringtune_v1_Join, Join__Output as _ringtune_v1_Join__Output } from './ringtune/v1/Join.ts';
 import type { Member as _ringtune_v1_Member, Member__Output as _ringtune_v1_Member__Output } from './ringtune/v1/Member.ts';
 import type { Plan as _ringtune_v1_Plan, Plan__Output as _ringtune_v1_Plan__Output } from './ringtune/v1/Plan.ts';
+import type { PredictionCounts as _ringtune_v1_PredictionCounts, PredictionCounts__Output as _ringtune_v1_PredictionCounts__Output } from './ringtune/v1/PredictionCounts.ts';
 import type { Reduced as _ringtune_v1_Reduced, Reduced__Output as _ringtune_v1_Reduced__Output } from './ringtune/v1/Reduced.ts';
 import type { Save as _ringtune_v1_Save, Save__Output as _ringtune_v1_Save__Output } from './ringtune/v1/Save.ts';
 import type { Saved as _ringtune_v1_Saved, Saved__Output as _ringtune_v1_Saved__Output } from './ringtune/v1/Saved.ts';
@@ -51,6 +52,7 @@ export interface ProtoGrpcType {
       Join: MessageTypeDefinition<_ringtune_v1_Join, _ringtune_v1_Join__Output>
       Member: MessageTypeDefinition<_ringtune_v1_Member, _ringtune_v1_Member__Output>
       Plan: MessageTypeDefinition<_ringtune_v1_Plan, _ringtune_v1_Plan__Output>
+      PredictionCounts: MessageTypeDefinition<_ringtune_v1_PredictionCounts, _ringtune_v1_PredictionCounts__Output>
       Reduced: MessageTypeDefinition<_ringtune_v1_Reduced, _ringtune_v1_Reduced__Output>
       Save: MessageTypeDefinition<_ringtune_v1_Save, _ringtune_v1_Save__Output>
       Saved: MessageTypeDefinition<_ringtune_v1_Saved, _ringtune_v1_Saved__Output>

@@ -156,7 +156,8 @@ describe("whoever is not a worker of the run is told so, and the run does not mi
 });
 
 describe("a worker that talks nonsense", () => {
-  const votes = { tokens: 1, gradientNorm: 1, digest: "x", times: null, bytesSent: 0 };
+  const votes = { tokens: 1, gradientNorm: 1, digest: "x", times: null, bytesSent: 0, notFiniteRows: [] };
+  const sums = { lossSum: 1, tokens: 1, notFiniteRows: [], counts: null };
 
   /** Joins alone, and answers the first generation. */
   async function joined(coordinator: Coordinator, workerId = "stranger"): Promise<Stranger> {
@@ -187,7 +188,7 @@ describe("a worker that talks nonsense", () => {
       [1, Number.MAX_SAFE_INTEGER],
     ] as const) {
       stranger.send({ kind: "reduced", value: { generation, step, lossSum: 1, ...votes } });
-      stranger.send({ kind: "evaluated", value: { generation, step, lossSum: 1, tokens: 1 } });
+      stranger.send({ kind: "evaluated", value: { generation, step, ...sums } });
       stranger.send({ kind: "applied", value: { generation, step, seconds: 1 } });
       stranger.send({ kind: "saved", value: { step, sizeBytes: 1 } });
     }

@@ -22,6 +22,7 @@ function randomJob(seed: number): Job {
     checkpointEvery: random.integer(4),
     schedule: { schedule: "cosine", peak: 1, min: 0, warmupSteps: 1, totalSteps: steps },
     clip: 1,
+    skipsOverflow: false,
     joinTimeoutMs: 1e9,
     stepTimeoutMs: 1e9,
     earlyStopping: null,

@@ -169,7 +169,8 @@ class Cluster {
           worker.inbox.shift();
           check(worker.applied.length === task.step, `validates step ${task.step} with ${worker.applied.length} steps`);
           const lossSum = task.shard.rows * validationLoss(this.schedule.seed, task.step);
-          const value = { generation: task.generation, step: task.step, lossSum, tokens: task.shard.rows };
+          const sums = { generation: task.generation, step: task.step, lossSum, tokens: task.shard.rows };
+          const value = { ...sums, notFiniteRows: [], counts: null };
           worker.outbox.push({ kind: "evaluated", value });
         };
       case "save":
@@ -199,7 +200,7 @@ class Cluster {
   private reduce(worker: SimulatedWorker, task: Extract<Task, { kind: "plan" }>): void {
     const times = { dataSeconds: 0, computeSeconds: 0.1, allReduceSeconds: 0.01 };
     const vote = { lossSum: task.shard.rows, tokens: task.shard.rows, gradientNorm: 1, digest: `g${task.step}` };
-    const value = { generation: task.generation, step: task.step, ...vote, times, bytesSent: 8 };
+    const value = { generation: task.generation, step: task.step, ...vote, times, bytesSent: 8, notFiniteRows: [] };
     worker.outbox.push({ kind: "reduced", value });
   }
 

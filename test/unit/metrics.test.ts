@@ -74,6 +74,7 @@ const reduced = {
     digest: "",
     times: { dataSeconds: 0.001, computeSeconds: 0.5, allReduceSeconds: 0.02 },
     bytesSent: 17e6,
+    notFiniteRows: [] as number[],
   },
 } as const;
 

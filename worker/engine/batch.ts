@@ -49,7 +49,7 @@ export function prepareBatch(model: Model, batch: Microbatch, weight: number): P
 }
 
 /** Sums in double precision over the targets that `batch` does not mask. */
-export function sumLosses(losses: ArrayLike<number>, targets: Int32Array): LossResult {
+export function sumLosses(losses: ArrayLike<number>, { rows, targets }: Microbatch): LossResult {
   let lossSum = 0;
   let tokens = 0;
   for (let i = 0; i < targets.length; i++) {
@@ -57,7 +57,13 @@ export function sumLosses(losses: ArrayLike<number>, targets: Int32Array): LossR
     lossSum += losses[i]!;
     tokens++;
   }
-  return { lossSum, tokens };
+  if (Number.isFinite(lossSum)) return { lossSum, tokens };
+  const perRow = targets.length / rows;
+  const isBroken = (i: number): boolean => targets[i] !== masked && !Number.isFinite(losses[i]);
+  const notFiniteRows = Array.from({ length: rows }, (_, row) => row).filter((row) =>
+    Array.from({ length: perRow }, (_, i) => row * perRow + i).some(isBroken),
+  );
+  return { lossSum, tokens, notFiniteRows };
 }
 
 function assertSizes(model: Model, batch: Microbatch, tokens: number): void {

@@ -25,6 +25,8 @@ export interface LossResult {
   readonly lossSum: number;
   /** Unmasked targets. */
   readonly tokens: number;
+  /** Rows with a loss that is NaN or infinite, ascending; absent when the sum is finite. */
+  readonly notFiniteRows?: readonly number[];
 }
 
 /**

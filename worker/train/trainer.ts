@@ -6,12 +6,13 @@ import { RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import type { Collective, CollectiveEndpoint } from "../collective/collective.ts";
 import { createEngine } from "../engine/create-engine.ts";
-import type { Engine, LossResult, Microbatch, Unchanged } from "../engine/engine.ts";
+import type { Engine, Microbatch, Unchanged } from "../engine/engine.ts";
 import { createModel } from "../model/architectures.ts";
 import { initialiseParameters } from "../model/initialise.ts";
 import { targetsPerRow } from "../model/model.ts";
 import { readBase, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
-import { clipFactor, createOptimizer, type OptimizerSettings } from "./optimizer.ts";
+import { LossTotal } from "./loss-total.ts";
+import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
 import { microbatchesOf } from "./shard.ts";
 import { digestOf, summarise } from "./summary.ts";
 import { createTrainedWeights, describeTraining, type TrainingChoice } from "./trained-weights.ts";
@@ -103,23 +104,35 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     return unchanged;
   }
 
-  async function shardGradients(engine: Engine, plan: Message<"plan">): Promise<LossResult> {
-    const total = { lossSum: 0, tokens: 0 };
+  async function shardGradients(engine: Engine, plan: Message<"plan">): Promise<LossTotal> {
+    const total = new LossTotal();
     const weight = 1 / plan.globalTokens;
     const microbatches = cut(plan.shard, plan.microbatch);
     for (const [index, batch] of microbatches.entries()) {
-      const { lossSum, tokens } = await engine.gradients(batch, {
+      const result = await engine.gradients(batch, {
         weight,
         gradients,
         accumulate: index > 0,
         more: index < microbatches.length - 1,
         unchanged: unchangedBefore(index),
       });
-      total.lossSum += lossSum;
-      total.tokens += tokens;
+      total.add(result, batch.rows);
     }
     if (microbatches.length === 0) gradients.fill(0);
     return total;
+  }
+
+  /** The rows of the shard whose gradients are not finite by themselves, a microbatch at a time. Overwrites `gradients`. */
+  async function rowsNotFinite(engine: Engine, plan: Message<"plan">, signal: AbortSignal): Promise<number[]> {
+    const found: number[] = [];
+    let start = 0;
+    for (const batch of cut(plan.shard, plan.microbatch)) {
+      signal.throwIfAborted();
+      await engine.gradients(batch, { weight: 1 / plan.globalTokens, gradients, accumulate: false, unchanged: "all" });
+      if (!Number.isFinite(globalNorm(gradients))) for (let i = 0; i < batch.rows; i++) found.push(start + i);
+      start += batch.rows;
+    }
+    return found;
   }
 
   return {
@@ -168,12 +181,17 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       const { engine, collective } = ready();
       report.doing(`computing step ${plan.step}`);
       const start = performance.now();
-      const { lossSum, tokens } = await shardGradients(engine, plan);
+      const { lossSum, tokens, notFiniteRows } = await shardGradients(engine, plan);
       signal.throwIfAborted();
       const computed = performance.now();
       report.doing(`reducing step ${plan.step}`, true);
       const { bytesSent, seconds } = await collective.allReduce(gradients, { step: plan.step, bucket: 0, signal });
       const { norm: gradientNorm, digest } = summarise(gradients);
+      if (!Number.isFinite(gradientNorm) && notFiniteRows.length === 0) {
+        // Of the sum; whose part of it? Nothing will be committed, so the gradients are free to be computed again.
+        report.doing(`looking for what is not finite in step ${plan.step}`);
+        notFiniteRows.push(...(await rowsNotFinite(engine, plan, signal)));
+      }
       report.send({
         kind: "reduced",
         value: {
@@ -189,6 +207,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
             allReduceSeconds: seconds,
           },
           bytesSent,
+          notFiniteRows,
         },
       });
       await committed(plan.step);
@@ -205,13 +224,13 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     async evaluate(task) {
       const { engine } = ready();
       report.doing(`validating step ${task.step}`);
-      const total = { lossSum: 0, tokens: 0 };
+      const total = new LossTotal();
       for (const [index, batch] of cut(task.shard, task.microbatch).entries()) {
-        const { lossSum, tokens } = await engine.loss(batch, { unchanged: unchangedBefore(index) });
-        total.lossSum += lossSum;
-        total.tokens += tokens;
+        total.add(await engine.loss(batch, { unchanged: unchangedBefore(index) }), batch.rows);
       }
-      report.send({ kind: "evaluated", value: { generation: task.generation, step: task.step, ...total } });
+      const { lossSum, tokens, notFiniteRows } = total;
+      const value = { generation: task.generation, step: task.step, lossSum, tokens, notFiniteRows, counts: null };
+      report.send({ kind: "evaluated", value });
     },
 
     async save(task) {

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { initialState, step } from "../../../coordinator/core/coordinator.ts";
 import { batchOf, shardsOf, type Job } from "../../../coordinator/core/job.ts";
 import type { Effect, Event, State } from "../../../coordinator/core/state.ts";
+import { describePositions } from "../../../coordinator/core/votes.ts";
 
 const job: Job = {
   id: "job",
@@ -15,6 +16,7 @@ const job: Job = {
   checkpointEvery: 0,
   schedule: { schedule: "constant", peak: 0.1, min: 0, warmupSteps: 0, totalSteps: 4 },
   clip: 1,
+  skipsOverflow: false,
   joinTimeoutMs: 1000,
   stepTimeoutMs: 5000,
   earlyStopping: null,
@@ -53,7 +55,7 @@ function drive(overrides: Partial<Job> = {}) {
     },
     reduced: (id: string, extra = {}) => {
       const times = { dataSeconds: 0, computeSeconds: id === "w0" ? 0.2 : 0.3, allReduceSeconds: 0.1 };
-      const vote = { lossSum: 6, tokens: 2, gradientNorm: 1, digest: "g", times, bytesSent: 40 };
+      const vote = { lossSum: 6, tokens: 2, gradientNorm: 1, digest: "g", times, bytesSent: 40, notFiniteRows: [] };
       const value = { generation: state.generation, step: state.committed + 1, ...vote, ...extra };
       return run.post({ kind: "said", id, message: { kind: "reduced", value } });
     },
@@ -176,6 +178,48 @@ test("does not commit a loss that is not a number, and names the step and the wo
   expect(run.state.phase).toBe("ended");
 });
 
+test("blames the rank whose own samples are not finite, although the sum is not finite on any", () => {
+  const run = running();
+  run.reduced("w0", { gradientNorm: NaN });
+  const effects = run.reduced("w1", { lossSum: Infinity, gradientNorm: NaN, notFiniteRows: [1, 3, 99] });
+  expect(run.reason).toMatch(
+    /^step 1 is not committed: worker w1 \(rank 1, .*\) has loss Infinity over 2 tokens and gradient norm NaN, from samples 5, 7 of the stream; lower train\.learning_rate or look at the data of this step$/,
+  );
+  const samples = { part: "training", positions: [5, 7] };
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "not_finite", step: 0, samples } });
+  expect(kinds(effects)).not.toContain("commit");
+});
+
+test("says that the model has diverged when no sample of a step is finite, and names few of many", () => {
+  const run = running();
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  run.reduced("w0", { lossSum: NaN, notFiniteRows: [0, 1, 2, 3] });
+  const effects = run.reduced("w1", { lossSum: NaN, notFiniteRows: [0, 1, 2, 3] });
+  expect(run.reason).toMatch(/step 2 .* and so have all 8 samples of the step: the model has diverged; lower/);
+  const positions = [8, 9, 10, 11, 12, 13, 14, 15];
+  expect(effects.at(-1)).toMatchObject({ outcome: { samples: { part: "training", positions } } });
+  expect(describePositions([3])).toBe("sample 3 of the stream");
+  expect(describePositions([...positions, 16, 17])).toBe(
+    "samples 8, 9, 10, 11, 12, 13, 14, 15 and 2 more of the stream",
+  );
+});
+
+test("a job that takes overflows into account commits the step and leaves its update out, if all ranks see the same", () => {
+  const run = running({ skipsOverflow: true });
+  run.reduced("w0", { gradientNorm: Infinity });
+  expect(kinds(run.reduced("w1", { gradientNorm: Infinity }))).toEqual(["commit", "commit", "plan", "plan"]);
+  run.applied("w0");
+  expect(run.applied("w1")).toMatchObject([{ kind: "record", record: { step: 1, skipped: true } }]);
+  run.reduced("w0");
+  run.reduced("w1");
+  run.applied("w0");
+  const [effect] = run.applied("w1");
+  expect(effect).not.toHaveProperty("record.skipped");
+  run.reduced("w0", { gradientNorm: NaN });
+  expect(run.reduced("w1", { digest: "other" }).at(-1)).toMatchObject({ outcome: { kind: "failed" } });
+  expect(run.state.committed).toBe(2);
+});
+
 test("does not commit a step without a single target", () => {
   const run = running();
   run.reduced("w0", { lossSum: 0, tokens: 0 });
@@ -186,11 +230,12 @@ test("does not commit a step without a single target", () => {
 
 test("a validation loss that is not a number ends the run with the step", () => {
   const run = running({ validationSequences: 4 });
-  const value = { generation: 1, step: 0, lossSum: NaN, tokens: 3 };
+  const value = { generation: 1, step: 0, lossSum: NaN, tokens: 3, notFiniteRows: [1], counts: null };
   run.post({ kind: "said", id: "w0", message: { kind: "evaluated", value } });
   const effects = run.post({ kind: "said", id: "w1", message: { kind: "evaluated", value } });
   expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "not_finite" } });
-  expect(run.reason).toContain("the validation after step 0 has loss NaN over 6 tokens");
+  expect(run.reason).toContain("the validation after step 0 has loss NaN over 6 tokens, in 2 of 4 samples");
+  expect(effects.at(-1)).toMatchObject({ outcome: { samples: { part: "validation", positions: [1, 3] } } });
 });
 
 test("an old checkpoint's news does not bring `latest` back", () => {
@@ -308,7 +353,14 @@ test("a run that has seen enough commits no further step, waits for its checkpoi
   const earlyStopping = { metric: "loss" as const, patience: 1, minDelta: 0 };
   const run = running({ validationSequences: 4, evalEvery: 1, earlyStopping });
   const evaluate = (id: string, lossSum: number): readonly Effect[] => {
-    const value = { generation: run.state.generation, step: run.state.committed, lossSum, tokens: 2 };
+    const value = {
+      generation: run.state.generation,
+      step: run.state.committed,
+      lossSum,
+      tokens: 2,
+      notFiniteRows: [],
+      counts: null,
+    };
     return run.post({ kind: "said", id, message: { kind: "evaluated", value } });
   };
   const finishStep = (loss: number): readonly Effect[] => {
@@ -342,7 +394,14 @@ test("a worker that dies at the end of such a run costs nothing: its checkpoint 
   const everyone = (message: "evaluate" | "step", loss: number): void => {
     if (message === "step") for (const id of ["w0", "w1"]) run.reduced(id);
     if (message === "step") for (const id of ["w0", "w1"]) run.applied(id);
-    const value = { generation: run.state.generation, step: run.state.committed, lossSum: loss, tokens: 2 };
+    const value = {
+      generation: run.state.generation,
+      step: run.state.committed,
+      lossSum: loss,
+      tokens: 2,
+      notFiniteRows: [],
+      counts: null,
+    };
     for (const id of ["w0", "w1"]) run.post({ kind: "said", id, message: { kind: "evaluated", value } });
   };
   everyone("evaluate", 9);

@@ -119,7 +119,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
       } finally {
         release(before?.slots);
       }
-      return sumLosses(losses, microbatch.targets);
+      return sumLosses(losses, microbatch);
     },
 
     async loss(microbatch, { unchanged } = {}): Promise<LossResult> {
@@ -129,7 +129,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
       await run(microbatch, "losses", (program) =>
         program.run(inputs, { losses: runtime.slot(losses, [losses.length], "float32") }),
       );
-      return sumLosses(losses, microbatch.targets);
+      return sumLosses(losses, microbatch);
     },
 
     async logits(microbatch): Promise<Float32Array> {

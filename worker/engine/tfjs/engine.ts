@@ -73,13 +73,13 @@ export function createTfjsEngine(options: EngineWeights, backend: TfjsBackend): 
           if (!accumulate) into.set(values);
           else for (let j = 0; j < into.length; j++) into[j]! += values[j]!;
         }
-        return sumLosses(value.dataSync(), microbatch.targets);
+        return sumLosses(value.dataSync(), microbatch);
       });
     },
 
     async loss(microbatch): Promise<LossResult> {
       return compute(microbatch, 1, ({ weights, batch, targets }) =>
-        sumLosses(model.losses(weights, batch, targets).dataSync(), microbatch.targets),
+        sumLosses(model.losses(weights, batch, targets).dataSync(), microbatch),
       );
     },
 

@@ -1,5 +1,6 @@
 // Original file: proto/ringtune/v1/coordinator.proto
 
+import type { PredictionCounts as _ringtune_v1_PredictionCounts, PredictionCounts__Output as _ringtune_v1_PredictionCounts__Output } from '../../ringtune/v1/PredictionCounts.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Evaluated {
@@ -7,6 +8,8 @@ export interface Evaluated {
   'step'?: (number | string | Long);
   'lossSum'?: (number | string);
   'tokens'?: (number | string | Long);
+  'notFiniteRows'?: (number)[];
+  'counts'?: (_ringtune_v1_PredictionCounts | null);
 }
 
 export interface Evaluated__Output {
@@ -14,4 +17,6 @@ export interface Evaluated__Output {
   'step': (number);
   'lossSum': (number);
   'tokens': (number);
+  'notFiniteRows': (number)[];
+  'counts': (_ringtune_v1_PredictionCounts__Output | null);
 }

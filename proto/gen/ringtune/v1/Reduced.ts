@@ -12,6 +12,7 @@ export interface Reduced {
   'digest'?: (string);
   'times'?: (_ringtune_v1_StepTimes | null);
   'bytesSent'?: (number | string | Long);
+  'notFiniteRows'?: (number)[];
 }
 
 export interface Reduced__Output {
@@ -23,4 +24,5 @@ export interface Reduced__Output {
   'digest': (string);
   'times': (_ringtune_v1_StepTimes__Output | null);
   'bytesSent': (number);
+  'notFiniteRows': (number)[];
 }
