@@ -4,7 +4,7 @@
 # package. `make setup-cuda` does not skip it.
 export ONNXRUNTIME_NODE_INSTALL ?= skip
 
-SOURCES := $(shell find common proto coordinator worker test -name '*.ts' 2>/dev/null) tsconfig.json tsconfig.build.json
+SOURCES := $(shell find common proto coordinator worker deploy test -name '*.ts' 2>/dev/null) tsconfig.json tsconfig.build.json
 SETUP := node_modules/.ringtune-setup
 BUILD := dist/.ringtune-build
 RINGTUNE := node dist/coordinator/cli/main.js
@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system build check lint format proto test test-unit test-sim test-integration fixtures bench demo clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,17 +38,23 @@ setup-tfjs-gpu: $(SETUP) ## add tfjs-node-gpu for engine: tfjs (it downloads lib
 	npm install --no-save --no-fund --no-audit --foreground-scripts \
 		@tensorflow/tfjs-node-gpu@$$(node -p "require('@tensorflow/tfjs-core/package.json').version")
 
-setup-system: ## add SwiftShader (Debian's chromium-common): WebGPU without a GPU, for the tests; needs root
-	@if [ -e $(SWIFTSHADER)/vk_swiftshader_icd.json ]; then \
-		echo "SwiftShader is installed"; \
+setup-system: ## add what some tests need: SwiftShader (WebGPU without a GPU) and Prometheus; needs root on Debian
+	@missing=""; \
+	[ -e $(SWIFTSHADER)/vk_swiftshader_icd.json ] || missing="$$missing chromium-common"; \
+	command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$$missing prometheus"; \
+	if [ -z "$$missing" ]; then \
+		echo "SwiftShader and Prometheus are installed"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "installing chromium-common, for SwiftShader"; \
+		echo "installing$$missing"; \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 \
-			apt-get install -y -qq --no-install-recommends chromium-common) >/dev/null 2>&1 || \
-			echo "chromium-common can't be installed: the WebGPU tests are SKIPPED"; \
+			apt-get install -y -qq --no-install-recommends $$missing) >/dev/null 2>&1 || \
+			echo "$$missing can't be installed: the tests that need it are SKIPPED"; \
 	else \
-		echo "SwiftShader is missing, and this is not root on Debian: the WebGPU tests are SKIPPED"; \
+		echo "missing:$$missing, and this is not root on Debian: the tests that need it are SKIPPED"; \
 	fi
+
+dashboards: build ## write deploy/grafana/dashboards from their definition
+	node dist/deploy/grafana/generate.js deploy/grafana/dashboards
 
 build: $(BUILD) ## compile to dist/
 
