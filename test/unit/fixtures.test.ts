@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { RingtuneError } from "../../common/errors.ts";
 import { checkFixture } from "../../worker/fixtures/check-model.ts";
 import { errorOf, formatCheck, passes, severity, worstOf, type Check } from "../../worker/fixtures/check.ts";
+import { formatTable, usualParts } from "../../worker/fixtures/table.ts";
 import { batchOf, findFixtures, readExpected } from "../../worker/fixtures/fixture.ts";
 
 const golden = join(import.meta.dirname, "../golden/gpt2");
@@ -24,10 +25,10 @@ async function failures(
 
 test.each(
   [
-    ["gpt2", 2408],
-    ["llama", 2388],
-    ["bert-seqcls", 233],
-    ["bert-tokcls", 321],
+    ["gpt2", 2429],
+    ["llama", 2409],
+    ["bert-seqcls", 241],
+    ["bert-tokcls", 329],
   ].flatMap(([name, count]) => ["onnx", "tfjs"].map((kind) => ({ name: String(name), count, kind }))),
 )("every number of the fixture $name is within tolerance on $kind", async ({ name, count, kind }) => {
   const found = await failures(join(golden, "..", name), kind as "onnx" | "tfjs");
@@ -70,6 +71,21 @@ describe("a mistake is noticed:", () => {
     expect(failed.some((name) => name.includes(where))).toBe(true);
   });
 
+  test("a trajectory, an adapter and a gradient that the fixture lacks are named", async () => {
+    await edit("expected.json", (json) => {
+      delete json["lora"];
+      delete (json["trajectories"] as Record<string, unknown>)["sgd"];
+      delete (json["grad_norms"] as Record<string, unknown>)["transformer.wpe.weight"];
+    });
+    const printed: string[] = [];
+    const groups = [];
+    for await (const group of checkFixture(folder, { kind: "onnx", device: "cpu" })) groups.push(group);
+    for (const group of groups) if ("lacks" in group) printed.push(group.lacks);
+    expect(printed).toEqual(["grad_norms of 1 of 28 tensors, such as transformer.wpe.weight"]);
+    const parts = new Set(groups.flatMap((group) => ("part" in group ? [group.part] : [])));
+    expect(usualParts.filter((part) => !parts.has(part))).toEqual(["sgd", "lora", "merged"]);
+  });
+
   test("an expected.json without its numbers", async () => {
     await edit("expected.json", (json) => delete json["loss"]);
     await expect(readExpected(folder)).rejects.toThrow(/loss: /);
@@ -108,4 +124,22 @@ test("numbers are compared relatively or absolutely, and never pass when they ar
   expect(formatCheck({ ...relative, got: 3 })).toMatch(
     /^FAIL {2}n +got 3 +expected 2 +relative error 5.0e-1, limit 0.0001$/,
   );
+});
+
+test("the table has a row for each fixture and engine, with the largest error of each part, and what failed", () => {
+  const check = (got: number, limit = 1e-4): Check => ({ name: "n", got, expected: 1, kind: "relative", limit });
+  const parts = new Map([
+    ["loss", [check(1.00001), check(1.00002), check(1.01, 1)]],
+    ["saved", [check(1, 0)]],
+    ["adam", [check(2), check(1)]],
+  ]);
+  const rows = [
+    { fixture: "gpt2", engine: "onnx-cpu", parts },
+    { fixture: "gpt2", engine: "tfjs-cpu", parts: new Map(), error: "gone" },
+  ];
+  expect(formatTable(rows)).toEqual([
+    "fixture  engine    numbers    logits  loss    gradients  adamw  sgd  rmsprop  lora  merged  saved  adam",
+    "gpt2     onnx-cpu  5/6        -       2.0e-5  -          -      -    -        -     -       ok     FAIL 1",
+    "gpt2     tfjs-cpu  0/0 ERROR  -       -       -          -      -    -        -     -       -      -",
+  ]);
 });

@@ -10,7 +10,7 @@ import { describeList, readTensors, targetsOf, type TensorTarget } from "./load-
 import type { Model } from "./model.ts";
 import { viewOf, type ParameterLayout } from "./parameters.ts";
 import { readJson } from "./read-json.ts";
-import { writeSafetensors, type NamedTensor } from "./safetensors.ts";
+import { writeSafetensors, type NamedTensor, type StoredType } from "./safetensors.ts";
 import { cutShards, indexFile, openModelFiles } from "./shards.ts";
 
 export interface LoadedModel {
@@ -63,6 +63,14 @@ export async function readModelConfig(directory: string): Promise<Model> {
   return createModel(await readJson(path), path);
 }
 
+export interface WriteOptions {
+  readonly tokens?: SpecialTokens | undefined;
+  /** Where to cut; 5 GB when left out. */
+  readonly shardBytes?: number | undefined;
+  /** How the weights are stored; float32 when left out. */
+  readonly type?: StoredType | undefined;
+}
+
 /**
  * Writes model.safetensors (or shards and their index above `shardBytes`), then config.json, each atomically, so that a
  * config is never without its weights.
@@ -70,12 +78,12 @@ export async function readModelConfig(directory: string): Promise<Model> {
 export async function writeModelDirectory(
   directory: string,
   { model, parameters }: LoadedModel,
-  { tokens, shardBytes }: { readonly tokens?: SpecialTokens; readonly shardBytes?: number } = {},
+  { tokens, shardBytes, type = "float32" }: WriteOptions = {},
 ): Promise<void> {
-  const { shards, index } = cutShards(modelTensors(model.layout, parameters), shardBytes);
-  for (const { file, tensors } of shards) await writeSafetensors(join(directory, file), tensors);
+  const { shards, index } = cutShards(modelTensors(model.layout, parameters), shardBytes, type);
+  for (const { file, tensors } of shards) await writeSafetensors(join(directory, file), tensors, type);
   if (index !== undefined) await writeFileAtomic(join(directory, indexFile), index);
-  await writeFileAtomic(join(directory, "config.json"), modelConfigJson(model, tokens));
+  await writeFileAtomic(join(directory, "config.json"), modelConfigJson(model, tokens, type));
 }
 
 /** Views of every parameter, in the layout's order. */
@@ -84,8 +92,8 @@ export function modelTensors(layout: ParameterLayout, flat: Float32Array): Named
 }
 
 /** A config.json that transformers' Auto classes accept: the model's own, with what has been decided since. */
-export function modelConfigJson(model: Model, tokens?: SpecialTokens): string {
-  const json = { ...model.config, torch_dtype: "float32", ...(tokens && specialIds(model.config, tokens)) };
+export function modelConfigJson(model: Model, tokens?: SpecialTokens, type: StoredType = "float32"): string {
+  const json = { ...model.config, torch_dtype: type, ...(tokens && specialIds(model.config, tokens)) };
   const sorted = Object.entries(json).sort(([a], [b]) => (a < b ? -1 : 1));
   return `${JSON.stringify(Object.fromEntries(sorted), undefined, 2)}\n`;
 }

@@ -6,7 +6,8 @@
 import { endianness } from "node:os";
 import { open, type FileHandle } from "node:fs/promises";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
-import { assert, type RingtuneError } from "../../common/errors.ts";
+import { assert, RingtuneError } from "../../common/errors.ts";
+import { brainOfFloat, floatOfBrain, floatOfHalf, halfOfFloat } from "./half-precision.ts";
 import { invalid, parseHeader, type SafetensorsHeader, type TensorEntry } from "./safetensors-header.ts";
 
 const readableTypes = ["F32", "F16", "BF16"];
@@ -64,21 +65,44 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   }
 }
 
-/** Writes float32 tensors in the order given, atomically. The weights are streamed, never copied. */
-export async function writeSafetensors(path: string, tensors: readonly NamedTensor[]): Promise<void> {
-  await writeFileAtomic(path, encodeSafetensors(tensors));
+/** How weights can be stored, by PyTorch's names. */
+export const storedTypes = ["float32", "float16", "bfloat16"] as const;
+export type StoredType = (typeof storedTypes)[number];
+
+/** Bytes of a stored number. */
+export function widthOf(type: StoredType): number {
+  return type === "float32" ? 4 : 2;
 }
 
-/** The bytes of a file, piece by piece: what `writeSafetensors` writes. Tensor data is viewed, so do not change it meanwhile. */
-export function* encodeSafetensors(tensors: readonly NamedTensor[]): Generator<Uint8Array> {
+/**
+ * Writes tensors in the order given, atomically. The weights are streamed, never copied.
+ * Throws `checkpoint_invalid` for a number that `type` can't hold.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly NamedTensor[],
+  type: StoredType = "float32",
+): Promise<void> {
+  await writeFileAtomic(path, encodeSafetensors(tensors, type));
+}
+
+/**
+ * The bytes of a file, piece by piece, each valid until the next: what `writeSafetensors` writes. Tensor data is viewed,
+ * so do not change it meanwhile.
+ */
+export function* encodeSafetensors(
+  tensors: readonly NamedTensor[],
+  type: StoredType = "float32",
+): Generator<Uint8Array> {
   const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
   let offset = 0;
   for (const { name, shape, data } of tensors) {
     const size = shape.reduce((product, dimension) => product * dimension, 1);
     assert(size === data.length, `tensor ${name} of shape [${shape.join(", ")}] has ${data.length} elements`);
     assert(!Object.hasOwn(header, name), `tensor ${name} is given twice`);
-    header[name] = { dtype: "F32", shape, data_offsets: [offset, offset + data.byteLength] };
-    offset += data.byteLength;
+    const end = offset + data.length * widthOf(type);
+    header[name] = { dtype: dtypes[type], shape, data_offsets: [offset, end] };
+    offset = end;
   }
   const json = Buffer.from(JSON.stringify(header));
   const padding = (8 - (json.length % 8)) % 8;
@@ -86,10 +110,38 @@ export function* encodeSafetensors(tensors: readonly NamedTensor[]): Generator<U
   start.writeBigUInt64LE(BigInt(json.length + padding));
   json.copy(start, 8);
   yield start;
-  for (const { data } of tensors) {
-    for (let at = 0; at < data.byteLength; at += pieceBytes) {
-      yield new Uint8Array(data.buffer, data.byteOffset + at, Math.min(pieceBytes, data.byteLength - at));
+  for (const tensor of tensors) {
+    if (type === "float32") yield* piecesOf(tensor.data);
+    else yield* rounded(tensor, type);
+  }
+}
+
+const dtypes = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;
+
+function* piecesOf({ buffer, byteOffset, byteLength }: Float32Array): Generator<Uint8Array> {
+  for (let at = 0; at < byteLength; at += pieceBytes) {
+    yield new Uint8Array(buffer, byteOffset + at, Math.min(pieceBytes, byteLength - at));
+  }
+}
+
+function* rounded({ name, data }: NamedTensor, type: "float16" | "bfloat16"): Generator<Uint8Array> {
+  const [round, infinity] = type === "float16" ? [halfOfFloat, 0x7c00] : [brainOfFloat, 0x7f80];
+  const words = new Uint16Array(Math.min(pieceBytes / 2, data.length));
+  for (let at = 0; at < data.length; at += words.length) {
+    const count = Math.min(words.length, data.length - at);
+    for (let i = 0; i < count; i++) {
+      const word = round(data[at + i]!);
+      if ((word & 0x7fff) >= infinity) {
+        const other = type === "float16" ? "bfloat16" : "float32";
+        throw new RingtuneError(
+          "checkpoint_invalid",
+          `element ${at + i} of tensor ${name} is ${data[at + i]}, which ${type} can't hold; save as ${other}`,
+          { details: { tensor: name, element: at + i } },
+        );
+      }
+      words[i] = word;
     }
+    yield new Uint8Array(words.buffer, 0, 2 * count);
   }
 }
 
@@ -179,25 +231,6 @@ async function readFully(file: FileHandle, path: string, into: Uint8Array, posit
     }
     done += bytesRead;
   }
-}
-
-/** IEEE 754 binary16. */
-function floatOfHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1024 + fraction) * 2 ** (exponent - 25);
-}
-
-const brainBits = new Uint32Array(1);
-const brainFloat = new Float32Array(brainBits.buffer);
-
-/** bfloat16: the upper half of a float32. */
-function floatOfBrain(bits: number): number {
-  brainBits[0] = bits << 16;
-  return brainFloat[0]!;
 }
 
 function unreadable(path: string, cause: unknown): RingtuneError {

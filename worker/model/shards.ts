@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { assert, RingtuneError } from "../../common/errors.ts";
 import { readJson } from "./read-json.ts";
-import { openSafetensors, type NamedTensor, type SafetensorsFile } from "./safetensors.ts";
+import { openSafetensors, widthOf, type NamedTensor, type SafetensorsFile, type StoredType } from "./safetensors.ts";
 
 export const modelFile = "model.safetensors";
 export const indexFile = "model.safetensors.index.json";
@@ -104,11 +104,13 @@ export interface Shard {
 export function cutShards(
   tensors: readonly NamedTensor[],
   shardBytes = defaultShardBytes,
+  type: StoredType = "float32",
 ): { readonly shards: readonly Shard[]; readonly index: string | undefined } {
+  const bytesOf = ({ data }: NamedTensor): number => data.length * widthOf(type);
   const groups: NamedTensor[][] = [];
   let size = Infinity;
   for (const tensor of tensors) {
-    const bytes = tensor.data.byteLength;
+    const bytes = bytesOf(tensor);
     if (size + bytes > shardBytes) {
       groups.push([]);
       size = 0;
@@ -124,7 +126,7 @@ export function cutShards(
   }));
   const map = shards.flatMap(({ file, tensors: group }) => group.map(({ name }) => [name, file] as const));
   const index = {
-    metadata: { total_size: tensors.reduce((sum, { data }) => sum + data.byteLength, 0) },
+    metadata: { total_size: tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0) },
     weight_map: Object.fromEntries(map.sort(([a], [b]) => (a < b ? -1 : 1))),
   };
   return { shards, index: `${JSON.stringify(index, undefined, 2)}\n` };

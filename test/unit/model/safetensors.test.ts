@@ -108,6 +108,26 @@ describe("a safetensors file", () => {
     expect([...brain]).toEqual([1, -2, 2 ** -133, (2 - 2 ** -7) * 2 ** 127]);
   });
 
+  test("of half precision is written rounded, and a number that does not fit is named", async () => {
+    const data = Float32Array.of(1 + 2 ** -11, 1 + 3 * 2 ** -11, -65519, 2 ** -25, 3 * 2 ** -25);
+    const read = new Float32Array(5);
+    const tensor = { name: "w", shape: [5] };
+    await writeSafetensors(path, [{ ...tensor, data }], "float16");
+    await loadTensors(path, [{ ...tensor, into: read }]);
+    expect([...read]).toEqual([1, 1 + 2 ** -9, -65504, 0, 2 ** -23]);
+    await writeSafetensors(path, [{ ...tensor, data }], "bfloat16");
+    await loadTensors(path, [{ ...tensor, into: read }]);
+    expect([...read]).toEqual([1, 1, -65536, 2 ** -25, 3 * 2 ** -25]);
+    data[2] = -65520;
+    await expect(writeSafetensors(path, [{ ...tensor, data }], "float16")).rejects.toThrow(
+      "element 2 of tensor w is -65520, which float16 can't hold; save as bfloat16",
+    );
+    data[2] = 3.4028e38;
+    await expect(writeSafetensors(path, [{ ...tensor, data }], "bfloat16")).rejects.toThrow("save as float32");
+    await loadTensors(path, [{ ...tensor, into: read }]); // the earlier file is whole
+    expect(read[0]).toBe(1);
+  });
+
   test("of a whole model has the norm that PyTorch computed", async () => {
     const expected = JSON.parse(await readFile(join(golden, "expected.json"), "utf8")) as {
       initial_param_norm: number;
