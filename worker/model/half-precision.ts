@@ -26,7 +26,7 @@ export function halfOfFloat(value: number): number {
   if (magnitude >= 0x4780_0000) return sign | 0x7c00; // 65536 and more
   // 13 bits of fraction are dropped; a carry runs into the exponent, and from 65504 to infinity, as it must.
   if (magnitude >= 0x3880_0000) return sign | nearest(magnitude - 0x3800_0000, 13);
-  const units = Math.abs(float[0]!) * 2 ** 24; // below 2^-14 the numbers are whole multiples of 2^-24
+  const units = Math.abs(float[0]) * 2 ** 24; // below 2^-14 the numbers are whole multiples of 2^-24
   const below = Math.floor(units);
   const rest = units - below;
   return sign | (rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below);
