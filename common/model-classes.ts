@@ -73,6 +73,27 @@ export function withHead(
   return { ...json, architectures: [name] };
 }
 
+/**
+ * `json` with `head`, and whether that head is new to it. Of an encoder any class is taken, also one without a head; of a
+ * decoder the head is a part of the model. Throws `model_mismatch` as the two above.
+ */
+export function giveHead(
+  json: Readonly<Record<string, unknown>>,
+  head: HeadKind,
+  where: string,
+): { json: Readonly<Record<string, unknown>>; isNew: boolean } {
+  const { model_type: modelType, architectures } = json;
+  const classes =
+    typeof modelType === "string" && Object.hasOwn(modelClasses, modelType) ? modelClasses[modelType] : undefined;
+  const named = Array.isArray(architectures) ? architectures.map(String) : [];
+  const own = classes?.[head];
+  if (own !== undefined && named.includes(own)) return { json, isNew: false };
+  if (classes === undefined || Object.keys(classes).length === 1) {
+    if (readModelKind(json, where).head === head) return { json, isNew: false };
+  }
+  return { json: withHead(json, head, where), isNew: true };
+}
+
 function mismatch(where: string, message: string): RingtuneError {
   return new RingtuneError("model_mismatch", message, { details: { where } });
 }

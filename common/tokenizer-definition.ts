@@ -97,22 +97,27 @@ function checkMerges(
 }
 
 export function findEos(config: Record<string, unknown>, vocabulary: Map<string, number>, source: string): string {
-  const named = config["eos_token"];
-  const wanted = typeof named === "string" ? named : (named as { content?: unknown } | null | undefined)?.content;
-  if (typeof wanted === "string") {
+  const wanted = nameOf(config["eos_token"]);
+  if (wanted !== undefined) {
     if (vocabulary.has(wanted)) return wanted;
     throw invalidTokenizer(
       source,
       `tokenizer_config.json names ${JSON.stringify(wanted)} as eos_token, which has no id`,
     );
   }
-  const usual = [endOfText, "<|end_of_text|>", "</s>", "<eos>"];
+  const usual = [endOfText, "<|end_of_text|>", "</s>", "<eos>", "[SEP]"];
   const found = usual.find((token) => vocabulary.has(token));
   if (found !== undefined) return found;
   throw invalidTokenizer(
     source,
     `it has no end-of-text token: none of ${usual.join(" ")}; name yours as eos_token in tokenizer_config.json beside it`,
   );
+}
+
+/** A special token in tokenizer_config.json: a text, or an object with its text. */
+export function nameOf(token: unknown): string | undefined {
+  const name = typeof token === "object" ? (token as { content?: unknown } | null)?.content : token;
+  return typeof name === "string" ? name : undefined;
 }
 
 export function parseObject(json: string, source: string): Record<string, unknown> {

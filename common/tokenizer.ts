@@ -7,7 +7,14 @@ import { dirname, join } from "node:path";
 import { Tokenizer as UntypedLibrary } from "@huggingface/tokenizers";
 import { detached, segmentsOf, splitWords } from "./byte-level.ts";
 import { describeError } from "./errors.ts";
-import { checkDefinition, type Definition, findEos, invalidTokenizer, parseObject } from "./tokenizer-definition.ts";
+import {
+  checkDefinition,
+  type Definition,
+  findEos,
+  invalidTokenizer,
+  nameOf,
+  parseObject,
+} from "./tokenizer-definition.ts";
 
 export interface Tokenizer {
   /**
@@ -24,6 +31,10 @@ export interface Tokenizer {
   /** The token between documents, and at the end of generated text. */
   readonly eosId: number;
   readonly eosToken: string;
+  /** The token that fills rows up: the end of text where there is none. What it fills is masked. */
+  readonly padId: number;
+  /** The token that stands for one to fill in; undefined in tokenizers of decoders. */
+  readonly maskId: number | undefined;
   /** tokenizer.json, as it was read. */
   readonly json: string;
   /** tokenizer_config.json, as it was read, if there was one. */
@@ -78,6 +89,10 @@ export function parseTokenizer({ json, configJson, source }: TokenizerText): Tok
   const vocabulary = checkDefinition(definition, source);
   const eosToken = findEos(config, vocabulary, source);
   const eosId = vocabulary.get(eosToken) ?? 0;
+  const idOf = (key: string, usual: readonly string[]): number | undefined => {
+    const name = [nameOf(config[key]), ...usual].find((token) => token !== undefined && vocabulary.has(token));
+    return name === undefined ? undefined : vocabulary.get(name);
+  };
 
   // Special tokens are left out of what encodes, so that their names in the user's text are nothing special.
   const added = definition.added_tokens ?? [];
@@ -118,6 +133,8 @@ export function parseTokenizer({ json, configJson, source }: TokenizerText): Tok
     vocabSize: [...known].reduce((largest, id) => Math.max(largest, id), -1) + 1,
     eosId,
     eosToken,
+    padId: idOf("pad_token", ["[PAD]", "<pad>"]) ?? eosId,
+    maskId: idOf("mask_token", ["[MASK]", "<mask>"]),
     json,
     configJson,
   };

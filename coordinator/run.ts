@@ -11,6 +11,7 @@ import type { Config } from "../common/config/schema.ts";
 import { resolveModelConfig } from "../common/config/sizes.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import type { RunRecord } from "../common/records.ts";
+import { headOf } from "../common/task.ts";
 import { serveSessions, type SessionServer } from "../proto/session.ts";
 import { createJob } from "./create-job.ts";
 import { totalSteps, type Job } from "./core/job.ts";
@@ -22,7 +23,7 @@ import { createSampler, evenlySpaced } from "./data/sampler.ts";
 import { planDevices, type DevicePlan } from "./devices.ts";
 import { launchWorkers, type Launched } from "./launcher.ts";
 import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
-import { assertFits, readModelConfig, type ModelConfig } from "./model-config.ts";
+import { assertFits, completeModelConfig, readModelConfig, type ModelConfig } from "./model-config.ts";
 import type { Progress } from "./progress.ts";
 import { createBatches } from "./rpc/batches.ts";
 import { createDriver, type Driver } from "./rpc/driver.ts";
@@ -93,10 +94,12 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
     onProgress: (state) => progress.data(state),
     signal,
     tokenizer: earlier && (await readTokenizer(directory)),
+    model,
   });
-  const { vocabSize, eosId } = data.tokenizer;
+  const { tokenizer, task } = data;
+  const { vocabSize } = tokenizer;
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length, vocabSize });
-  const modelConfig = model?.json ?? JSON.stringify(resolveModelConfig(config, vocabSize, eosId), null, 2);
+  const modelConfig = model ? completeModelConfig(model, task) : resolveModelConfig(config, tokenizer, task);
   if (earlier === undefined) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
   await assertSameData(directory, data.summary.digest);
   const devices = await planDevices(config, options.launch);
@@ -111,7 +114,8 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   });
   if (earlier !== undefined) servers.metrics.observeCheckpoint(earlier.step);
 
-  const ended = await train(options, { directory, data, modelConfig, job, servers, devices }, onClose);
+  const modelConfigJson = JSON.stringify(modelConfig, null, 2);
+  const ended = await train(options, { directory, data, modelConfigJson, job, servers, devices }, onClose);
   const { outcome } = ended;
   const records = await directory.readRecords();
   if (directory.changed) await writeCurve(directory, records, progress);
@@ -126,7 +130,7 @@ interface Prepared {
   readonly directory: RunDirectory;
   readonly data: PreparedData;
   /** Hugging Face config.json. */
-  readonly modelConfig: string;
+  readonly modelConfigJson: string;
   readonly job: Job;
   readonly servers: Servers;
   readonly devices: DevicePlan;
@@ -138,7 +142,7 @@ async function train(
   onClose: OnClose,
 ): Promise<Pick<RunResult, "outcome" | "checkpoint">> {
   const { config, progress, signal } = options;
-  const { directory, data, modelConfig, job, servers, devices } = prepared;
+  const { directory, data, modelConfigJson, job, servers, devices } = prepared;
   const { metrics, sessions } = servers;
   const joinToken = randomBytes(24).toString("base64url");
   const sampler = createSampler({ sampleCount: data.train.sampleCount, seed: config.train.seed });
@@ -156,13 +160,14 @@ async function train(
       engine: config.cluster.engine,
       device: config.cluster.device,
       threads: config.cluster.threads === "auto" ? 0 : config.cluster.threads,
-      modelConfigJson: modelConfig,
+      modelConfigJson,
       tokenizerJson: data.tokenizer.json,
       tokenizerConfigJson: data.tokenizerConfigJson,
       optimizerJson: JSON.stringify(config.train.optimizer),
       seed: config.train.seed,
       trainingJson: JSON.stringify({ lora: config.lora, freeze: config.train.freeze }),
       baseModelPath: await baseModelPath(config),
+      taskJson: JSON.stringify(data.task),
     },
     training: createBatches(data.train, (position) => sampler.sampleAt(position).index, BATCHES_HELD),
     validation: createBatches(data.validation ?? data.train, (row) => validationRows[row] ?? 0, 1),
@@ -274,10 +279,11 @@ async function baseModelPath({ lora, model }: Config): Promise<string> {
 /** Undefined when the model begins with this run. */
 async function readEarlierModel(config: Config, directory: RunDirectory): Promise<ModelConfig | undefined> {
   const { checkpoint } = directory;
+  const head = headOf(config.task.kind);
   if (checkpoint === undefined) {
-    return config.model.from === undefined ? undefined : readModelConfig(config.model.from, "model");
+    return config.model.from === undefined ? undefined : readModelConfig(config.model.from, "model", head);
   }
-  return readModelConfig(checkpoint.path, "checkpoint").catch(async (cause: unknown) => {
+  return readModelConfig(checkpoint.path, "checkpoint", head).catch(async (cause: unknown) => {
     const sentence = await withWayOut(describeError(cause), checkpoint, directory);
     throw new RingtuneError("checkpoint_invalid", sentence, { cause });
   });

@@ -6,10 +6,13 @@ import { fields } from "./fields.ts";
 import { valueAt } from "./raw.ts";
 import type { Config } from "./schema.ts";
 
-/** Of the sections model, tokenizer, data and lora everything counts but the cache; of train, what shapes the stream of samples. */
+/**
+ * Of the sections task, model, tokenizer, data and lora everything counts but the cache and what only metrics are of; of
+ * train, what shapes the stream of samples.
+ */
 function isFixed(path: string): boolean {
-  if (path === "data.cache") return false;
-  if (/^(model|tokenizer|data|lora)\./.test(path)) return true;
+  if (path === "data.cache" || path === "task.positive_label") return false;
+  if (/^(task|model|tokenizer|data|lora)\./.test(path)) return true;
   return (
     ["train.global_batch", "train.sequence_length", "train.seed", "train.freeze"].includes(path) ||
     // What state the optimizer keeps.

@@ -3,8 +3,9 @@
 
 import { deviceProblem } from "../devices.ts";
 import { fields } from "./fields.ts";
-import { parameterCount, resolveShape } from "./sizes.ts";
+import { architectureOf, parameterCount, resolveShape } from "./sizes.ts";
 import type { Config } from "./schema.ts";
+import { taskRules } from "./task-rules.ts";
 
 /** One thing that is wrong with a configuration. */
 export interface Problem {
@@ -24,6 +25,7 @@ export function checkRules(config: Config): Problem[] {
     ...rateRules(config.train),
     ...optimizerRules(config.train.optimizer),
     ...stoppingRules(config),
+    ...taskRules(config),
     ...modelRules(config),
     ...deviceRules(config.cluster),
     ...adapterRules(config),
@@ -98,7 +100,7 @@ function stoppingRules({ train, data }: Config): Problem[] {
   return problems;
 }
 
-function modelRules({ model, tokenizer, train }: Config): Problem[] {
+function modelRules({ model, task, tokenizer, train }: Config): Problem[] {
   if (model.from !== undefined) {
     const own = (["architecture", "size", "layers", "hidden", "heads", "positions"] as const).filter(
       (key) => model[key] !== undefined,
@@ -116,7 +118,7 @@ function modelRules({ model, tokenizer, train }: Config): Problem[] {
     const message = `${shape.heads} does not divide model.hidden ${shape.hidden}; ${nearestDivisors(shape.hidden, shape.heads)}`;
     problems.push({ path, message, involves: [path, "model.hidden", "model.size"] });
   }
-  if (model.architecture === "llama" && (shape.hidden / shape.heads) % 2 === 1) {
+  if (architectureOf({ model, task }) === "llama" && (shape.hidden / shape.heads) % 2 === 1) {
     const path = "model.heads";
     const message = `${shape.heads} heads of model.hidden ${shape.hidden} are ${shape.hidden / shape.heads} wide, which is odd; llama turns pairs, so use another number of heads`;
     problems.push({ path, message, involves: [path, "model.hidden", "model.size"] });

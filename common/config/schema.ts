@@ -20,10 +20,10 @@ const model = z
         "Hugging Face directory to start from: config.json, model.safetensors, tokenizer.json. Leave out to train from scratch.",
       ),
     architecture: z
-      .enum(["gpt2", "llama"])
+      .enum(["gpt2", "llama", "bert"])
       .optional()
       .describe(
-        "What to train from scratch: gpt2, or llama (rotary positions, SwiGLU, RMSNorm; the same sizes). Left out: gpt2. A directory of model.from has its own.",
+        "What to train from scratch: gpt2, llama (rotary positions, SwiGLU, RMSNorm; the same sizes), or bert, an encoder (the same sizes). Left out: what the task needs, gpt2 to write text and bert to classify, tag or fill in. A directory of model.from has its own.",
       ),
     size: z
       .enum(sizeNames)
@@ -40,6 +40,54 @@ const model = z
   })
   .describe("What is trained.");
 
+const labels = z
+  .array(z.string().min(1))
+  .min(1)
+  .optional()
+  .describe(
+    "Names of the labels in the order of their indices. Left out: those of the model's head if it has any, else those in the data, sorted.",
+  );
+
+const task = z
+  .discriminatedUnion("kind", [
+    z.strictObject({
+      kind: z
+        .literal("language-modelling")
+        .optional()
+        .default("language-modelling")
+        .describe(
+          "What is learned: the next token of texts; the answers of instruction data; a class of each text; a tag of each word; the masked tokens of texts. See docs/data.md.",
+        ),
+    }),
+    z.strictObject({ kind: z.literal("instruction") }),
+    z.strictObject({
+      kind: z.literal("classification"),
+      labels,
+      multi_label: z
+        .boolean()
+        .default(false)
+        .describe("Whether a text may have any number of labels, each learned by itself, instead of exactly one."),
+      positive_label: z
+        .string()
+        .min(1)
+        .optional()
+        .describe("Of two labels, the one that precision, recall and F1 are of. Left out: the last."),
+    }),
+    z.strictObject({ kind: z.literal("tagging"), labels }),
+    z.strictObject({
+      kind: z.literal("masked-lm"),
+      mask_probability: z
+        .number()
+        .gt(0)
+        .lt(1)
+        .default(0.15)
+        .describe(
+          "Share of the tokens to fill in: 80% of them are masked, 10% replaced by others, 10% left as they are.",
+        ),
+    }),
+  ])
+  .describe("What is learned from the data, which decides the head of the model.");
+
 const tokenizer = z
   .strictObject({
     from: z
@@ -54,7 +102,9 @@ const tokenizer = z
       .min(257)
       .max(1_000_000)
       .default(4096)
-      .describe("Size of the vocabulary to train: 256 bytes, the end-of-text token, and merges."),
+      .describe(
+        "Size of the vocabulary to train: 256 bytes, the special tokens (end of text; four for an encoder), and merges.",
+      ),
   })
   .describe("How text becomes tokens.");
 
@@ -67,6 +117,34 @@ const data = z
         '"sotu" (State of the Union addresses, 1790 to 2021), or paths of .txt, .md or .jsonl files or folders of them. A text file is one document; a JSONL line is one.',
       ),
     text_field: z.string().min(1).default("text").describe("Field of a JSONL line that holds the text."),
+    pair_field: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("Classification: field of a JSONL line with a second text, to classify pairs of texts."),
+    label_field: z
+      .string()
+      .min(1)
+      .default("label")
+      .describe(
+        "Classification: field of a JSONL line that holds the label, by its name or its index; with task.multi_label a list of them.",
+      ),
+    tokens_field: z
+      .string()
+      .min(1)
+      .default("tokens")
+      .describe("Tagging: field of a JSONL line with the list of words."),
+    tags_field: z
+      .string()
+      .min(1)
+      .default("tags")
+      .describe("Tagging: field of a JSONL line with the list of their tags, by name or index."),
+    format: z
+      .enum(["auto", "alpaca", "messages", "completion"])
+      .default("auto")
+      .describe(
+        "Instruction data: alpaca (instruction, input, output), messages (a conversation, with the chat template of the tokenizer) or completion (prompt, completion). auto goes by the fields of the first line.",
+      ),
     validation_fraction: z
       .number()
       .min(0)
@@ -283,6 +361,7 @@ const metrics = z
   .describe("Prometheus.");
 
 export const configSchema = z.strictObject({
+  task: task.prefault({}),
   model: model.prefault({}),
   tokenizer: tokenizer.prefault({}),
   data: data.prefault({}),

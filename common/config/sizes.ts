@@ -1,8 +1,10 @@
-// The named model sizes, and what a configuration means as Hugging Face's config.json of a GPT-2 or a LLaMA.
+// The named model sizes, and what a configuration means as Hugging Face's config.json of a GPT-2, a LLaMA or a BERT.
 // Models that start from a directory (model.from) bring their own config.json and do not come here.
 
 import type { Config } from "./schema.ts";
-import { assert } from "../errors.ts";
+import { assert, assertNever } from "../errors.ts";
+import { modelClasses } from "../model-classes.ts";
+import { headOf, type ResolvedTask } from "../task.ts";
 
 export interface ModelShape {
   /** Transformer blocks (n_layer). */
@@ -86,6 +88,49 @@ export interface LlamaConfigJson {
   readonly use_cache: true;
 }
 
+/** Hugging Face's config.json of a BERT with the head of a task. */
+export interface BertConfigJson extends Partial<LabelSettings> {
+  readonly architectures: readonly [string];
+  readonly model_type: "bert";
+  readonly vocab_size: number;
+  readonly max_position_embeddings: number;
+  readonly hidden_size: number;
+  readonly intermediate_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly hidden_act: "gelu";
+  readonly hidden_dropout_prob: 0;
+  readonly attention_probs_dropout_prob: 0;
+  readonly type_vocab_size: 2;
+  readonly layer_norm_eps: number;
+  readonly initializer_range: number;
+  readonly position_embedding_type: "absolute";
+  readonly tie_word_embeddings: true;
+  readonly pad_token_id: number;
+  readonly torch_dtype: "float32";
+}
+
+/** The labels of a classifier in its config.json, as transformers writes them. */
+export interface LabelSettings {
+  readonly id2label: Readonly<Record<string, string>>;
+  readonly label2id: Readonly<Record<string, number>>;
+  readonly problem_type?: "single_label_classification" | "multi_label_classification";
+}
+
+/** What of a config.json says which labels a task has; nothing for one without. */
+export function labelSettings({ kind, labels, multiLabel }: Pick<ResolvedTask, "kind" | "labels" | "multiLabel">) {
+  if (labels.length === 0) return {};
+  const problem: LabelSettings["problem_type"] = multiLabel
+    ? "multi_label_classification"
+    : "single_label_classification";
+  const settings: LabelSettings = {
+    id2label: Object.fromEntries(labels.map((label, id) => [String(id), label])),
+    label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
+    ...(kind === "classification" ? { problem_type: problem } : {}),
+  };
+  return settings;
+}
+
 /** The named size (micro when none is named) with the numbers of the configuration in place of its own. */
 export function resolveShape(model: Config["model"]): ModelShape {
   const base = sizes[model.size ?? defaultSize];
@@ -104,12 +149,36 @@ export function parameterCount(shape: ModelShape, vocabSize: number): number {
   return (vocabSize + positions) * hidden + layers * block + 2 * hidden;
 }
 
-/** The model to train from scratch, of the architecture that the configuration chooses; see below for the arguments. */
-export function resolveModelConfig(config: Config, vocabSize: number, eosId: number): Gpt2ConfigJson | LlamaConfigJson {
-  const { architecture = "gpt2" } = config.model;
-  return architecture === "gpt2"
-    ? resolveGpt2Config(config, vocabSize, eosId)
-    : resolveLlamaConfig(config, vocabSize, eosId);
+/** What of a tokenizer stands in a config.json. */
+export interface TokenIds {
+  /** Rows of the embedding. */
+  readonly vocabSize: number;
+  readonly eosId: number;
+  readonly padId: number;
+}
+
+/** The architecture to train from scratch: the one that is named, or the one that the task needs. */
+export function architectureOf(config: Pick<Config, "model" | "task">): NonNullable<Config["model"]["architecture"]> {
+  return config.model.architecture ?? (headOf(config.task.kind) === "causal-lm" ? "gpt2" : "bert");
+}
+
+/** The model to train from scratch for `task`; see below. The rules of the configuration have checked that they fit. */
+export function resolveModelConfig(
+  config: Config,
+  tokens: TokenIds,
+  task: ResolvedTask,
+): Gpt2ConfigJson | LlamaConfigJson | BertConfigJson {
+  const architecture = architectureOf(config);
+  switch (architecture) {
+    case "gpt2":
+      return resolveGpt2Config(config, tokens.vocabSize, tokens.eosId);
+    case "llama":
+      return resolveLlamaConfig(config, tokens.vocabSize, tokens.eosId);
+    case "bert":
+      return resolveBertConfig(config, tokens, task);
+    default:
+      return assertNever(architecture);
+  }
 }
 
 /**
@@ -176,5 +245,41 @@ export function resolveLlamaConfig(config: Config, vocabSize: number, eosId: num
     eos_token_id: eosId,
     torch_dtype: "float32",
     use_cache: true,
+  };
+}
+
+/**
+ * As `resolveGpt2Config`, for BERT with the head of `task`. Sizes are those of the decoders; the feed-forward layer is four
+ * times as wide as the model, as in GPT-2.
+ */
+export function resolveBertConfig(
+  config: Config,
+  { vocabSize, padId }: Pick<TokenIds, "vocabSize" | "padId">,
+  task: ResolvedTask,
+): BertConfigJson {
+  assert(config.model.from === undefined, "a model that starts from a directory has its own config.json");
+  const name = modelClasses["bert"]?.[task.head];
+  assert(name !== undefined, `a BERT has no head ${task.head}`);
+  const shape = resolveShape(config.model);
+  return {
+    architectures: [name],
+    model_type: "bert",
+    vocab_size: vocabSize,
+    max_position_embeddings: shape.positions,
+    hidden_size: shape.hidden,
+    intermediate_size: 4 * shape.hidden,
+    num_hidden_layers: shape.layers,
+    num_attention_heads: shape.heads,
+    hidden_act: "gelu",
+    hidden_dropout_prob: 0,
+    attention_probs_dropout_prob: 0,
+    type_vocab_size: 2,
+    layer_norm_eps: 1e-12,
+    initializer_range: 0.02,
+    position_embedding_type: "absolute",
+    tie_word_embeddings: true,
+    pad_token_id: padId,
+    torch_dtype: "float32",
+    ...labelSettings(task),
   };
 }

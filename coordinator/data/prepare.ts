@@ -3,7 +3,10 @@
 
 import { createHash } from "node:crypto";
 import type { Config } from "../../common/config/schema.ts";
+import { RingtuneError } from "../../common/errors.ts";
+import { resolveTask, type ResolvedTask } from "../../common/task.ts";
 import type { Tokenizer } from "../../common/tokenizer.ts";
+import type { ModelConfig } from "../model-config.ts";
 import { type Cache, createCache } from "./cache.ts";
 import { createTokenDataset, createTokenRow, type TokenDataset, type Tokens } from "./dataset.ts";
 import { digestOf, type Document, textsOf } from "./document.ts";
@@ -17,6 +20,8 @@ export interface PrepareOptions extends ProgressOptions {
   readonly onNotice: (line: string) => void;
   /** The run's own tokenizer when it is resumed; it takes the place of the config's. */
   readonly tokenizer?: TokenizerFiles | undefined;
+  /** The model that the run goes on from: its labels are the task's unless the config names others. */
+  readonly model?: Pick<ModelConfig, "labels" | "tokenTypes"> | undefined;
 }
 
 export interface PreparedData {
@@ -24,6 +29,8 @@ export interface PreparedData {
   /** Null when data.validation_fraction is 0. */
   readonly validation: TokenDataset | null;
   readonly tokenizer: Tokenizer;
+  /** What is learned, with the labels that were named or found. */
+  readonly task: ResolvedTask;
   /** Contents of tokenizer_config.json for the run directory; `tokenizer.json` is the other file. */
   readonly tokenizerConfigJson: string;
   readonly summary: DataSummary;
@@ -48,7 +55,7 @@ export interface DataSummary {
   readonly digest: string;
 }
 
-type DataConfig = Pick<Config, "data" | "tokenizer" | "train" | "model">;
+type DataConfig = Pick<Config, "task" | "data" | "tokenizer" | "train" | "model">;
 
 /**
  * @throws RingtuneError data_invalid, tokenizer_invalid; the signal's reason when it is aborted
@@ -56,6 +63,9 @@ type DataConfig = Pick<Config, "data" | "tokenizer" | "train" | "model">;
 export async function prepareData(config: DataConfig, options: PrepareOptions): Promise<PreparedData> {
   const { onNotice, signal } = options;
   const { validation_fraction: fraction, cache: cacheFolder } = config.data;
+  if (config.task.kind !== "language-modelling") {
+    throw new RingtuneError("config_invalid", `task.kind: ${config.task.kind} has no data yet in this version`);
+  }
   const startMs = performance.now();
   const cache = createCache(cacheFolder, onNotice);
   const documents = await loadDocuments(config.data, { onNotice, signal });
@@ -87,6 +97,7 @@ export async function prepareData(config: DataConfig, options: PrepareOptions): 
     train,
     validation,
     tokenizer,
+    task: resolveTask(config.task, []),
     tokenizerConfigJson: tokenizer.configJson ?? tokenizerConfigJson(tokenizer.eosToken, modelMaxLength),
     summary,
   };

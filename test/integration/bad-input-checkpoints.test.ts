@@ -219,7 +219,7 @@ describe("a model directory that does not fit", () => {
     [
       "it does not write text",
       () => rewrite({ model_type: "bert", architectures: ["BertForMaskedLM"] }),
-      /describes a bert with a masked-lm head; a run trains causal language models/,
+      /is of model_type bert, which has no head causal-lm; it has masked-lm, sequence-classification, token-classification/,
     ],
     ["its heads do not divide", () => rewrite({ n_head: 3 }), /n_head 3 does not divide n_embd 32/],
     ["a size is missing", () => rewrite({ n_layer: undefined }), /n_layer is missing/],

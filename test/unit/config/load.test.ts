@@ -69,7 +69,7 @@ describe("all problems are reported at once, each with its place", () => {
       "a.yaml:7:3: train.seed: given twice, first in line 6; remove one of them",
       "a.yaml:8:1: learning_rate: unknown key; did you mean train.learning_rate?",
       "a.yaml:9:1: optimizer: unknown key; did you mean train.optimizer?",
-      "a.yaml:10:1: zebra: unknown key; the keys at the top level are model, tokenizer, data, train, lora, cluster, checkpoint, metrics",
+      "a.yaml:10:1: zebra: unknown key; the keys at the top level are task, model, tokenizer, data, train, lora, cluster, checkpoint, metrics",
       '--set model.size=micor: model.size: expected "nano", "micro", "mini", "small" or "gpt2", got the text "micor"; did you mean "micro"?',
       '--set cluster.workers=none: cluster.workers: expected "auto" or a whole number from 1 to 4096, got the text "none"',
     ]);

@@ -25,6 +25,17 @@ test("a run does not go on with other trained parameters, or an optimizer that k
   expect(() => assertResumable(whole, part, "runs/a")).toThrow('train.freeze: ["a"] now, [] in the run');
 });
 
+test("a run does not go on with another task, but may measure another label", async () => {
+  const classify = ["task.kind=classification", "data.source=a.jsonl"];
+  const saved = await load(...classify);
+  const other = await load(...classify, "task.labels=[a, b]");
+  expect(() => assertResumable(saved, other, "runs/a")).toThrow('task.labels: ["a","b"] now, left out in the run');
+  const masked = await load("task.kind=masked-lm");
+  expect(() => assertResumable(masked, saved, "runs/a")).toThrow('task.kind: "classification" now, "masked-lm" in');
+  const measured = await load(...classify, "task.positive_label=a");
+  expect(() => assertResumable(saved, measured, "runs/a")).not.toThrow();
+});
+
 test("a run does not go on with another model, data or order of samples, and every such change is named", async () => {
   const [saved, now] = [await load(), await load("model.size=nano", "train.seed=7", "data.source=[a.txt]")];
   expect(() => assertResumable(saved, now, "runs/a")).toThrow(

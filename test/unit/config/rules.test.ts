@@ -7,8 +7,44 @@ function problems(config: Record<string, Record<string, unknown>>): string[] {
   return checkRules(configSchema.parse({ ...config, train })).map(({ path, message }) => `${path}: ${message}`);
 }
 
+const classification = (settings: object) => ({
+  task: { kind: "classification", ...settings },
+  data: { source: "a.jsonl" },
+});
+
 describe("combinations that can't work", () => {
   test.each<[Record<string, Record<string, unknown>>, string]>([
+    [
+      { task: { kind: "instruction" }, model: { architecture: "bert" }, data: { source: "a.jsonl" } },
+      "model.architecture: bert has no causal-lm head, which task.kind instruction needs (it has masked-lm, sequence-classification, token-classification); use gpt2 or llama",
+    ],
+    [
+      { task: { kind: "classification" }, model: { architecture: "llama" }, data: { source: "a.jsonl" } },
+      "model.architecture: llama has no sequence-classification head, which task.kind classification needs (it has causal-lm); use bert",
+    ],
+    [
+      { task: { kind: "tagging" } },
+      'data.source: "sotu" is plain text, and task.kind tagging learns from JSONL lines; name .jsonl files',
+    ],
+    [
+      { data: { pair_field: "b" } },
+      'data.pair_field: "b" is for pairs of texts to classify, and task.kind is language-',
+    ],
+    [{ data: { format: "alpaca" } }, "data.format: alpaca is a form of instruction data, and task.kind is language-"],
+    [
+      { task: { kind: "masked-lm" }, tokenizer: { vocab_size: 259 } },
+      "tokenizer.vocab_size: 259 is too small for an encoder: 256 bytes and the tokens [PAD], [CLS], [SEP] and [MASK] make 260",
+    ],
+    [classification({ labels: ["a", "b", "a"] }), 'task.labels: "a" is given twice, as labels 0 and 2; remove one'],
+    [classification({ labels: ["a"] }), "task.labels: 1 label leaves nothing to learn; give 2 or more"],
+    [
+      classification({ labels: ["a", "b"], positive_label: "c" }),
+      'task.positive_label: "c" is none of the 2 labels of task.labels (a, b)',
+    ],
+    [
+      classification({ multi_label: true, positive_label: "c" }),
+      'task.positive_label: "c" is of no use with task.multi_label, where each label is positive or not; remove it',
+    ],
     [{ train: { steps: undefined } }, "train.steps: missing, and so is train.epochs"],
     [{ train: { epochs: 2 } }, "train.epochs: 2 is given together with train.steps 10"],
     [
@@ -108,6 +144,8 @@ test("combinations at the edge of what works are accepted", () => {
     }),
   ).toEqual([]);
   expect(problems({ model: { from: "m" }, train: { sequence_length: 5000 } })).toEqual([]);
+  expect(problems(classification({ multi_label: true, labels: ["a"] }))).toEqual([]);
+  expect(problems({ task: { kind: "masked-lm" }, tokenizer: { vocab_size: 260 } })).toEqual([]);
 });
 
 test("loopback is what only this host reaches", () => {

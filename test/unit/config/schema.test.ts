@@ -5,7 +5,14 @@ import { configJsonSchema, fields, nearestPath, sections } from "../../../common
 import { editDistance, nearest } from "../../../common/config/nearest.ts";
 import { configReference } from "../../../common/config/reference.ts";
 import { configSchema } from "../../../common/config/schema.ts";
-import { parameterCount, resolveGpt2Config, sizeNames, sizes } from "../../../common/config/sizes.ts";
+import {
+  parameterCount,
+  resolveGpt2Config,
+  resolveModelConfig,
+  sizeNames,
+  sizes,
+} from "../../../common/config/sizes.ts";
+import { resolveTask } from "../../../common/task.ts";
 
 test("every key and section is described", () => {
   for (const field of fields.values()) expect(field.description, field.path).toMatch(/\S.*\.$/);
@@ -104,5 +111,50 @@ describe("sizes", () => {
       eos_token_id: 256,
     });
     expect(() => resolveGpt2Config(config, 500, 500)).toThrow("outside the vocabulary");
+  });
+
+  const tokens = { vocabSize: 500, eosId: 499, padId: 496 };
+
+  test("become a BERT for a task that decoders can't do, with its head, and its labels as transformers writes them", () => {
+    const config = configSchema.parse({
+      task: { kind: "classification" },
+      model: { size: "nano" },
+      train: { steps: 1 },
+    });
+    const task = resolveTask(config.task, ["ham", "spam"]);
+    expect(resolveModelConfig(config, tokens, task)).toMatchObject({
+      model_type: "bert",
+      architectures: ["BertForSequenceClassification"],
+      hidden_size: 96,
+      intermediate_size: 384,
+      max_position_embeddings: 256,
+      vocab_size: 500,
+      pad_token_id: 496,
+      id2label: { 0: "ham", 1: "spam" },
+      label2id: { ham: 0, spam: 1 },
+      problem_type: "single_label_classification",
+    });
+    const several = configSchema.parse({ task: { kind: "classification", multi_label: true } });
+    expect(resolveModelConfig(several, tokens, resolveTask(several.task, ["a"]))).toMatchObject({
+      problem_type: "multi_label_classification",
+    });
+    const tagging = configSchema.parse({ task: { kind: "tagging" } });
+    const tagger = resolveModelConfig(tagging, tokens, resolveTask(tagging.task, ["B", "O"]));
+    expect(tagger).toMatchObject({ architectures: ["BertForTokenClassification"], id2label: { 0: "B", 1: "O" } });
+    expect(tagger).not.toHaveProperty("problem_type");
+    const masked = configSchema.parse({ task: { kind: "masked-lm" } });
+    const filler = resolveModelConfig(masked, tokens, resolveTask(masked.task, []));
+    expect(filler).toMatchObject({ architectures: ["BertForMaskedLM"] });
+    expect(filler).not.toHaveProperty("id2label");
+  });
+
+  test("become what the file names, where the task leaves a choice", () => {
+    for (const [architecture, type] of [
+      [undefined, "gpt2"],
+      ["llama", "llama"],
+    ]) {
+      const config = configSchema.parse({ task: { kind: "instruction" }, model: { architecture } });
+      expect(resolveModelConfig(config, tokens, resolveTask(config.task, []))).toMatchObject({ model_type: type });
+    }
   });
 });

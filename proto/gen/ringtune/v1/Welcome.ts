@@ -15,6 +15,7 @@ export interface Welcome {
   'seed'?: (number | string | Long);
   'trainingJson'?: (string);
   'baseModelPath'?: (string);
+  'taskJson'?: (string);
 }
 
 export interface Welcome__Output {
@@ -30,4 +31,5 @@ export interface Welcome__Output {
   'seed': (number);
   'trainingJson': (string);
   'baseModelPath': (string);
+  'taskJson': (string);
 }
