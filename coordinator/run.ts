@@ -165,7 +165,7 @@ async function train(
       tokenizerConfigJson: data.tokenizerConfigJson,
       optimizerJson: JSON.stringify(config.train.optimizer),
       seed: config.train.seed,
-      trainingJson: JSON.stringify({ lora: config.lora, freeze: config.train.freeze }),
+      trainingJson: trainingSettings(config),
       baseModelPath: await baseModelPath(config),
       taskJson: JSON.stringify(data.task),
     },
@@ -274,6 +274,12 @@ async function withWayOut(sentence: string, damaged: Checkpoint, directory: RunD
 async function baseModelPath({ lora, model }: Config): Promise<string> {
   if (lora === undefined || model.from === undefined) return "";
   return realpath(model.from).catch(() => resolve(model.from ?? ""));
+}
+
+/** What workers have to know of what is trained and how, in the configuration's own words. */
+function trainingSettings({ lora, train }: Config): string {
+  const { freeze, label_smoothing } = train;
+  return JSON.stringify({ lora, freeze, label_smoothing });
 }
 
 /** Undefined when the model begins with this run. */

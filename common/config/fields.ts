@@ -126,6 +126,7 @@ const otherNames: Readonly<Record<string, string>> = {
   scheduler: "train.schedule",
   max_grad_norm: "train.clip",
   grad_clip: "train.clip",
+  label_smoothing_factor: "train.label_smoothing",
   block_size: "train.sequence_length",
   seq_len: "train.sequence_length",
   max_length: "train.sequence_length",

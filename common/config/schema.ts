@@ -279,6 +279,14 @@ const train = z
       .describe(
         'Parameters that stay as they are, by patterns over their names: ["transformer.wte.*", "transformer.h.[0-3].*"].',
       ),
+    label_smoothing: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0)
+      .describe(
+        "Share of every target's probability that is spread evenly over the vocabulary or the labels, in the training loss (Szegedy et al., 2016); validation is without.",
+      ),
     clip: z.number().positive().nullable().default(1).describe("Largest global gradient norm; null does not clip."),
     eval_every: z
       .int()

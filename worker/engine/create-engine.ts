@@ -9,9 +9,10 @@ import { selectProvider } from "./onnx/providers.ts";
 import { loadRuntime } from "./onnx/runtime.ts";
 import { selectTfjsBackend } from "./tfjs/backends.ts";
 import { createTfjsEngine } from "./tfjs/engine.ts";
+import type { WithTraining } from "./training-options.ts";
 
 /** What computes, and the model with its weights, of which some may be frozen. */
-export interface EngineOptions extends EngineWeights {
+export interface EngineOptions extends EngineWeights, WithTraining {
   /** "onnx" is the compiled engine, "tfjs" runs TensorFlow.js's own backends. */
   readonly kind: "onnx" | "tfjs";
   /** "" or "auto" for the best there is; else one of common/devices.ts that the engine has. */
@@ -22,7 +23,7 @@ export interface EngineOptions extends EngineWeights {
 
 /**
  * Throws RingtuneError `no_device` for a device that the engine does not have, `engine_unavailable` when what it runs on
- * does not load.
+ * does not load, `config_invalid` for training options that it or the model can't have.
  */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
   const { kind, threads } = options;

@@ -46,12 +46,12 @@ export function createBert(config: BertConfig, head: Head, json: object): Model 
       if (shape.length === 1) return { kind: "constant", value: name.endsWith(".weight") ? 1 : 0 };
       return { kind: "normal", deviation: config.deviation };
     },
-    losses(weights, batch, targets) {
+    losses(weights, batch, targets, smoothing) {
       const { x, matrix, bias } = beforeLogits(config, head, weights, batch);
       if (head.kind === "sequence-classification" && head.multiLabel) {
         return tf.reshape(binaryCrossEntropy(linear(x, matrix, bias), targets), [targets.size]);
       }
-      return crossEntropy(x, matrix, targets, bias);
+      return crossEntropy(x, matrix, targets, bias, smoothing);
     },
     logits(weights, batch) {
       const { x, matrix, bias } = beforeLogits(config, head, weights, batch);

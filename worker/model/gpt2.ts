@@ -33,8 +33,8 @@ export function createGpt2(config: Gpt2Config, json: object = {}): Model {
       const scale = name.endsWith(".c_proj.weight") ? 1 / Math.sqrt(2 * config.n_layer) : 1;
       return { kind: "normal", deviation: config.initializer_range * scale };
     },
-    losses: (weights, batch, targets) =>
-      crossEntropy(hiddenStates(config, weights, batch), headOf(config, weights), targets),
+    losses: (weights, batch, targets, smoothing) =>
+      crossEntropy(hiddenStates(config, weights, batch), headOf(config, weights), targets, undefined, smoothing),
     logits: (weights, batch) => tf.matMul(hiddenStates(config, weights, batch), headOf(config, weights), false, true),
   };
 }

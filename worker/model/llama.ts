@@ -35,8 +35,8 @@ export function createLlama(config: LlamaConfig, json: object): Model {
       if (shape.length === 1) return { kind: "constant", value: name.endsWith(".weight") ? 1 : 0 };
       return { kind: "normal", deviation: config.deviation };
     },
-    losses: (weights, batch, targets) =>
-      crossEntropy(hiddenStates(config, weights, batch), headOf(config, weights), targets),
+    losses: (weights, batch, targets, smoothing) =>
+      crossEntropy(hiddenStates(config, weights, batch), headOf(config, weights), targets, undefined, smoothing),
     logits: (weights, batch) => tf.matMul(hiddenStates(config, weights, batch), headOf(config, weights), false, true),
   };
 }

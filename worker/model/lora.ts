@@ -68,7 +68,7 @@ export function withLora(base: Model, settings: LoraSettings): LoraModel {
       if (inputs !== undefined) return { kind: "uniform", bound: 1 / Math.sqrt(inputs) };
       return tensor.name.startsWith(peftPrefix) ? { kind: "constant", value: 0 } : base.initial(tensor);
     },
-    losses: (weights, batch, targets) => base.losses(withAdapters(weights), batch, targets),
+    losses: (weights, ...others) => base.losses(withAdapters(weights), ...others),
     logits: (weights, batch) => base.logits(withAdapters(weights), batch),
   };
 }

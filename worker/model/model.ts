@@ -80,8 +80,11 @@ export interface Model {
   readonly tokenTypes: number;
   readonly files: FileConventions;
   initial(tensor: { readonly name: string; readonly shape: readonly number[] }): Initial;
-  /** Loss of each target, in nats, of the targets' shape (see `Head`). Masked targets are replaced by 0 before. */
-  losses(weights: Weights, batch: BatchTensors, targets: tf.Tensor): tf.Tensor;
+  /**
+   * Loss of each target, in nats, of the targets' shape (see `Head`). Masked targets are replaced by 0 before.
+   * `labelSmoothing` is 0 for heads without softmax.
+   */
+  losses(weights: Weights, batch: BatchTensors, targets: tf.Tensor, labelSmoothing?: number): tf.Tensor;
   /** [rows * length, outputs], for sequence classification [rows, outputs] */
   logits(weights: Weights, batch: BatchTensors): tf.Tensor;
 }

@@ -4,6 +4,7 @@
 import type { Config } from "../../common/config/schema.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import type { FrozenWeights } from "../engine/engine-weights.ts";
+import type { TrainingOptions } from "../engine/training-options.ts";
 import { withLora, type LoraModel, type LoraSettings } from "../model/lora.ts";
 import type { Model } from "../model/model.ts";
 import { matcherOf } from "../model/name-patterns.ts";
@@ -27,6 +28,16 @@ export interface TrainingChoice {
   readonly lora?: LoraSettings | undefined;
   /** Patterns, see name-patterns.ts. */
   readonly freeze?: Config["train"]["freeze"];
+}
+
+/** Everything that the coordinator says about what is trained and how, in the configuration's own words. */
+export interface TrainingSettings extends TrainingChoice {
+  readonly label_smoothing?: number;
+}
+
+/** The part of it that engines know. */
+export function engineTraining({ label_smoothing: labelSmoothing = 0 }: TrainingSettings): TrainingOptions {
+  return { labelSmoothing };
 }
 
 /**

@@ -15,7 +15,7 @@ import { LossTotal } from "./loss-total.ts";
 import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
 import { microbatchesOf } from "./shard.ts";
 import { digestOf, summarise } from "./summary.ts";
-import { createTrainedWeights, describeTraining, type TrainingChoice } from "./trained-weights.ts";
+import { createTrainedWeights, describeTraining, engineTraining, type TrainingSettings } from "./trained-weights.ts";
 
 type Message<K extends FromCoordinator["kind"]> = Extract<FromCoordinator, { kind: K }>["value"];
 
@@ -44,9 +44,10 @@ export interface Trainer {
 }
 
 export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveEndpoint, report: Report): Trainer {
+  const settings = JSON.parse(welcome.trainingJson) as TrainingSettings;
   const weights = createTrainedWeights(
     createModel(JSON.parse(welcome.modelConfigJson), "the coordinator's model config"),
-    JSON.parse(welcome.trainingJson) as TrainingChoice,
+    settings,
   );
   const { model, trainable, parameters, frozen } = weights;
   const gradients = new Float32Array(trainable.size);
@@ -152,6 +153,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
         kind: welcome.engine === "tfjs" ? "tfjs" : "onnx",
         device: welcome.device,
         ...{ model, parameters, trainable, frozen },
+        training: engineTraining(settings),
         threads,
       });
       if (form.seed) {

@@ -8,6 +8,7 @@ import { tf } from "../../model/tf.ts";
 import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
 import { resolveWeights, type EngineWeights } from "../engine-weights.ts";
 import type { Engine, LossResult, Microbatch, Unchanged } from "../engine.ts";
+import { resolveTraining, type TrainingOptions, type WithTraining } from "../training-options.ts";
 import { DeviceCopies, release, type Slots } from "./device-memory.ts";
 import { ProgramCache } from "./program-cache.ts";
 import type { Target } from "./graph.ts";
@@ -18,7 +19,7 @@ import { traceModel, type Trace } from "./tracing-backend.ts";
 /** "kept" ones stay on the device, to be added to by the next microbatch. */
 type Kind = "gradients" | "accumulated gradients" | "losses" | "logits" | `kept ${"" | "accumulated "}gradients`;
 
-export interface OnnxEngineOptions extends EngineWeights {
+export interface OnnxEngineOptions extends EngineWeights, WithTraining {
   readonly threads: number;
   readonly selection: Selection;
   readonly profilePrefix?: string;
@@ -28,6 +29,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
   const { model, parameters, threads } = options;
   const { provider, description, why } = options.selection;
   const { trainable, frozen } = resolveWeights(options);
+  const training = resolveTraining(options.training, model.head);
   registerGradients();
   const runtimeOptions: RuntimeOptions = {
     provider,
@@ -36,7 +38,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
   };
   const programs = new ProgramCache((rows, length, kind: Kind) => {
     const target = { provider: provider.name, threads };
-    const model = traceComputation(options.model, trainable, { rows, length, target }, kind);
+    const model = traceComputation(options.model, trainable, training, { rows, length, target }, kind);
     const keep = kind.startsWith("kept") ? trainable.specs.map(({ name }) => `gradient.${name}`) : [];
     return runtime.load(model, { ...runtimeOptions, keep });
   });
@@ -156,6 +158,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
 function traceComputation(
   model: Model,
   trainable: ParameterLayout,
+  { labelSmoothing }: TrainingOptions,
   { rows, length, target }: { rows: number; length: number; target: Target },
   kind: Kind,
 ): Uint8Array {
@@ -179,7 +182,7 @@ function traceComputation(
     // What is computed for the gradients of frozen parameters ends nowhere, and the graph drops it.
     const { grads } = tf.engine().gradients(
       () => {
-        const losses = model.losses(weights, batch, targets);
+        const losses = model.losses(weights, batch, targets, labelSmoothing);
         trace.output("losses", losses);
         return losses;
       },

@@ -8,6 +8,7 @@ import { tf } from "../../model/tf.ts";
 import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
 import { resolveWeights, type EngineWeights } from "../engine-weights.ts";
 import type { Engine, LossResult, Microbatch } from "../engine.ts";
+import { resolveTraining, type WithTraining } from "../training-options.ts";
 import { withBackend } from "../with-backend.ts";
 import type { TfjsBackend } from "./backends.ts";
 
@@ -21,9 +22,10 @@ interface Computation {
   readonly prepared: PreparedBatch;
 }
 
-export function createTfjsEngine(options: EngineWeights, backend: TfjsBackend): Engine {
+export function createTfjsEngine(options: EngineWeights & WithTraining, backend: TfjsBackend): Engine {
   const { model, parameters } = options;
   const { trainable, frozen } = resolveWeights(options);
+  const { labelSmoothing } = resolveTraining(options.training, model.head);
   registerGradients();
 
   // TensorFlow.js may keep a reference to what it is given, so it gets a copy.
@@ -66,7 +68,11 @@ export function createTfjsEngine(options: EngineWeights, backend: TfjsBackend): 
       return compute(microbatch, weight, ({ weights, trained, batch, targets, prepared }) => {
         const { value, grads } = tf
           .engine()
-          .gradients(() => model.losses(weights, batch, targets), trained, tf.tensor1d(prepared.weights));
+          .gradients(
+            () => model.losses(weights, batch, targets, labelSmoothing),
+            trained,
+            tf.tensor1d(prepared.weights),
+          );
         for (const [i, spec] of trainable.specs.entries()) {
           const into = viewOf(gradients, spec);
           const values = grads[i]!.dataSync<"float32">();

@@ -1,0 +1,32 @@
+// How gradients are computed, beyond the model and its weights: what regularises them and what saves memory. Losses of
+// validation and logits know nothing of it. Which combinations an engine can't compute is said here, before it is made.
+
+import { RingtuneError } from "../../common/errors.ts";
+import type { Head } from "../model/model.ts";
+
+export interface TrainingOptions {
+  /** Share of the target's probability that is spread evenly over the vocabulary or the labels, 0 to below 1. */
+  readonly labelSmoothing: number;
+}
+
+/** What an engine is made with beside its weights. */
+export interface WithTraining {
+  /** Left out, or what of it is left out: nothing of the kind. */
+  readonly training?: Partial<TrainingOptions> | undefined;
+}
+
+const plain: TrainingOptions = { labelSmoothing: 0 };
+
+/** `options` with nothing where something is left out. Throws `config_invalid` for what a model with `head` can't have. */
+export function resolveTraining(options: Partial<TrainingOptions> | undefined, head: Head): TrainingOptions {
+  const training = { ...plain, ...options };
+  const { labelSmoothing } = training;
+  if (labelSmoothing > 0 && head.kind === "sequence-classification" && head.multiLabel) {
+    throw new RingtuneError(
+      "config_invalid",
+      `train.label_smoothing: ${labelSmoothing} spreads one answer over ${head.labels} labels, and this model answers yes or no to each; set it to 0`,
+      { details: { labelSmoothing, labels: head.labels } },
+    );
+  }
+  return training;
+}
