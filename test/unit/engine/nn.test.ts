@@ -181,12 +181,12 @@ test.each([{ bias: true }, { bias: false }])("smooths the labels of cross entrop
   const [targets, e] = [[2, 0, 2, 4], 0.3];
   check({
     shapes: [[4, 3], [5, 3], ...(bias ? [[5]] : [])],
-    layer: (x, head, bias) => crossEntropy(x!, head!, tf.tensor1d(targets, "int32"), bias, e),
+    layer: (x, head, bias) => crossEntropy(x, head, tf.tensor1d(targets, "int32"), bias, e),
     definition: (x, head, bias) =>
       Float64Array.from(targets, (target, i) => {
         const logits = Array.from(
           { length: 5 },
-          (_, v) => dot(x!.subarray(3 * i, 3 * i + 3), head!.subarray(3 * v, 3 * v + 3)) + (bias?.[v] ?? 0),
+          (_, v) => dot(x.subarray(3 * i, 3 * i + 3), head.subarray(3 * v, 3 * v + 3)) + (bias?.[v] ?? 0),
         );
         const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
         return logits.reduce((sum, z, v) => sum + ((v === target ? 1 - e : 0) + e / 5) * (total - z), 0);
