@@ -139,8 +139,14 @@ function formatCount(what: string, step: number, total: number | undefined): str
 }
 
 function formatData({ phase, done, total, perSecond }: DataProgress): string {
-  const doing = { words: "counting words", merges: "learning merges", tokens: "making tokens" }[phase];
-  const unit = phase === "merges" ? "merges" : "characters";
+  const [doing, unit] = (
+    {
+      duplicates: ["comparing", "documents"],
+      words: ["counting words", "characters"],
+      merges: ["learning merges", "merges"],
+      tokens: ["making tokens", "characters"],
+    } as const
+  )[phase];
   const share = total === undefined || total === 0 ? "" : ` of ${describeQuantity(total)}`;
   return `${doing}: ${describeQuantity(done)}${share} ${unit}, ${describeQuantity(perSecond)}/s`;
 }
