@@ -114,7 +114,7 @@ const data = z
       .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
       .default("sotu")
       .describe(
-        '"sotu" (State of the Union addresses, 1790 to 2021), or paths of .txt, .md or .jsonl files or folders of them. A text file is one document; a JSONL line is one.',
+        '"sotu" (State of the Union addresses, 1790 to 2021), "spam-assassin" (6,046 e-mails of 2002 with the labels ham and spam), or paths of .txt, .md or .jsonl files or folders of them. A text file is one document; a JSONL line is one.',
       ),
     text_field: z.string().min(1).default("text").describe("Field of a JSONL line that holds the text."),
     pair_field: z
@@ -144,6 +144,20 @@ const data = z
       .default("auto")
       .describe(
         "Instruction data: alpaca (instruction, input, output), messages (a conversation, with the chat template of the tokenizer) or completion (prompt, completion). auto goes by the fields of the first line.",
+      ),
+    near_duplicates: z
+      .enum(["keep", "group", "drop"])
+      .optional()
+      .describe(
+        "Documents that say the same in nearly the same words: keep takes no notice of them, group never puts them on both sides of the split, drop keeps the first of each group only. Left out: group for classification, keep otherwise. See docs/near-duplicates.md.",
+      ),
+    near_duplicate_threshold: z
+      .number()
+      .min(0.3)
+      .max(1)
+      .default(0.5)
+      .describe(
+        "Share of common runs of three words (Jaccard similarity) from which two documents are near duplicates. 1: the words are the same.",
       ),
     validation_fraction: z
       .number()

@@ -12,13 +12,16 @@ export interface Document {
   readonly bytes: Uint8Array;
   /** `bytes`, decoded anew at every use. */
   readonly text: string;
+  /** What it is, where the source says it; one of the labels of a classification. */
+  readonly label?: string;
 }
 
-export function createDocument(id: string, source: string, bytes: Uint8Array): Document {
+export function createDocument(id: string, source: string, bytes: Uint8Array, label?: string): Document {
   return {
     id,
     source,
     bytes,
+    ...(label === undefined ? {} : { label }),
     get text() {
       return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
     },

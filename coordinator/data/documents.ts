@@ -1,4 +1,5 @@
-// The documents that a run learns from: the State of the Union addresses, text files, JSONL files, folders of them.
+// The documents that a run learns from: the State of the Union addresses, the SpamAssassin mails, text files, JSONL files,
+// folders of them.
 // Finds and reads files; nothing here splits or tokenises.
 
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
@@ -6,6 +7,7 @@ import { createRequire } from "node:module";
 import { dirname, extname, join } from "node:path";
 import { RingtuneError } from "../../common/errors.ts";
 import { createDocument, type Document, isBlank, largestTextBytes } from "./document.ts";
+import { loadSpamAssassin } from "./email/spam-assassin.ts";
 import { readJsonl } from "./jsonl.ts";
 import { checkText, invalidData, normalizeText } from "./utf8.ts";
 
@@ -32,6 +34,7 @@ export async function loadDocuments(data: DocumentSources, options: LoadDocument
   const sources = typeof data.source === "string" ? [data.source] : data.source;
   for (const source of sources) {
     if (source === "sotu") documents.push(...(await loadSotu(options)));
+    else if (source === "spam-assassin") documents.push(...(await loadMails(options)));
     else
       for (const file of await listFiles(source, seen, options)) documents.push(...(await load(file, data, options)));
   }
@@ -133,12 +136,17 @@ function unreadable(path: string, error: unknown): unknown {
   const { code, path: inside = path } = error as NodeJS.ErrnoException;
   if (error instanceof RingtuneError || code === undefined) return error;
   const why = code === "ENOENT" ? "there is no such file or folder" : `it cannot be read (${code})`;
-  return invalidData(`${inside}: ${why}; data.source takes "sotu" or paths`, { path: inside, code });
+  return invalidData(`${inside}: ${why}; data.source takes "sotu", "spam-assassin" or paths`, { path: inside, code });
 }
 
 function emptyFile(path: string, size: number): RingtuneError {
   const what = size === 0 ? "is empty (0 bytes)" : `holds ${size} bytes but no text`;
   return invalidData(`${path}: the file ${what}; give a file with text`, { path, size });
+}
+
+async function loadMails({ signal }: LoadDocumentsOptions): Promise<Document[]> {
+  const mails = await loadSpamAssassin({ signal });
+  return mails.map(({ id, text, label }) => createDocument(id, "spam-assassin", Buffer.from(text), label));
 }
 
 /** Only the package's data files are used: 233 addresses named by year, president and party. */

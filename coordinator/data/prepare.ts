@@ -9,11 +9,11 @@ import type { Tokenizer } from "../../common/tokenizer.ts";
 import type { ModelConfig } from "../model-config.ts";
 import { type Cache, createCache } from "./cache.ts";
 import { createTokenDataset, createTokenRow, type TokenDataset, type Tokens } from "./dataset.ts";
-import { digestOf, type Document, textsOf } from "./document.ts";
+import { divideDocuments } from "./divide.ts";
+import { type Document, textsOf } from "./document.ts";
 import { loadDocuments } from "./documents.ts";
 import { obtainTokenizer, tokenizerConfigJson, type TokenizerFiles } from "./obtain-tokenizer.ts";
 import { createReporter, type ProgressOptions } from "./progress.ts";
-import { splitDocuments } from "./split.ts";
 
 export interface PrepareOptions extends ProgressOptions {
   /** Plain lines for the user: what was kept, left out, trained, found in the cache. */
@@ -62,16 +62,13 @@ type DataConfig = Pick<Config, "task" | "data" | "tokenizer" | "train" | "model"
  */
 export async function prepareData(config: DataConfig, options: PrepareOptions): Promise<PreparedData> {
   const { onNotice, signal } = options;
-  const { validation_fraction: fraction, cache: cacheFolder } = config.data;
   if (config.task.kind !== "language-modelling") {
     throw new RingtuneError("config_invalid", `task.kind: ${config.task.kind} has no data yet in this version`);
   }
   const startMs = performance.now();
-  const cache = createCache(cacheFolder, onNotice);
+  const cache = createCache(config.data.cache, onNotice);
   const documents = await loadDocuments(config.data, { onNotice, signal });
-  const origin = [digestOf(documents), fraction, config.train.seed];
-  const split = splitDocuments(documents, fraction, config.train.seed);
-  if (split.notice !== undefined) onNotice(`data: ${split.notice}`);
+  const { origin, ...split } = await divideDocuments(documents, config, options);
 
   const tokenizer = await obtainTokenizer(config, { ...options, cache, texts: textsOf(split.train), origin });
   const made = await obtainTokens(split, tokenizer, cache, origin, options);

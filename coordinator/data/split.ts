@@ -1,5 +1,6 @@
 // Which documents are kept out of training. Whole documents, drawn with the seed, so that validation measures text
-// that was never seen; a corpus of one document is cut in two. Pure.
+// that was never seen; groups of near duplicates stay together, each label has its share in both parts, and a corpus of
+// one document is cut in two. Pure.
 
 import { permutation, createRandom } from "../../common/random.ts";
 import { createDocument, type Document } from "./document.ts";
@@ -13,22 +14,86 @@ export interface Split {
   readonly notice: string | undefined;
 }
 
+export interface SplitOptions {
+  /** For each document the first document of its group; a group is never divided. */
+  readonly groupOf?: Uint32Array | undefined;
+  /** Documents with labels are drawn label by label, so that a rare one is in both parts. */
+  readonly stratify?: boolean | undefined;
+}
+
 /**
  * Both parts keep the order of `documents`, and neither is empty when `fraction` is above 0.
  * One document alone is cut at the end of the paragraph, line, sentence or word nearest to the fraction; its end validates.
- * @throws RingtuneError data_invalid when one document is too short to cut
+ * @throws RingtuneError data_invalid when one document is too short to cut, or all documents are one group
  */
-export function splitDocuments(documents: readonly Document[], fraction: number, seed: number): Split {
+export function splitDocuments(
+  documents: readonly Document[],
+  fraction: number,
+  seed: number,
+  options: SplitOptions = {},
+): Split {
   if (fraction === 0) return { train: documents, validation: [], notice: undefined };
   const [only] = documents;
   if (only !== undefined && documents.length === 1) return cutDocument(only, fraction);
+  const order = permutation(documents.length, createRandom(seed, "split"));
   const count = Math.min(documents.length - 1, Math.max(1, Math.round(documents.length * fraction)));
-  const chosen = new Set(permutation(documents.length, createRandom(seed, "split")).subarray(0, count));
+  const chosen =
+    options.groupOf === undefined && options.stratify !== true
+      ? new Set(order.subarray(0, count))
+      : drawGroups(documents, order, fraction, options);
   const train = documents.filter((_, i) => !chosen.has(i));
   const validation = documents.filter((_, i) => chosen.has(i));
   const share = sizeOf(validation) / (sizeOf(train) + sizeOf(validation));
   const uneven = share > 2 * fraction || share < fraction / 2;
-  return { train, validation, notice: uneven ? unevenNotice(count, documents.length, share, fraction) : undefined };
+  const notice = uneven ? unevenNotice(chosen.size, documents.length, share, fraction) : undefined;
+  return { train, validation, notice };
+}
+
+/**
+ * For each label, whole groups in random order until the label's share is full; a group that is too large for what is
+ * missing trains. The label of a group is that of its first document.
+ */
+function drawGroups(
+  documents: readonly Document[],
+  order: Uint32Array,
+  fraction: number,
+  { groupOf, stratify }: SplitOptions,
+): Set<number> {
+  const groups = new Map<number, number[]>();
+  for (let i = 0; i < documents.length; i++) {
+    const group = groupOf?.[i] ?? i;
+    const members = groups.get(group);
+    if (members === undefined) groups.set(group, [i]);
+    else members.push(i);
+  }
+  const strata = new Map<string, number[][]>();
+  for (const first of order) {
+    const members = groups.get(first);
+    if (members === undefined) continue;
+    const label = stratify === true ? (documents[first]?.label ?? "") : "";
+    strata.set(label, [...(strata.get(label) ?? []), members]);
+  }
+  const chosen = new Set<number>();
+  for (const stratum of strata.values()) {
+    let missing = Math.round(fraction * stratum.reduce((sum, members) => sum + members.length, 0));
+    for (const members of stratum) {
+      if (members.length > missing) continue;
+      missing -= members.length;
+      members.forEach((i) => chosen.add(i));
+    }
+  }
+  // Few documents, or large groups: something must validate, and something must train.
+  const smallestFirst = [...groups.values()].sort((a, b) => a.length - b.length);
+  const [smallest] = smallestFirst;
+  if (smallest === undefined || smallestFirst.length < 2) {
+    throw invalidData(
+      `${documents.length} documents are 1 group of near duplicates, which can't be both trained on and validated; set data.near_duplicates to keep, or data.validation_fraction to 0`,
+      { documents: documents.length, groups: smallestFirst.length },
+    );
+  }
+  if (chosen.size === 0) smallest.forEach((i) => chosen.add(i));
+  if (chosen.size === documents.length) smallest.forEach((i) => chosen.delete(i));
+  return chosen;
 }
 
 function unevenNotice(count: number, total: number, share: number, fraction: number): string {

@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { createDocument, type Document } from "../../../coordinator/data/document.ts";
 import { splitDocuments } from "../../../coordinator/data/split.ts";
 
-const documentOf = (text: string, i = 0): Document => createDocument(`d${i}`, "test", Buffer.from(text));
+const documentOf = (text: string, i = 0, label?: string): Document =>
+  createDocument(`d${i}`, "test", Buffer.from(text), label);
 const documentsOf = (count: number): Document[] => Array.from({ length: count }, (_, i) => documentOf(`text ${i}`, i));
 const ids = (documents: readonly Document[]): string[] => documents.map(({ id }) => id);
 
@@ -61,4 +62,54 @@ test("cuts a single document of any text in two, never inside a character", () =
 
 test("refuses to cut a single document of one character", () => {
   expect(() => splitDocuments([documentOf("a")], 0.1, 0)).toThrow(/1 bytes in 1 document/);
+});
+
+test("never divides a group, and gives each label its share, with every seed", () => {
+  const sizes = fc.array(fc.tuple(fc.integer({ min: 1, max: 5 }), fc.constantFrom("ham", "ham", "ham", "spam")), {
+    minLength: 60,
+    maxLength: 120,
+  });
+  fc.assert(
+    fc.property(sizes, fc.nat(), (groups, seed) => {
+      const documents: Document[] = [];
+      const groupOf: number[] = [];
+      for (const [size, label] of groups) {
+        const first = documents.length;
+        for (let i = 0; i < size; i++) {
+          groupOf.push(first);
+          documents.push(documentOf("text", documents.length, label));
+        }
+      }
+      const { train, validation } = splitDocuments(documents, 0.2, seed, {
+        groupOf: Uint32Array.from(groupOf),
+        stratify: true,
+      });
+      expect([...ids(train), ...ids(validation)].sort()).toEqual(ids(documents).sort());
+      const groupOfId = new Map(documents.map(({ id }, i) => [id, groupOf[i]]));
+      const trained = new Set(ids(train).map((id) => groupOfId.get(id)));
+      expect(ids(validation).filter((id) => trained.has(groupOfId.get(id)))).toEqual([]);
+      for (const label of ["ham", "spam"]) {
+        const count = (part: readonly Document[]): number => part.filter((one) => one.label === label).length;
+        expect(Math.abs(count(validation) - 0.2 * count(documents))).toBeLessThanOrEqual(5);
+      }
+    }),
+  );
+});
+
+test("draws other groups with another seed", () => {
+  const documents = Array.from({ length: 100 }, (_, i) => documentOf("text", i, i % 4 === 0 ? "spam" : "ham"));
+  const groupOf = Uint32Array.from(documents, (_, i) => i - (i % 2));
+  const drawn = (seed: number): string[] => ids(splitDocuments(documents, 0.2, seed, { groupOf }).validation);
+  expect(drawn(1)).toEqual(drawn(1));
+  expect(drawn(1)).not.toEqual(drawn(2));
+  expect(drawn(1).length).toBe(20);
+});
+
+test("keeps something on both sides of few and large groups, and refuses a single group", () => {
+  const documents = documentsOf(6);
+  const groupOf = Uint32Array.from([0, 0, 0, 0, 0, 5]);
+  const { train, validation } = splitDocuments(documents, 0.05, 0, { groupOf });
+  expect([ids(train).length, ids(validation)]).toEqual([5, ["d5"]]);
+  const one = { groupOf: new Uint32Array(6) };
+  expect(() => splitDocuments(documents, 0.2, 0, one)).toThrow(/6 documents are 1 group of near duplicates/);
 });
