@@ -4,6 +4,7 @@
 import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 import { join } from "node:path";
+import { coordinatorName, type Credentials } from "../common/certificates.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import { packageRoot } from "../common/package-root.ts";
 import type { ProtoGrpcType } from "./gen/coordinator.ts";
@@ -11,6 +12,7 @@ import type { CoordinatorMessage } from "./gen/ringtune/v1/CoordinatorMessage.ts
 import type { CoordinatorMessage__Output } from "./gen/ringtune/v1/CoordinatorMessage.ts";
 import type { WorkerMessage } from "./gen/ringtune/v1/WorkerMessage.ts";
 import type { WorkerMessage__Output } from "./gen/ringtune/v1/WorkerMessage.ts";
+import { diagnoseHandshake } from "./handshake.ts";
 import { unwrap, wrap, type FromCoordinator, type FromWorker } from "./messages.ts";
 import { CODE_KEY, errorFromStatus, statusCodeOf } from "./status.ts";
 
@@ -22,6 +24,9 @@ const FAREWELL_MS = 2000;
 
 /** So soon a worker that waits for its coordinator notices that it is to leave. */
 const WAIT_SLICE_MS = 100;
+
+/** A coordinator that listens and does not answer is asked why, so often. */
+const DIAGNOSE_EVERY_MS = 500;
 
 const channelOptions = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -63,10 +68,14 @@ export interface SessionServer {
   close(): Promise<void>;
 }
 
-/** Listens for workers. Throws `address_in_use` when the port is taken. */
+/**
+ * Listens for workers. With credentials the connection is mutual TLS: who shows no certificate of the same authority gets
+ * no connection. Throws `address_in_use` when the port is taken.
+ */
 export async function serveSessions(options: {
   host: string;
   port: number;
+  credentials?: Credentials;
   accept: (session: WorkerSession) => WorkerSessionHandlers;
 }): Promise<SessionServer> {
   const server = new grpc.Server(channelOptions);
@@ -107,13 +116,14 @@ export async function serveSessions(options: {
     },
   });
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${options.host}:${options.port}`, grpc.ServerCredentials.createInsecure(), (error, bound) => {
+    const { host, port } = options;
+    server.bindAsync(`${bracketed(host)}:${port}`, serverCredentials(options.credentials), (error, bound) => {
       if (error === null) resolve(bound);
       else reject(bindError(options, error));
     });
   });
   return {
-    address: `${options.host}:${port}`,
+    address: `${bracketed(options.host)}:${port}`,
     port,
     close: () =>
       new Promise((resolve) => {
@@ -146,10 +156,13 @@ export interface CoordinatorSessionHandlers {
 export async function openSession(options: {
   address: string;
   timeoutMs: number;
+  credentials?: Credentials;
   signal?: AbortSignal;
   handlers: CoordinatorSessionHandlers;
 }): Promise<CoordinatorSession> {
-  const client = new Coordinator(options.address, grpc.credentials.createInsecure(), {
+  const client = new Coordinator(options.address, channelCredentials(options.credentials), {
+    "grpc.ssl_target_name_override": coordinatorName,
+    "grpc.default_authority": coordinatorName,
     ...channelOptions,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
@@ -195,9 +208,15 @@ export async function openSession(options: {
 /** Waits a moment at a time: gRPC's own wait can't be cancelled, and would keep a program that leaves alive. */
 async function untilReady(
   client: grpc.Client,
-  { address, timeoutMs, signal }: { address: string; timeoutMs: number; signal?: AbortSignal },
+  {
+    address,
+    timeoutMs,
+    credentials,
+    signal,
+  }: { address: string; timeoutMs: number; credentials?: Credentials; signal?: AbortSignal },
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
+  let diagnoseAt = Date.now() + DIAGNOSE_EVERY_MS;
   try {
     for (;;) {
       signal?.throwIfAborted();
@@ -206,6 +225,13 @@ async function untilReady(
         client.waitForReady(moment, (error) => resolve(error === undefined));
       });
       if (ready) return signal?.throwIfAborted();
+      if (Date.now() >= diagnoseAt) {
+        const reason = await diagnoseHandshake(address, credentials);
+        if (reason !== undefined) {
+          throw new RingtuneError("unauthenticated", `the coordinator at ${address} can't be called: ${reason}`);
+        }
+        diagnoseAt = Date.now() + DIAGNOSE_EVERY_MS;
+      }
       if (Date.now() >= deadline) {
         const sentence = `no coordinator answers at ${address} after ${timeoutMs} ms; is it running, and is the address right?`;
         throw new RingtuneError("timed_out", sentence);
@@ -215,6 +241,22 @@ async function untilReady(
     client.close();
     throw error;
   }
+}
+
+function serverCredentials(credentials: Credentials | undefined): grpc.ServerCredentials {
+  if (credentials === undefined) return grpc.ServerCredentials.createInsecure();
+  const { ca, certificate, key } = credentials;
+  return grpc.ServerCredentials.createSsl(ca, [{ private_key: key, cert_chain: certificate }], true);
+}
+
+function channelCredentials(credentials: Credentials | undefined): grpc.ChannelCredentials {
+  if (credentials === undefined) return grpc.credentials.createInsecure();
+  return grpc.credentials.createSsl(credentials.ca, credentials.key, credentials.certificate);
+}
+
+/** An IPv6 address as it stands before a port. */
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
 }
 
 function bindError(options: { host: string; port: number }, cause: Error): RingtuneError {

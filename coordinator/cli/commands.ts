@@ -54,6 +54,13 @@ const entries: readonly Entry[] = [
     run: "main",
   },
   {
+    name: "certs",
+    usage: "init",
+    summary: "make certificates for workers on other hosts",
+    group: "Prepare and check:",
+    run: async () => (await import("./certs.ts")).buildCertsCommand(),
+  },
+  {
     name: "config",
     usage: "check|schema|docs",
     summary: "check a configuration, or print its schema and reference",
