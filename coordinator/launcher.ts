@@ -13,6 +13,8 @@ export interface LaunchOptions {
   /** host:port of the coordinator. */
   readonly coordinator: string;
   readonly joinToken: string;
+  /** Certificate folder, if the coordinator has one. */
+  readonly certs?: string | undefined;
   /** Variables to add to the environment of worker `index`, such as the GPU that it may use. */
   readonly environment: (index: number) => Readonly<Record<string, string>>;
   /** A worker process has ended otherwise than by finishing: "worker w0 (pid 12) was killed by SIGKILL". */
@@ -41,7 +43,8 @@ export function launchWorkers(options: LaunchOptions): Launched {
     const id = `w${index}`;
     // Detached: Ctrl-C reaches the coordinator alone, which lets the workers finish. The token is no argument, since
     // arguments are everybody's to see.
-    const child = spawn(process.execPath, [program, "--coordinator", options.coordinator, "--id", id], {
+    const certs = options.certs === undefined ? [] : ["--certs", options.certs];
+    const child = spawn(process.execPath, [program, "--coordinator", options.coordinator, "--id", id, ...certs], {
       detached: true,
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, ...options.environment(index), RINGTUNE_JOIN_TOKEN: options.joinToken },

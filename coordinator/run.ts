@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { readFile, realpath, rm } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../common/atomic-file.ts";
+import { readCredentials } from "../common/certificates.ts";
 import { assertResumable } from "../common/config/resume.ts";
 import type { Config } from "../common/config/schema.ts";
 import { resolveModelConfig } from "../common/config/sizes.ts";
@@ -204,6 +205,7 @@ async function train(
       count: job.workers,
       coordinator: sessions.address,
       joinToken,
+      certs: config.cluster.certs,
       environment: devices.environment,
       onFailure: (reason) => driver.post({ kind: "launch-failed", reason }),
     });
@@ -214,7 +216,8 @@ async function train(
     onClose(() => rm(tokenFile, { force: true }));
     await writeFileAtomic(tokenFile, `${joinToken}\n`, { mode: 0o600 });
     progress.notice(`waiting for ${job.workers} workers at ${sessions.address}; start each on a terminal of its own:`);
-    progress.notice(`  ringtune worker --coordinator ${sessions.address} --token-file ${tokenFile}`);
+    const certs = config.cluster.certs === undefined ? "" : ` --certs ${config.cluster.certs}`;
+    progress.notice(`  ringtune worker --coordinator ${sessions.address} --token-file ${tokenFile}${certs}`);
   }
   const stop = (): void => driver.post({ kind: "stop", reason: describeError(signal.reason) });
   if (signal.aborted) stop();
@@ -240,10 +243,13 @@ async function openServers(config: Config, progress: Progress, onClose: OnClose)
     progress.notice(`metrics at ${server.url}`);
   }
   let driver: Driver | undefined;
+  const { certs } = config.cluster;
+  const credentials = certs === undefined ? undefined : await readCredentials(certs, "coordinator");
   const early = new RingtuneError("unauthenticated", "the coordinator still prepares its data and has given no token");
   const sessions = await serveSessions({
     host: config.cluster.host,
     port: config.cluster.port,
+    ...(credentials === undefined ? {} : { credentials }),
     accept: (session) => driver?.accept(session) ?? { message: () => session.reject(early), closed: () => undefined },
   });
   onClose(() => sessions.close());

@@ -3,6 +3,7 @@
 
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { readCredentials } from "../common/certificates.ts";
 import { Command, InvalidArgumentError, makeStrict, runProgram, wholeNumber } from "../common/command-line.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import { createCollectiveEndpoint } from "./collective/zeromq.ts";
@@ -12,6 +13,7 @@ interface Options {
   readonly coordinator: string;
   readonly id: string;
   readonly tokenFile?: string;
+  readonly certs?: string;
   readonly device?: string;
   readonly threads?: number;
   readonly host: string;
@@ -24,6 +26,7 @@ const command = new Command("ringtune worker")
   .requiredOption("--coordinator <host:port>", "address of the coordinator", parseAddress)
   .option("--id <name>", "name of this worker in messages and metrics", `w-${randomBytes(3).toString("hex")}`)
   .option("--token-file <file>", "file with the run's join token (default: the RINGTUNE_JOIN_TOKEN variable)")
+  .option("--certs <folder>", "certificate folder, when the coordinator has one: ca.pem, worker.pem, worker-key.pem")
   .option("--device <name>", "execution provider, instead of the config's")
   .option("--threads <n>", "compute threads, instead of the config's", wholeNumber(1))
   .option("--host <address>", "address that the ring listens on", "127.0.0.1")
@@ -37,6 +40,7 @@ async function run(options: Options): Promise<void> {
     process.once(signal, () => leave.abort(new RingtuneError("cancelled", `stopped by ${signal}`)));
   }
   const joinToken = await readToken(options);
+  const credentials = options.certs === undefined ? undefined : await readCredentials(options.certs, "worker");
   const endpoint = await createCollectiveEndpoint({ host: options.host, port: options.ringPort });
   const reason = await runSession({
     coordinator: options.coordinator,
@@ -45,6 +49,7 @@ async function run(options: Options): Promise<void> {
     endpoint,
     connectTimeoutMs: options.timeout * 1000,
     signal: leave.signal,
+    ...(credentials === undefined ? {} : { credentials }),
     ...(options.device === undefined ? {} : { device: options.device }),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });

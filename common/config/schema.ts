@@ -347,6 +347,13 @@ const cluster = z
       .default("127.0.0.1")
       .describe("Address that the coordinator listens on; only loopback, as long as there is no mutual TLS."),
     port: z.int().min(0).max(65535).default(0).describe("gRPC port of the coordinator; 0 takes a free one."),
+    certs: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "Certificate folder, as `ringtune certs init` makes it. With it, coordinator and workers speak mutual TLS, and who shows no certificate of its authority gets no connection.",
+      ),
     join_timeout_s: z.number().positive().max(oneWeek).default(60).describe("Seconds to wait for all workers to join."),
     heartbeat_s: z.number().min(0.05).max(3600).default(1).describe("Seconds between the heartbeats of a worker."),
     step_timeout_s: z

@@ -1,6 +1,7 @@
 // A worker's life: join, work through the coordinator's tasks in order, leave. One call, one session.
 
 import { hostname } from "node:os";
+import type { Credentials } from "../../common/certificates.ts";
 import { describeError, RingtuneError } from "../../common/errors.ts";
 import { openSession, type CoordinatorSession } from "../../proto/session.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
@@ -15,6 +16,8 @@ export interface SessionOptions {
   readonly joinToken: string;
   readonly endpoint: CollectiveEndpoint;
   readonly connectTimeoutMs: number;
+  /** For mutual TLS, if the coordinator speaks it. */
+  readonly credentials?: Credentials;
   /** Aborting leaves the run; its reason is told to the coordinator. */
   readonly signal: AbortSignal;
   /** Instead of what the coordinator's config says. */
@@ -39,6 +42,7 @@ async function attend(options: SessionOptions): Promise<string> {
   const session = await openSession({
     address: options.coordinator,
     timeoutMs: options.connectTimeoutMs,
+    ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
     signal: options.signal,
     handlers: { message: (message) => queue.push(message), closed: (error) => queue.close(error ?? gone) },
   });
