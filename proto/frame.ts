@@ -6,7 +6,7 @@
 //   offset  size  field (little-endian)
 //        0     4  magic "RNGT"
 //        4     2  version, 1
-//        6     1  kind: 1 hello, 2 credit, 3 reduce-scatter, 4 all-gather, 5 broadcast
+//        6     1  kind: 1 hello, 2 credit, 3 reduce-scatter, 4 all-gather, 5 broadcast, 6 signal
 //        7     1  zero
 //        8     8  job: first 8 bytes of SHA-256 of the job id
 //       16     4  generation
@@ -29,11 +29,11 @@ export const maxPayloadBytes = 8 * 1024 * 1024;
 
 const magic = 0x5447_4e52; // "RNGT" read as a little-endian word
 
-const kindCodes = { hello: 1, credit: 2, "reduce-scatter": 3, "all-gather": 4, broadcast: 5 } as const;
+const kindCodes = { hello: 1, credit: 2, "reduce-scatter": 3, "all-gather": 4, broadcast: 5, signal: 6 } as const;
 
 export type FrameKind = keyof typeof kindCodes;
 /** Kinds with a payload. */
-export type DataKind = Exclude<FrameKind, "hello" | "credit">;
+export type DataKind = Exclude<FrameKind, "hello" | "credit" | "signal">;
 
 const kindOf = new Map<number, FrameKind>(
   Object.entries(kindCodes).map(([kind, code]) => [code, kind as FrameKind] as const),
@@ -97,7 +97,7 @@ export function decodeFrame(parts: readonly Uint8Array[]): DecodedFrame {
   const total = Number(view.getBigUint64(48, true));
   const length = view.getUint32(56, true);
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(total)) return { ok: false, problem: "range" };
-  const control = kind === "hello" || kind === "credit";
+  const control = kind === "hello" || kind === "credit" || kind === "signal";
   if (control ? parts.length !== 1 || length !== 0 : parts.length !== 2) return { ok: false, problem: "parts" };
   if (!control && (offset + length > total || length > maxPayloadBytes)) return { ok: false, problem: "range" };
   if (payload.byteLength !== length) return { ok: false, problem: "payload" };

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { defaultRingOptions } from "../../worker/collective/endpoint.ts";
-import type { RingOptions } from "../../worker/collective/ring-collective.ts";
+import type { RingOptions } from "../../worker/collective/session.ts";
 import { createCollectiveEndpoint } from "../../worker/collective/zeromq.ts";
 
 const warmups = 2;

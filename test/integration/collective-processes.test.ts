@@ -4,13 +4,18 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
+import type { Reach } from "../../worker/collective/address.ts";
 import type { Answer, Order } from "../support/collective-worker.ts";
 
 const script = fileURLToPath(new URL("../../dist/test/support/collective-worker.js", import.meta.url));
 
 class Rank {
-  readonly child: ChildProcess = fork(script);
+  readonly child: ChildProcess;
   address = "";
+
+  constructor(reach: Reach) {
+    this.child = fork(script, [reach]);
+  }
 
   async answer(): Promise<Answer> {
     const listening = new AbortController();
@@ -34,10 +39,11 @@ class Rank {
   }
 }
 
+const reaches: readonly Reach[] = ["tcp", "ipc", "memory"];
 const started: Rank[] = [];
 
-async function startRanks(count: number): Promise<Rank[]> {
-  const ranks = Array.from({ length: count }, () => new Rank());
+async function startRanks(count: number, reach: Reach): Promise<Rank[]> {
+  const ranks = Array.from({ length: count }, () => new Rank(reach));
   started.push(...ranks);
   for (const rank of ranks) {
     const ready = await rank.answer();
@@ -63,8 +69,10 @@ afterEach(() => {
   for (const { child } of started.splice(0)) child.kill("SIGKILL");
 });
 
-test.each([2, 4])("%i processes sum, broadcast, and end by themselves", async (world) => {
-  const ranks = await startRanks(world);
+const worlds: [number, Reach][] = [2, 4].flatMap((world) => reaches.map((reach): [number, Reach] => [world, reach]));
+
+test.each(worlds)("%i processes sum over %s, broadcast, and end by themselves", async (world, reach) => {
+  const ranks = await startRanks(world, reach);
   await formRing(ranks, 1);
   const lengths = [0, 1, world - 1, world, world + 1, 100_003, 262_144 * world, 2_000_001, 5, 1_500_000];
   const sums = await all(ranks, { kind: "sum", lengths, firstStep: 1 });
@@ -83,27 +91,30 @@ test.each([2, 4])("%i processes sum, broadcast, and end by themselves", async (w
   for (const [code] of await Promise.all(ended)) expect(code).toBe(0);
 });
 
-test("a killed neighbour is named at once, and the survivors go on in the next generation", async () => {
-  const ranks = await startRanks(3);
-  await formRing(ranks, 1);
-  await all(ranks, { kind: "sum", lengths: [1000], firstStep: 1 });
-  const [first, second, victim] = ranks as [Rank, Rank, Rank];
-  const abandon: Order = { kind: "abandon", length: 4_000_000, step: 2, afterMs: 30_000 };
-  const named = second.obey(abandon);
-  victim.child.kill("SIGKILL");
-  const answer = await named;
-  expect(answer).toMatchObject({ kind: "failed" });
-  expect(JSON.stringify(answer)).toMatch(
-    /rank 1 of generation 1: lost the connection to rank 2 \(tcp:\/\/127.0.0.1:\d+: disconnected\)/,
-  );
-  await formRing([first, second], 2);
-  const sums = await all([first, second], { kind: "sum", lengths: [10, 700_000], firstStep: 2 });
-  expect(sums).toMatchObject([{ kind: "done" }, { kind: "done" }]);
-  expect(digestsOf(sums).size).toBe(1);
-});
+test.each(reaches)(
+  "a rank killed over %s is named at once, and the survivors go on in the next generation",
+  async (reach) => {
+    const ranks = await startRanks(3, reach);
+    await formRing(ranks, 1);
+    await all(ranks, { kind: "sum", lengths: [1000], firstStep: 1 });
+    const [first, second, victim] = ranks as [Rank, Rank, Rank];
+    const abandon: Order = { kind: "abandon", length: 900_000, step: 2, afterMs: 30_000 };
+    const named = second.obey(abandon);
+    victim.child.kill("SIGKILL");
+    const answer = await named;
+    expect(answer).toMatchObject({ kind: "failed" });
+    expect(JSON.stringify(answer)).toMatch(
+      /rank 1 of generation 1: lost the connection to rank 2 \(tcp:\/\/127.0.0.1:\d+: disconnected\)/,
+    );
+    await formRing([first, second], 2);
+    const sums = await all([first, second], { kind: "sum", lengths: [10, 700_000], firstStep: 2 });
+    expect(sums).toMatchObject([{ kind: "done" }, { kind: "done" }]);
+    expect(digestsOf(sums).size).toBe(1);
+  },
+);
 
-test("an abandoned step does not reach the sums of the next generation", async () => {
-  const ranks = await startRanks(2);
+test.each(reaches)("a step abandoned over %s does not reach the sums of the next generation", async (reach) => {
+  const ranks = await startRanks(2, reach);
   await formRing(ranks, 1);
   // Rank 1 never calls, so rank 0 fills the window and then gives up.
   const abandoned = await ranks[0]!.obey({ kind: "abandon", length: 3_000_000, step: 1, afterMs: 50 });

@@ -18,6 +18,8 @@ export interface Passing {
 
 export interface MemoryNetwork {
   createTransport(): Transport;
+  /** Whether transports say that their processes share memory; false until it is set. */
+  sharesMemory: boolean;
   /** Replaces each message by those returned; set it at any time. */
   intercept: (passing: Passing) => readonly Parts[];
   /** Sends any message to an address, as a stranger would. */
@@ -45,11 +47,13 @@ export function createMemoryNetwork(seed: number): MemoryNetwork {
   let created = 0;
 
   const network: MemoryNetwork = {
+    sharesMemory: false,
     intercept: ({ parts }) => [parts],
     createTransport() {
       const address = `mem://${created++}`;
       return {
         address,
+        sharesMemory: () => network.sharesMemory,
         listen: (onMessage) => void listeners.set(address, onMessage),
         reply(name, part) {
           wires.get(name)?.back.push([part]);

@@ -3,7 +3,8 @@
 
 import { createHash } from "node:crypto";
 import { describeError } from "../../common/errors.ts";
-import type { RingCollective } from "../../worker/collective/ring-collective.ts";
+import type { Reach } from "../../worker/collective/address.ts";
+import type { SessionCollective } from "../../worker/collective/session.ts";
 import { createCollectiveEndpoint } from "../../worker/collective/zeromq.ts";
 
 export type Order =
@@ -25,8 +26,10 @@ export function inputAt(rank: number, step: number, i: number): number {
   return ((i * 31 + step * 7) % 1009) * (rank + 1);
 }
 
-const endpoint = await createCollectiveEndpoint({ host: "127.0.0.1" });
-let collective: RingCollective | undefined;
+const [reach = "memory"] = process.argv.slice(2) as Reach[];
+const endpoint = await createCollectiveEndpoint({ host: "127.0.0.1", reach });
+const shared = endpoint.allocate(1_000_000);
+let collective: SessionCollective | undefined;
 
 process.on("message", (order: Order) => {
   carryOut(order).then(tell, (error: unknown) => tell({ kind: "failed", message: describeError(error) }));
@@ -75,13 +78,13 @@ async function carryOut(order: Order): Promise<Answer> {
 }
 
 async function sum(
-  ring: RingCollective,
+  ring: SessionCollective,
   length: number,
   step: number,
   signal: AbortSignal,
   onResult: (bytes: Uint8Array) => void,
 ): Promise<number> {
-  const buffer = new Float32Array(length);
+  const buffer = length <= shared.length ? shared.subarray(0, length) : new Float32Array(length);
   for (let i = 0; i < length; i++) buffer[i] = inputAt(ring.rank, step, i);
   const { bytesSent } = await ring.allReduce(buffer, { step, bucket: 0, signal });
   const result = buffer.slice();

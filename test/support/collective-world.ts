@@ -1,23 +1,50 @@
-// Ranks of one ring on the network in memory, formed in one go.
+// Ranks of one world in this process, over any transport, formed in one go.
 
 import { createRingEndpoint, type RingEndpoint } from "../../worker/collective/endpoint.ts";
-import type { RingCollective, RingOptions } from "../../worker/collective/ring-collective.ts";
+import type { RingOptions, SessionCollective } from "../../worker/collective/session.ts";
+import { createSharedMemory } from "../../worker/collective/shared-memory/shared-memory.ts";
+import { createZeroMqTransport } from "../../worker/collective/zeromq.ts";
 import { createMemoryNetwork, type MemoryNetwork } from "./collective-memory.ts";
+
+/** "in process" is the network in memory, which reorders by its seed; the others are real. */
+export const transportKinds = ["in process", "in process, shared memory", "tcp", "ipc", "ipc, shared memory"] as const;
+export type TransportKind = (typeof transportKinds)[number];
 
 export interface World {
   readonly network: MemoryNetwork;
   readonly endpoints: readonly RingEndpoint[];
-  readonly collectives: readonly RingCollective[];
+  readonly collectives: readonly SessionCollective[];
   /** Forms a generation of the first `size` endpoints. */
-  form(generation: number, size?: number): Promise<RingCollective[]>;
+  form(generation: number, size?: number): Promise<SessionCollective[]>;
+  /** Takes a rank away as a death would: what it would have sent is not sent, and its connections break. */
+  lose(rank: number): Promise<void>;
   close(): Promise<void>;
 }
 
-export async function formWorld(size: number, options: Partial<RingOptions> & { seed: number }): Promise<World> {
-  const { seed, ...ring } = options;
+export interface WorldOptions extends Partial<RingOptions> {
+  readonly seed: number;
+  readonly kind?: TransportKind;
+  /** Called before anything is formed, to allocate buffers. */
+  readonly prepare?: (endpoints: readonly RingEndpoint[]) => void;
+}
+
+export async function formWorld(size: number, options: WorldOptions): Promise<World> {
+  const { seed, kind = "in process", prepare, ...ring } = options;
   const network = createMemoryNetwork(seed);
-  const endpoints = Array.from({ length: size }, () => createRingEndpoint(network.createTransport(), ring));
-  const form = (generation: number, members = size): Promise<RingCollective[]> => {
+  const shares = kind.endsWith("shared memory");
+  network.sharesMemory = shares;
+  const reach = kind === "tcp" ? "tcp" : shares ? "memory" : "ipc";
+  const endpoints = await Promise.all(
+    Array.from({ length: size }, async () => {
+      const transport = kind.startsWith("in process")
+        ? network.createTransport()
+        : await createZeroMqTransport({ host: "127.0.0.1", reach });
+      // Ranks of one thread can't keep it waiting for each other.
+      return createRingEndpoint(transport, ring, shares ? createSharedMemory({ blockMs: 0 }) : undefined);
+    }),
+  );
+  prepare?.(endpoints);
+  const form = (generation: number, members = size): Promise<SessionCollective[]> => {
     const addresses = endpoints.slice(0, members).map((endpoint) => endpoint.address);
     return Promise.all(
       endpoints
@@ -30,6 +57,10 @@ export async function formWorld(size: number, options: Partial<RingOptions> & { 
     endpoints,
     collectives: await form(1),
     form,
+    async lose(rank) {
+      await endpoints[rank]!.close();
+      network.cut(endpoints[rank]!.address);
+    },
     async close() {
       await Promise.all(endpoints.map((endpoint) => endpoint.close()));
     },

@@ -2,7 +2,7 @@
 // when membership changes it is closed and another is formed on the same endpoint.
 
 export interface CollectiveStats {
-  /** Payload bytes this rank sent. */
+  /** Payload bytes that this rank moved to other ranks. */
   readonly bytesSent: number;
   /** Wall-clock seconds inside the call. */
   readonly seconds: number;
@@ -16,14 +16,26 @@ export interface CollectiveCall {
   readonly signal: AbortSignal;
 }
 
+/**
+ * Every rank makes the same calls in the same order, with buffers of equal length. What a buffer holds after a call that
+ * rejects is not defined.
+ */
 export interface Collective {
   readonly rank: number;
   readonly worldSize: number;
   readonly generation: number;
+  /** How the bytes travel, and why not by shared memory if that was tried: known when the first call is done. */
+  readonly path: string;
   /** Sums `buffer` over all ranks in place; every rank ends with bit-identical contents. */
   allReduce(buffer: Float32Array, call: CollectiveCall): Promise<CollectiveStats>;
+  /** Sums over all ranks; rank r holds the sum of chunk r (see chunks.ts), the rest of its buffer is not defined. */
+  reduceScatter(buffer: Float32Array, call: CollectiveCall): Promise<CollectiveStats>;
+  /** Copies chunk r of rank r (see chunks.ts) to all other ranks. */
+  allGather(buffer: Float32Array, call: CollectiveCall): Promise<CollectiveStats>;
   /** Copies `buffer` of rank `root` into `buffer` of all others. */
   broadcast(buffer: Uint8Array, root: number, call: CollectiveCall): Promise<CollectiveStats>;
+  /** Resolves when every rank has called it. */
+  barrier(call: CollectiveCall): Promise<void>;
   /** Pending calls reject with `collective_failed`. The endpoint stays open for the next generation. */
   close(): Promise<void>;
 }
@@ -32,14 +44,19 @@ export interface Membership {
   readonly jobId: string;
   readonly generation: number;
   readonly rank: number;
-  /** ZeroMQ endpoint of every rank, in rank order; its length is the world size. */
+  /** Address of every rank's endpoint, in rank order; its length is the world size. */
   readonly endpoints: readonly string[];
 }
 
 /** The socket that other ranks connect to: bound once per worker, before its rank is known. */
 export interface CollectiveEndpoint {
-  /** "tcp://127.0.0.1:41234" */
+  /** "tcp://127.0.0.1:41234", and how ranks on the same host reach it faster; see address.ts. */
   readonly address: string;
+  /**
+   * Zeros in memory that ranks of the same host sum in place, without a copy: for buffers that are reduced at every step.
+   * Every rank allocates the same lengths in the same order, before it forms a generation.
+   */
+  allocate(length: number): Float32Array;
   form(membership: Membership): Promise<Collective>;
   close(): Promise<void>;
 }

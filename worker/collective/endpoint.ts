@@ -1,23 +1,23 @@
-// The endpoint of a worker over any transport: one bound address for the life of the worker, one generation's ring at a
+// The endpoint of a worker over any transport: one bound address for the life of the worker, one generation's session at a
 // time. Sorts what arrives: hellos to the collective they are for (or kept until it is formed), frames to the collective
 // that gave them credit, everything else dropped and counted.
 
 import { assert, RingtuneError } from "../../common/errors.ts";
 import { decodeFrame, hashJobId, maxPayloadBytes, type FrameHeader } from "../../proto/frame.ts";
 import type { CollectiveEndpoint, Membership } from "./collective.ts";
-import { mismatch, type DropReason, type Position } from "./link.ts";
-import { createRingSession, type RingCollective, type RingOptions, type RingSession } from "./ring-collective.ts";
-import { modulo } from "./ring.ts";
+import { mismatch, type DropReason, type Position } from "./links.ts";
+import { createSession, type RingOptions, type Session, type SessionCollective } from "./session.ts";
+import type { SharedMemory } from "./shared-memory/shared-memory.ts";
 import type { Transport } from "./transport.ts";
 
 export interface RingEndpoint extends CollectiveEndpoint {
-  form(membership: Membership): Promise<RingCollective>;
+  form(membership: Membership): Promise<SessionCollective>;
   /** Messages dropped since the endpoint was created, by reason. */
   readonly dropped: ReadonlyMap<DropReason, number>;
 }
 
-/** Hellos of neighbours that formed a generation before this rank did; the oldest gives way. */
-const maxWaitingHellos = 64;
+/** Hellos of ranks that formed a generation before this one did; the oldest gives way. */
+const maxWaitingHellos = 1024;
 
 /**
  * Measured over TCP with two processes on one host (test/bench/all-reduce.ts), 100 MB, best of 3 on a busy two-core machine:
@@ -26,7 +26,12 @@ const maxWaitingHellos = 64;
  */
 export const defaultRingOptions: RingOptions = { segmentBytes: 1024 * 1024, windowSegments: 8 };
 
-export function createRingEndpoint(transport: Transport, options: Partial<RingOptions> = {}): RingEndpoint {
+/** `memory`, if there is any, is used in generations whose ranks the transport can all reach through memory. */
+export function createRingEndpoint(
+  transport: Transport,
+  options: Partial<RingOptions> = {},
+  memory?: SharedMemory,
+): RingEndpoint {
   const ringOptions: RingOptions = { ...defaultRingOptions, ...options };
   const { segmentBytes } = ringOptions;
   assert(
@@ -37,7 +42,7 @@ export function createRingEndpoint(transport: Transport, options: Partial<RingOp
   const dropped = new Map<DropReason, number>();
   const hellos = new Map<string, FrameHeader>();
   const latest = new Map<bigint, number>(); // newest generation formed, by job
-  let session: RingSession | undefined;
+  let session: Session | undefined;
   let closed = false;
 
   const drop = (reason: DropReason): void => void dropped.set(reason, (dropped.get(reason) ?? 0) + 1);
@@ -46,15 +51,15 @@ export function createRingEndpoint(transport: Transport, options: Partial<RingOp
     if (session === undefined || hello.job !== session.position.job || hello.generation > session.position.generation) {
       return keep(connection, hello);
     }
-    const { position, link } = session;
-    const problem = mismatch(hello, position, position.predecessor);
+    const { position, links } = session;
+    const problem = mismatch(hello, position);
     if (problem !== undefined) return drop(problem);
     if (hello.chunk !== position.worldSize) {
       return session.fail(
         `rank ${hello.source} says that generation ${hello.generation} has ${hello.chunk} ranks, but here it has ${position.worldSize}`,
       );
     }
-    if (link?.attach(connection) !== true) drop("duplicate_hello");
+    if (!links.attach(hello.source, connection)) drop("duplicate_hello");
   };
 
   const keep = (connection: string, hello: FrameHeader): void => {
@@ -73,16 +78,18 @@ export function createRingEndpoint(transport: Transport, options: Partial<RingOp
     const { header } = decoded;
     if (header.kind === "hello") return meet(connection, header);
     if (header.kind === "credit") return drop("unexpected_kind");
-    if (session?.link === undefined) return drop("no_credit");
-    const problem = mismatch(header, session.position, session.position.predecessor);
+    if (session === undefined) return drop("no_credit");
+    const problem = mismatch(header, session.position);
     if (problem !== undefined) return drop(problem);
-    if (!session.link.owns(connection)) return drop("no_credit");
-    session.link.deliver(decoded);
+    if (!session.links.owns(header.source, connection)) return drop("no_credit");
+    if (header.kind === "signal") session.wake();
+    else session.links.deliver(header.source, decoded);
   });
 
   return {
     address: transport.address,
     dropped,
+    allocate: (length) => memory?.allocate(length) ?? new Float32Array(length),
     async form(membership) {
       assert(!closed, "the endpoint is open");
       const position = positionIn(membership);
@@ -93,7 +100,10 @@ export function createRingEndpoint(transport: Transport, options: Partial<RingOp
       );
       session?.fail(`generation ${position.generation} of job ${membership.jobId} took its place`);
       session = undefined;
-      session = createRingSession(position, ringOptions, transport, drop);
+      // Ranks of earlier generations that were left behind lose their hold on this rank's memory, whatever comes next.
+      memory?.renew();
+      const sharing = transport.sharesMemory(position.addresses) ? memory : undefined;
+      session = createSession(position, ringOptions, transport, sharing, drop);
       latest.set(position.job, position.generation);
       for (const [connection, hello] of [...hellos]) {
         if (hello.job !== position.job || hello.generation > position.generation) continue;
@@ -106,12 +116,13 @@ export function createRingEndpoint(transport: Transport, options: Partial<RingOp
       if (closed) return;
       closed = true;
       session?.fail("the endpoint was closed");
+      memory?.close();
       await transport.close();
     },
   };
 }
 
-/** Checks a membership and places this rank between its neighbours. */
+/** Checks a membership. */
 function positionIn({ jobId, generation, rank, endpoints }: Membership): Position {
   const worldSize = endpoints.length;
   const valid = Number.isInteger(rank) && rank >= 0 && rank < worldSize;
@@ -122,14 +133,5 @@ function positionIn({ jobId, generation, rank, endpoints }: Membership): Positio
       { details: { rank, generation, worldSize } },
     );
   }
-  const successor = modulo(rank + 1, worldSize);
-  return {
-    job: hashJobId(jobId),
-    generation,
-    rank,
-    worldSize,
-    predecessor: modulo(rank - 1, worldSize),
-    successor,
-    successorAddress: endpoints[successor]!,
-  };
+  return { job: hashJobId(jobId), generation, rank, worldSize, addresses: endpoints };
 }

@@ -1,4 +1,4 @@
-// Which bytes travel when: the schedule of a ring all-reduce and of a ring broadcast, as plain data. No sockets, no sums,
+// Which bytes travel when: the schedules of a ring's collectives, as plain data. No sockets, no sums,
 // no time; collective-call.ts executes a schedule. The algorithm is Patarasuk and Yuan, "Bandwidth optimal all-reduce
 // algorithms for clusters of workstations" (2009).
 //
@@ -10,14 +10,15 @@
 //        ^                    |
 //        +<----- rank 2 <-----+
 //
-// There are 2(n-1) rounds. In round j, rank r sends chunk r-j and receives chunk r-j-1: always the chunk it received the
-// round before. In the first n-1 rounds (reduce-scatter) what arrives is added; in the others (all-gather) it overwrites.
+// An all-reduce has 2(n-1) rounds. In round j of the first n-1 (reduce-scatter) rank r sends chunk r-1-j and adds chunk r-2-j:
+// always the chunk it received the round before. It ends with the sum of its own chunk, r. In round j of the other n-1
+// (all-gather) it sends chunk r-j and overwrites chunk r-j-1. Each half is a collective of its own, too.
 //
-//   round            0     1     2   |   3     4     5        worked example, chunk 0, with the values 1, 2, 4, 8 of the
-//   rank 0 sends    c0    c3    c2   |  c1    c0    c3        ranks 0 to 3 in it: rank 0 sends 1; rank 1 has 1+2 = 3 and
-//   rank 1 sends    c1    c0    c3   |  c2    c1    c0        sends it; rank 2 has 3+4 = 7 and sends it; rank 3 has
-//   rank 2 sends    c2    c1    c0   |  c3    c2    c1        7+8 = 15, the sum. All-gather: 15 goes from rank 3 to
-//   rank 3 sends    c3    c2    c1   |  c0    c3    c2        rank 0, to rank 1, to rank 2, each copying it.
+//   round            0     1     2   |   3     4     5        worked example, chunk 3, with the values 1, 2, 4, 8 of the
+//   rank 0 sends    c3    c2    c1   |  c0    c3    c2        ranks 0 to 3 in it: rank 0 sends 1; rank 1 has 1+2 = 3 and
+//   rank 1 sends    c0    c3    c2   |  c1    c0    c3        sends it; rank 2 has 3+4 = 7 and sends it; rank 3 has
+//   rank 2 sends    c1    c0    c3   |  c2    c1    c0        7+8 = 15, the sum. All-gather: 15 goes from rank 3 to
+//   rank 3 sends    c2    c1    c0   |  c3    c2    c1        rank 0, to rank 1, to rank 2, each copying it.
 //
 // Every chunk is summed once, in one order, and then copied: all ranks end with the same bits.
 // Cost: a rank sends 2(n-1) chunks of S/n bytes, 2(n-1)/n * S in all, whatever n: no all-reduce sends less. Chunks are cut
@@ -34,6 +35,7 @@
 //   unusable, and what a neighbour may have computed from such bytes belongs to a step that this rank never reports.
 
 import type { DataKind } from "../../proto/frame.ts";
+import { chunkOf } from "./chunks.ts";
 
 /** A segment that travels between neighbours. Offsets and lengths are in bytes of the bucket. */
 export interface Piece {
@@ -56,28 +58,33 @@ export interface Place {
   readonly worldSize: number;
 }
 
-/** The schedule of one rank for `length` elements of `elementBytes` bytes; segments hold at most `segmentBytes`. */
-export function scheduleAllReduce(
+/** Which halves of an all-reduce: both, or one alone. */
+export type RingHalves = readonly ("reduce-scatter" | "all-gather")[];
+
+/** The schedule of one rank for `length` float32 elements; segments hold at most `segmentBytes`. */
+export function scheduleRing(
   { rank, worldSize }: Place,
+  halves: RingHalves,
   length: number,
-  elementBytes: number,
   segmentBytes: number,
 ): Schedule {
   const sends: Piece[] = [];
   const receives: Piece[] = [];
-  let lead = 0;
-  for (let round = 0; round < 2 * (worldSize - 1); round++) {
-    const kind = round < worldSize - 1 ? "reduce-scatter" : "all-gather";
-    const cut = (chunk: number): Piece[] => {
-      const start = Math.floor((chunk * length) / worldSize) * elementBytes;
-      const end = Math.floor(((chunk + 1) * length) / worldSize) * elementBytes;
-      return cutSegments(kind, chunk, start, end, segmentBytes);
+  let lead: number | undefined;
+  for (const kind of halves) {
+    const cut = (index: number): Piece[] => {
+      const chunk = modulo(index, worldSize);
+      const { begin, end } = chunkOf(chunk, worldSize, length);
+      return cutSegments(kind, chunk, 4 * begin, 4 * end, segmentBytes);
     };
-    for (const piece of cut(modulo(rank - round, worldSize))) sends.push(piece);
-    for (const piece of cut(modulo(rank - round - 1, worldSize))) receives.push(piece);
-    if (round === 0) lead = sends.length;
+    const first = kind === "reduce-scatter" ? rank - 1 : rank;
+    for (let round = 0; round < worldSize - 1; round++) {
+      sends.push(...cut(first - round));
+      receives.push(...cut(first - round - 1));
+      lead ??= sends.length;
+    }
   }
-  return { sends, receives, lead };
+  return { sends, receives, lead: lead ?? 0 };
 }
 
 /** `totalBytes` travel once around the ring, from `root` to its predecessor: every rank but the last forwards what it gets. */

@@ -9,6 +9,8 @@ export interface Transport {
    * reply. Called once. A delivered part may be kept; it is never written by the transport.
    */
   listen(onMessage: (connection: string, parts: readonly Uint8Array[]) => void): void;
+  /** Whether the processes at these addresses, this one's among them, can map each other's memory. */
+  sharesMemory(addresses: readonly string[]): boolean;
   /** Queues a message of one part. Never blocks; lost if the connection is gone. */
   reply(connection: string, part: Uint8Array): void;
   /** Keeps trying until somebody is there. Throws only if the address makes no sense. */

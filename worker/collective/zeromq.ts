@@ -1,12 +1,17 @@
-// The ring's transport between processes: one ROUTER bound per worker, one DEALER to the successor per generation. The only
-// file that imports zeromq. Queues are bounded twice: by the ring's credit, and behind it by high water marks that the
-// credit never lets fill, so `send` does not block and nothing is lost to a full queue.
+// The transport between processes: one ROUTER bound per worker, to a TCP port and, for ranks on the same host, to a local
+// socket; one DEALER for each rank that is sent to, per generation. The only file that imports zeromq. Queues are bounded
+// twice: by the credit, and behind it by high water marks that the credit never lets fill, so `send` does not block and
+// nothing is lost to a full queue.
 
+import { randomBytes } from "node:crypto";
 import { Dealer, Router } from "zeromq";
 import { RingtuneError } from "../../common/errors.ts";
 import { maxPayloadBytes } from "../../proto/frame.ts";
+import { allShareMemory, describeAddress, parseAddress, pathBetween, type Reach } from "./address.ts";
 import { createRingEndpoint, defaultRingOptions, type RingEndpoint } from "./endpoint.ts";
-import type { RingOptions } from "./ring-collective.ts";
+import { hostIdentity } from "./host-identity.ts";
+import type { RingOptions } from "./session.ts";
+import { createSharedMemory } from "./shared-memory/shared-memory.ts";
 import type { Connection, ConnectionEvents, Transport } from "./transport.ts";
 
 export interface CollectiveEndpointOptions extends Partial<RingOptions> {
@@ -16,6 +21,10 @@ export interface CollectiveEndpointOptions extends Partial<RingOptions> {
   readonly port?: number;
   /** Host in the address given to other ranks, if they cannot use `host`. */
   readonly advertisedHost?: string;
+  /** The fastest way that ranks on the same host may take to this one; memory, the default, is tried before ipc, ipc before tcp. */
+  readonly reach?: Reach;
+  /** Which host this is, for ranks to find out who shares one; the machine's own identity by default. */
+  readonly hostId?: string;
 }
 
 /** Bounds the last acknowledgements on their way to a neighbour; everything else is discarded at once on close. */
@@ -26,12 +35,15 @@ const acknowledgementLingerMs = 250;
  * Errors: `address_in_use` if the port is taken, `collective_failed` if the host is not an address of this machine.
  */
 export async function createCollectiveEndpoint(options: CollectiveEndpointOptions): Promise<RingEndpoint> {
-  return createRingEndpoint(await createZeroMqTransport(options), options);
+  const memory = (options.reach ?? "memory") === "memory" ? createSharedMemory() : undefined;
+  const transport = await createZeroMqTransport({ ...options, reach: memory ? "memory" : (options.reach ?? "ipc") });
+  return createRingEndpoint(transport, options, memory);
 }
 
 /** The transport alone; errors as above. */
 export async function createZeroMqTransport(options: CollectiveEndpointOptions): Promise<Transport> {
   const { host, port = 0, advertisedHost = host, windowSegments = defaultRingOptions.windowSegments } = options;
+  const { reach = "ipc", hostId = hostIdentity() } = options;
   const common = {
     maxMessageSize: maxPayloadBytes,
     sendHighWaterMark: windowSegments + 16,
@@ -49,18 +61,26 @@ export async function createZeroMqTransport(options: CollectiveEndpointOptions):
     throw bindError(host, port, cause);
   }
   const boundPort = /:(\d+)$/.exec(router.lastEndpoint ?? "")?.[1] ?? String(port);
+  const tcp = `tcp://${bracketed(advertisedHost)}:${boundPort}`;
+  // Linux's abstract sockets are names, not files: there is nothing to remove.
+  const ipc =
+    reach === "tcp" || process.platform !== "linux" ? undefined : `ipc://@ringtune-${randomBytes(8).toString("hex")}`;
+  if (ipc !== undefined) await router.bind(ipc);
+  const own = { tcp, host: hostId, ...(ipc === undefined ? {} : { ipc }), memory: reach === "memory" };
   const connections = new Set<Connection>();
   const sendReply = createSender((parts) => router.send(parts));
 
   return {
-    address: `tcp://${bracketed(advertisedHost)}:${boundPort}`,
+    address: describeAddress(own),
+    sharesMemory: (addresses) => allShareMemory(own, addresses.map(parseAddress)),
     listen(onMessage) {
       void receiveAll(router, ([from, ...parts]) => onMessage(from!.toString("latin1"), parts));
     },
     reply: (connection, part) => sendReply([Buffer.from(connection, "latin1"), part]),
     connect(address, events) {
-      const dealer = new Dealer({ ...common, linger: 0, ipv6: address.includes("[") });
-      const connection = openConnection(dealer, address, events, () => connections.delete(connection));
+      const path = pathBetween(own, parseAddress(address));
+      const dealer = new Dealer({ ...common, linger: 0, ipv6: path.includes("[") });
+      const connection = openConnection(dealer, path, events, () => connections.delete(connection));
       connections.add(connection);
       return connection;
     },

@@ -7,7 +7,7 @@
 // second-level cache, so the copies cost little. SIMD arithmetic is IEEE and the same bit for bit on every processor.
 
 import { assert } from "../../common/errors.ts";
-import { assemble, load, localGet, localSet, loop, simd, store, types } from "./wasm-assembler.ts";
+import { assemble, load, localGet, localSet, loop, simd, store, types } from "../simd/assembler.ts";
 
 /** Elements that are copied and computed together. Four arrays of this are 32 KB. */
 const blockElements = 2048;
@@ -81,7 +81,7 @@ export function compileKernel(
       [locals - splats, types.v128],
     ],
     code: [...prologue, ...loop(body, { index, end: length, stride: 16 })],
-    memoryBytes: arrayCount * blockElements * Float32Array.BYTES_PER_ELEMENT,
+    memory: arrayCount * blockElements * Float32Array.BYTES_PER_ELEMENT,
   });
   const blocks = Array.from(
     { length: arrayCount },

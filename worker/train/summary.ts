@@ -10,7 +10,7 @@
 //
 // The lanes are folded together at the end, with the length. Additions happen in this order on every machine.
 
-import { assemble, constant, load, localGet, localSet, localTee, loop, simd, store, types } from "./wasm-assembler.ts";
+import { assemble, constant, load, localGet, localSet, localTee, loop, simd, store, types } from "../simd/assembler.ts";
 
 export interface Summary {
   /** L2 norm of all elements, accumulated in double precision. NaN or Infinity if any element is. */
@@ -130,7 +130,7 @@ function compile(): SummaryKernel {
       ...loop(body, { index, end: bytes, stride: 64 }),
       ...state.flatMap((local, slot) => [...constant(0), ...localGet(local), ...store(place(slot))]),
     ],
-    memoryBytes: place(state.length),
+    memory: place(state.length),
   });
   return {
     block: new Float32Array(memory, 0, blockElements),

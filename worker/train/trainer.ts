@@ -50,13 +50,15 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     settings,
   );
   const { model, trainable, parameters, frozen } = weights;
-  const gradients = new Float32Array(trainable.size);
+  const gradients = endpoint.allocate(trainable.size);
   const optimizerSettings = JSON.parse(welcome.optimizerJson) as OptimizerSettings;
   const optimizer = createOptimizer(optimizerSettings, trainable);
   let engine: Engine | undefined;
   let collective: Collective | undefined;
   /** What the coordinator should print, said with the next `formed`. */
   const notices: string[] = [];
+  /** How gradients travel, as the user was told. */
+  let toldPath = "";
   /** Whether the engine has read the frozen weights since they were written. */
   let knowsFrozen = false;
   /** Optimizer steps in the weights. */
@@ -164,6 +166,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
         await loadFrom(form.folder, form, signal);
         step = form.step;
       }
+      await collective.barrier({ step: form.step, bucket: 0, signal });
+      if (form.rank === 0 && collective.path !== toldPath) notices.push(`gradients: ${(toldPath = collective.path)}`);
       report.send({
         kind: "formed",
         value: {

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createRandom } from "../../../common/random.ts";
-import { addFloats } from "../../../worker/collective/sum.ts";
+import { addFloats } from "../../../worker/simd/sum.ts";
 
 function bytesOf(floats: Float32Array): Uint8Array {
   return new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);

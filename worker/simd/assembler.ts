@@ -5,9 +5,12 @@
 export type Code = readonly number[];
 
 // The part of the WebAssembly interface that is used here; TypeScript has it only together with the browser's.
+export interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+}
 declare const WebAssembly: {
   readonly Module: new (bytes: Uint8Array) => object;
-  readonly Memory: new (size: { initial: number }) => { readonly buffer: ArrayBuffer };
+  readonly Memory: new (size: { initial: number }) => WasmMemory;
   readonly Instance: new (module: object, imports: object) => { readonly exports: Readonly<Record<string, unknown>> };
 };
 
@@ -49,19 +52,29 @@ export function loop(body: Code, { index, end, stride }: { index: number; end: n
   return [0x03, 0x40, ...body, ...advanced, ...localGet(end), 0x49, 0x0d, 0, 0x0b];
 }
 
+const pageBytes = 0x1_0000;
+
+/** Zeros; the operating system gives a page its memory when it is first touched. Throws a RangeError above 4 GiB. */
+export function createMemory(bytes: number): WasmMemory {
+  return new WebAssembly.Memory({ initial: Math.ceil(bytes / pageBytes) });
+}
+
 export interface Assembled {
   readonly memory: ArrayBuffer;
   readonly run: (...values: number[]) => void;
 }
 
-/** One function without results: `locals` are groups of [count, type], numbered after the parameters. */
+/**
+ * One function without results: `locals` are groups of [count, type], numbered after the parameters. It works on the
+ * memory given, or on one of its own of so many bytes.
+ */
 export function assemble(parts: {
   readonly parameters: readonly number[];
   readonly locals: readonly (readonly [count: number, type: number])[];
   readonly code: Code;
-  readonly memoryBytes: number;
+  readonly memory: WasmMemory | number;
 }): Assembled {
-  const { parameters, locals, memoryBytes } = parts;
+  const { parameters, locals } = parts;
   const declared = list(locals.map(([count, type]) => [...leb(count), type]));
   const code = [...declared, ...parts.code, 0x0b];
   const module = new WebAssembly.Module(
@@ -74,7 +87,7 @@ export function assemble(parts: {
       ...section(10, list([[...leb(code.length), ...code]])),
     ]),
   );
-  const memory = new WebAssembly.Memory({ initial: Math.ceil(memoryBytes / 0x1_0000) });
+  const memory = typeof parts.memory === "number" ? createMemory(parts.memory) : parts.memory;
   const run = new WebAssembly.Instance(module, { e: { m: memory } }).exports["f"] as Assembled["run"];
   return { memory: memory.buffer, run };
 }

@@ -1,0 +1,267 @@
+// What every transport must keep: the same sums as a float64 reference over the ranks, equal bits everywhere, at any world size
+// and length, with ranks that come late; and a rank that is lost is named, at once. Buffers are overwritten as soon as
+// a call resolves, as the next step's gradients would be.
+
+import fc from "fast-check";
+import { afterEach, describe, expect, test } from "vitest";
+import { createRandom, type Random } from "../../../common/random.ts";
+import { chunkOf } from "../../../worker/collective/chunks.ts";
+import type { CollectiveCall } from "../../../worker/collective/collective.ts";
+import type { SessionCollective } from "../../../worker/collective/session.ts";
+import { formWorld, transportKinds, type TransportKind, type World } from "../../support/collective-world.ts";
+
+const never = new AbortController().signal;
+const call = (step: number, signal = never): CollectiveCall => ({ step, bucket: 0, signal });
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** 0, 1, n-1, n, n+1, around the chunk and the page, and larger. */
+const awkwardLength = (n: number): fc.Arbitrary<number> =>
+  fc.oneof(
+    fc.constantFrom(0, 1, n - 1, n, n + 1, 16 * n - 1, 16 * n, 16 * n + 1, 1023, 1025),
+    fc.integer({ min: 0, max: 3000 }),
+  );
+
+interface Given {
+  readonly n: number;
+  readonly lengths: readonly number[];
+  readonly seed: number;
+  readonly segmentBytes: number;
+  readonly windowSegments: number;
+  /** In memory that can be shared, or not. */
+  readonly allocated: boolean;
+  readonly root: number;
+}
+
+const scenario: fc.Arbitrary<Given> = fc.integer({ min: 1, max: 8 }).chain((n) =>
+  fc.record({
+    n: fc.constant(n),
+    lengths: fc.array(awkwardLength(n), { minLength: 1, maxLength: 3 }),
+    seed: fc.integer({ min: 0, max: 2 ** 31 }),
+    segmentBytes: fc.constantFrom(4, 64, 1000, 65536),
+    windowSegments: fc.constantFrom(1, 2, 16),
+    allocated: fc.boolean(),
+    root: fc.nat({ max: n - 1 }),
+  }),
+);
+
+const worlds: World[] = [];
+afterEach(async () => {
+  await Promise.all(worlds.splice(0).map((world) => world.close()));
+});
+
+/** Every rank runs `act` with buffers of its own; ranks come late by a number of turns drawn from the seed. */
+async function onAllRanks<T>(
+  kind: TransportKind,
+  { n, lengths, seed, allocated, ...ring }: Pick<Given, "n" | "lengths" | "seed" | "allocated"> & Partial<Given>,
+  act: (rank: { collective: SessionCollective; buffers: Float32Array[]; late: () => Promise<void> }) => Promise<T>,
+): Promise<T[]> {
+  const buffers: Float32Array[][] = [];
+  // Real sockets move 4 bytes as slowly as 4,000: there the large segments will do.
+  const segmentBytes = kind.startsWith("in process") ? ring.segmentBytes : Math.max(1000, ring.segmentBytes ?? 0);
+  const world = await formWorld(n, {
+    ...{ seed, kind, ...ring, ...(segmentBytes === undefined ? {} : { segmentBytes }) },
+    prepare: (endpoints) => {
+      for (const endpoint of endpoints) {
+        buffers.push(lengths.map((length) => (allocated ? endpoint.allocate(length) : new Float32Array(length))));
+      }
+    },
+  });
+  worlds.push(world);
+  const results = await Promise.all(
+    world.collectives.map((collective, rank) => {
+      const random = createRandom(seed, `rank ${rank}`);
+      const late = async (): Promise<void> => {
+        for (let turns = random.integer(4); turns > 0; turns--) await turn();
+      };
+      return act({ collective, buffers: buffers[rank]!, late });
+    }),
+  );
+  if (n > 1) {
+    const path = kind.endsWith("shared memory") ? `shared memory of ${n} ranks` : `ring of ${n} ranks`;
+    for (const collective of world.collectives) expect(collective.path).toBe(path);
+  }
+  await Promise.all(worlds.splice(0).map((each) => each.close()));
+  return results;
+}
+
+const normals = (random: Random, length: number): Float32Array => Float32Array.from({ length }, () => random.normal());
+const inputOf = (seed: number, rank: number, index: number, length: number): Float32Array =>
+  normals(createRandom(seed, `input ${rank} ${index}`), length);
+const bits = (buffer: Float32Array): string =>
+  Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength).toString("hex");
+
+/** Whether `result` is the sum over ranks within rounding: 1e-6 of the sum of magnitudes. */
+function expectSum(result: Float32Array, seed: number, n: number, index: number, begin = 0, end = result.length): void {
+  const inputs = Array.from({ length: n }, (_, rank) => inputOf(seed, rank, index, result.length));
+  for (let i = begin; i < end; i++) {
+    const exact = inputs.reduce((sum, input) => sum + input[i]!, 0);
+    const scale = inputs.reduce((sum, input) => sum + Math.abs(input[i]!), 0);
+    expect(Math.abs(result[i]! - exact)).toBeLessThanOrEqual(1e-6 * scale);
+  }
+}
+
+describe.each(transportKinds)("%s", (kind) => {
+  const numRuns = kind.startsWith("in process") ? 20 : 5;
+
+  test("an all-reduce leaves the sum on all ranks, bit-identical, at any world size and length", async () => {
+    await fc.assert(
+      fc.asyncProperty(scenario, async (given) => {
+        const results = await onAllRanks(kind, given, async ({ collective, buffers, late }) => {
+          const sums: Float32Array[] = [];
+          for (const [index, buffer] of buffers.entries()) {
+            buffer.set(inputOf(given.seed, collective.rank, index, buffer.length));
+            await late();
+            await collective.allReduce(buffer, call(index));
+            sums.push(buffer.slice());
+            buffer.fill(Number.NaN);
+          }
+          return sums;
+        });
+        for (const sums of results) expect(sums.map(bits)).toEqual(results[0]!.map(bits));
+        for (const [index, sum] of results[0]!.entries()) expectSum(sum, given.seed, given.n, index);
+      }),
+      { numRuns },
+    );
+  });
+
+  test("a reduce-scatter leaves each rank its chunk, an all-gather spreads them, and a part of a buffer will do", async () => {
+    await fc.assert(
+      fc.asyncProperty(scenario, async (given) => {
+        const { seed, n } = given;
+        const results = await onAllRanks(kind, given, async ({ collective, buffers, late }) => {
+          const sums: Float32Array[] = [];
+          for (const [index, whole] of buffers.entries()) {
+            const buffer = whole.subarray(Math.min(whole.length, 3));
+            buffer.set(inputOf(seed, collective.rank, index, buffer.length));
+            await late();
+            await collective.reduceScatter(buffer, call(2 * index));
+            const { begin, end } = chunkOf(collective.rank, n, buffer.length);
+            expectSum(buffer, seed, n, index, begin, end);
+            buffer.fill(Number.NaN, 0, begin).fill(Number.NaN, end);
+            await late();
+            await collective.allGather(buffer, call(2 * index + 1));
+            sums.push(buffer.slice());
+            buffer.fill(-1);
+          }
+          return sums;
+        });
+        for (const sums of results) expect(sums.map(bits)).toEqual(results[0]!.map(bits));
+        for (const [index, sum] of results[0]!.entries()) expectSum(sum, seed, n, index);
+      }),
+      { numRuns },
+    );
+  });
+
+  test("a broadcast leaves the bytes of the root everywhere, whoever the root is", async () => {
+    await fc.assert(
+      fc.asyncProperty(scenario, async (given) => {
+        const byte = (rank: number, i: number): number => (i * 31 + rank * 101) % 256;
+        const results = await onAllRanks(kind, given, async ({ collective, buffers, late }) => {
+          const copies: Buffer[] = [];
+          for (const [step, buffer] of buffers.entries()) {
+            const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, Math.max(0, buffer.byteLength - 3));
+            bytes.forEach((_, i) => (bytes[i] = byte(collective.rank, i)));
+            await late();
+            await collective.broadcast(bytes, given.root, call(step));
+            copies.push(Buffer.from(bytes));
+            bytes.fill(0);
+          }
+          return copies;
+        });
+        for (const copies of results) {
+          for (const copy of copies) expect(copy.every((value, i) => value === byte(given.root, i))).toBe(true);
+        }
+      }),
+      { numRuns },
+    );
+  });
+
+  test("nobody leaves a barrier before everybody has come", async () => {
+    for (const n of [1, 2, 5]) {
+      let came = 0;
+      const seen = await onAllRanks(kind, { n, lengths: [], seed: n, allocated: false }, async (rank) => {
+        const seen: number[] = [];
+        for (let round = 0; round < 4; round++) {
+          await rank.late();
+          came++;
+          await rank.collective.barrier(call(round));
+          seen.push(came);
+        }
+        return seen;
+      });
+      for (const each of seen) each.forEach((count, round) => expect(count).toBeGreaterThanOrEqual(n * (round + 1)));
+    }
+  });
+
+  test("a rank that is lost at any moment is named by one that misses it, and the news ends the call of the others at once", async () => {
+    for (let seed = 0; seed < 8; seed++) {
+      const random = createRandom(seed, "loss");
+      const n = 2 + random.integer(4);
+      const lost = random.integer(n);
+      const world = await formWorld(n, { seed, kind, segmentBytes: 64, windowSegments: 2 });
+      worlds.push(world);
+      await Promise.all(world.collectives.map((collective) => collective.barrier(call(1))));
+      const news = new AbortController();
+      const buffers = world.collectives.map(() => new Float32Array(40_000).fill(1));
+      // One survivor comes to the call only after the loss, so the call can't be over before; the lost rank may have come.
+      const held = (lost + 1) % n;
+      const begin = (rank: number): Promise<unknown> =>
+        world.collectives[rank]!.allReduce(buffers[rank]!, call(2, news.signal)).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+      const outcomes = world.collectives.map((_, rank) =>
+        rank === held || (rank === lost && random.integer(2) === 0) ? Promise.resolve<unknown>(undefined) : begin(rank),
+      );
+      for (let turns = random.integer(6); turns > 0; turns--) await turn();
+      await world.lose(lost);
+      outcomes[held] = begin(held);
+      const survivors = outcomes.filter((_, rank) => rank !== lost);
+      const first = await Promise.race(survivors);
+      expect((first as Error).message).toMatch(new RegExp(`lost the connection to rank ${lost} `));
+      news.abort("told by the coordinator");
+      await turn();
+      const late = Symbol("late");
+      for (const outcome of survivors) {
+        const error = await Promise.race([outcome, turn().then(() => late)]);
+        expect(error).not.toBe(late);
+        expect(error === "told by the coordinator" || error instanceof Error).toBe(true);
+      }
+      await Promise.all(worlds.splice(0).map((each) => each.close()));
+    }
+  });
+
+  test("the next generation sums right whatever the last one left behind", async () => {
+    let buffers: Float32Array[] = [];
+    const world = await formWorld(4, {
+      ...{ seed: 5, kind, segmentBytes: 1024, windowSegments: 2 },
+      prepare: (endpoints) => (buffers = endpoints.map((endpoint) => endpoint.allocate(5000))),
+    });
+    worlds.push(world);
+    for (let generation = 2; generation < 6; generation++) {
+      const abandoned = world.collectives.map((collective, rank) =>
+        rank === 3 ? Promise.resolve() : collective.allReduce(buffers[rank]!, call(1)),
+      );
+      for (const each of abandoned) each.catch(() => undefined); // cut short
+      const size = 2 + (generation % 3);
+      const next = await world.form(generation, size);
+      next.forEach((_, rank) => buffers[rank]!.forEach((_, i, all) => (all[i] = i * (rank + 1))));
+      await Promise.all(next.map((collective, rank) => collective.allReduce(buffers[rank]!, call(1))));
+      const factor = (size * (size + 1)) / 2;
+      for (const buffer of buffers.slice(0, size)) expect(buffer.every((sum, i) => sum === i * factor)).toBe(true);
+      await Promise.allSettled(abandoned.slice(0, size));
+    }
+  });
+});
+
+test("each rank moves 2(n-1)/n of the buffer", async () => {
+  for (const kind of ["in process", "in process, shared memory"] as const) {
+    for (const n of [2, 4, 8]) {
+      const length = 1024 * n;
+      const moved = await onAllRanks(kind, { n, lengths: [length], seed: n, allocated: true }, async (rank) => {
+        return (await rank.collective.allReduce(rank.buffers[0]!, call(1))).bytesSent;
+      });
+      for (const bytes of moved) expect(bytes).toBe(((2 * (n - 1)) / n) * length * 4);
+    }
+  }
+});

@@ -1,0 +1,50 @@
+// The address of a worker's endpoint as other ranks get it: one text for every way to reach it, from which any two ranks find
+// the fastest that both have. "tcp://10.0.0.5:41234;ipc=@ringtune-5f0c;host=9a31;memory"
+
+/** The fastest way to an endpoint that its address tells of; each has those after it too. */
+export type Reach = "memory" | "ipc" | "tcp";
+
+export interface EndpointAddress {
+  /** "tcp://10.0.0.5:41234" */
+  readonly tcp: string;
+  /** "ipc://@name", for ranks on the same host. */
+  readonly ipc?: string;
+  /** See host-identity.ts; empty if unknown, and then like no other. */
+  readonly host: string;
+  /** Whether ranks on the same host may map its memory. */
+  readonly memory: boolean;
+}
+
+export function describeAddress({ tcp, ipc, host, memory }: EndpointAddress): string {
+  if (ipc === undefined && !memory) return tcp;
+  const local = ipc === undefined ? [] : [`ipc=${ipc.slice("ipc://".length)}`];
+  return [tcp, ...local, `host=${host}`, ...(memory ? ["memory"] : [])].join(";");
+}
+
+/** Never throws: what is no address fails when it is connected to. Unknown ways are left out. */
+export function parseAddress(text: string): EndpointAddress {
+  const [tcp = "", ...fields] = text.split(";");
+  const field = (name: string): string | undefined =>
+    fields.find((each) => each.startsWith(`${name}=`))?.slice(name.length + 1);
+  const ipc = field("ipc");
+  return {
+    tcp,
+    host: field("host") ?? "",
+    memory: fields.includes("memory"),
+    ...(ipc === undefined ? {} : { ipc: `ipc://${ipc}` }),
+  };
+}
+
+/** Where to connect to. */
+export function pathBetween(own: EndpointAddress, other: EndpointAddress): string {
+  return sameHost(own, other) && own.ipc !== undefined && other.ipc !== undefined ? other.ipc : other.tcp;
+}
+
+/** The same answer on every rank: it depends on the addresses alone, and all ranks have the same. */
+export function allShareMemory(own: EndpointAddress, all: readonly EndpointAddress[]): boolean {
+  return all.length > 1 && all.every((other) => other.memory && own.memory && sameHost(own, other));
+}
+
+function sameHost(a: EndpointAddress, b: EndpointAddress): boolean {
+  return a.host !== "" && a.host === b.host;
+}

@@ -1,0 +1,16 @@
+// Who is in charge of which part of a buffer: chunk r of n belongs to rank r. The same on every transport, so that what a
+// reduce-scatter leaves with a rank doesn't depend on how the bytes travelled.
+
+/** Chunks begin at multiples of a cache line of 16 float32, so that no two ranks write to one. */
+const chunkElements = 16;
+
+/** Elements [begin, end) of a buffer of `length` float32 elements that `rank` is in charge of; may be empty. */
+export function chunkOf(
+  rank: number,
+  worldSize: number,
+  length: number,
+): { readonly begin: number; readonly end: number } {
+  const lines = Math.ceil(length / chunkElements);
+  const cut = (index: number): number => Math.min(length, Math.floor((index * lines) / worldSize) * chunkElements);
+  return { begin: cut(rank), end: cut(rank + 1) };
+}

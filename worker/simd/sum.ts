@@ -1,0 +1,82 @@
+// Float32 sums as WebAssembly SIMD loops: several vectors of one memory summed in a fixed order into some of them, and, for
+// data that lies elsewhere, one array added to another block by block. The only arithmetic of the collectives.
+// Measured on one core of the development machine, 256 KiB segments into 50 MB: 3.7 ns a float in JavaScript, 0.9 here.
+
+import {
+  assemble,
+  constant,
+  createMemory,
+  load,
+  localGet,
+  localSet,
+  localTee,
+  simd,
+  store,
+  types,
+} from "./assembler.ts";
+import type { WasmMemory } from "./assembler.ts";
+
+/** Vectors of 16 bytes that are under way at once. */
+const unrolled = 4;
+/** What a kernel computes at a time; lengths are multiples of it. */
+export const strideBytes = 16 * unrolled;
+
+/** `addresses` of the operands, a multiple of 4 each, and how many bytes of each, a multiple of `strideBytes`. */
+export type VectorSum = (addresses: readonly number[], bytes: number) => void;
+
+/**
+ * Sums `count` vectors, operand 0 first, then 1 and so on, and stores the sum in the first `targets` of the `order`ed
+ * operands: the order of the additions is that of the ranks, so that the bits don't depend on who adds.
+ */
+export function compileSum(memory: WasmMemory, count: number, targets: readonly number[]): VectorSum {
+  const end = count;
+  const sumOf = (vector: number): number => count + 1 + vector;
+  const vectors = Array.from({ length: unrolled }, (_, vector) => vector);
+  const operands = Array.from({ length: count }, (_, operand) => operand);
+  const [first = 0, ...others] = operands;
+  const add = simd(0xe4);
+  const advance = (operand: number): number[] => [...localGet(operand), ...constant(strideBytes), 0x6a];
+  const body = [
+    ...vectors.flatMap((vector) => [
+      ...[...localGet(first), ...load(16 * vector)],
+      ...others.flatMap((operand) => [...localGet(operand), ...load(16 * vector), ...add]),
+      ...localSet(sumOf(vector)),
+    ]),
+    ...targets.flatMap((operand) =>
+      vectors.flatMap((vector) => [...localGet(operand), ...localGet(sumOf(vector)), ...store(16 * vector)]),
+    ),
+    ...others.flatMap((operand) => [...advance(operand), ...localSet(operand)]),
+    ...[...advance(first), ...localTee(first), ...localGet(end), 0x49, 0x0d, 0], // again if below the end
+  ];
+  const { run } = assemble({
+    parameters: [...operands, end].map(() => types.i32),
+    locals: [[unrolled, types.v128]],
+    code: [0x03, 0x40, ...body, 0x0b],
+    memory,
+  });
+  return (addresses, bytes) => {
+    if (bytes > 0) run(...addresses, addresses[0]! + bytes);
+  };
+}
+
+/** Bytes that are summed at once; both operands fit into the first-level cache. */
+const blockBytes = 16 * 1024;
+const blocks = createMemory(2 * blockBytes);
+const sums = new Uint8Array(blocks.buffer, 0, blockBytes);
+const addends = new Uint8Array(blocks.buffer, blockBytes, blockBytes);
+const addBlock = compileSum(blocks, 2, [0]);
+
+/**
+ * Adds the float32 values in `addend` to those at `offset` bytes of `target`, in place. Any alignment.
+ * `addend.byteLength` is a multiple of 4.
+ */
+export function addFloats(target: Uint8Array, offset: number, addend: Uint8Array): void {
+  for (let start = 0; start < addend.byteLength; start += blockBytes) {
+    const length = Math.min(blockBytes, addend.byteLength - start);
+    const part = target.subarray(offset + start, offset + start + length);
+    sums.set(part);
+    addends.set(length === addend.byteLength ? addend : addend.subarray(start, start + length));
+    addBlock([0, blockBytes], Math.ceil(length / strideBytes) * strideBytes); // the last stride computes on leftovers
+    part.set(length === blockBytes ? sums : sums.subarray(0, length));
+  }
+}
