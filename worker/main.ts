@@ -4,8 +4,9 @@
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { readCredentials } from "../common/certificates.ts";
-import { Command, InvalidArgumentError, makeStrict, runProgram, wholeNumber } from "../common/command-line.ts";
+import { Command, InvalidArgumentError, makeStrict, Option, runProgram, wholeNumber } from "../common/command-line.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
+import type { Reach } from "./collective/address.ts";
 import { createCollectiveEndpoint } from "./collective/zeromq.ts";
 import { runSession } from "./train/session.ts";
 
@@ -18,6 +19,7 @@ interface Options {
   readonly threads?: number;
   readonly host: string;
   readonly ringPort: number;
+  readonly reach: Reach;
   readonly timeout: number;
 }
 
@@ -31,6 +33,11 @@ const command = new Command("ringtune worker")
   .option("--threads <n>", "compute threads, instead of the config's", wholeNumber(1))
   .option("--host <address>", "address that the ring listens on", "127.0.0.1")
   .option("--ring-port <n>", "port that the ring listens on; 0 takes a free one", parsePort, 0)
+  .addOption(
+    new Option("--reach <way>", "the fastest way that workers on this host may use: memory, ipc or tcp")
+      .choices(["memory", "ipc", "tcp"])
+      .default("memory"),
+  )
   .option("--timeout <seconds>", "how long to wait for the coordinator", wholeNumber(1), 30)
   .action(run);
 
@@ -41,7 +48,11 @@ async function run(options: Options): Promise<void> {
   }
   const joinToken = await readToken(options);
   const credentials = options.certs === undefined ? undefined : await readCredentials(options.certs, "worker");
-  const endpoint = await createCollectiveEndpoint({ host: options.host, port: options.ringPort });
+  const endpoint = await createCollectiveEndpoint({
+    host: options.host,
+    port: options.ringPort,
+    reach: options.reach,
+  });
   const reason = await runSession({
     coordinator: options.coordinator,
     workerId: options.id,
