@@ -7,17 +7,28 @@ import { describeError, RingtuneError } from "./errors.ts";
 /** The name of the token between documents in tokenizers of our own making, as in GPT-2. */
 export const endOfText = "<|endoftext|>";
 
+/** The special tokens of encoders in tokenizers of our own making, in the order of their ids, as BERT names them. */
+export const encoderTokens = { pad: "[PAD]", cls: "[CLS]", sep: "[SEP]", mask: "[MASK]" } as const;
+
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
   readonly special?: boolean;
 }
 
+export interface PreTokenizer {
+  readonly type?: string;
+  readonly use_regex?: boolean;
+  readonly add_prefix_space?: boolean;
+  /** Of a Sequence. */
+  readonly pretokenizers?: readonly PreTokenizer[];
+}
+
 /** The parts of tokenizer.json that Ringtune looks at. */
 export interface Definition {
   readonly added_tokens?: readonly AddedToken[];
   readonly normalizer?: unknown;
-  readonly pre_tokenizer?: { type?: string; use_regex?: boolean; add_prefix_space?: boolean } | null;
+  readonly pre_tokenizer?: PreTokenizer | null;
   readonly post_processor?: unknown;
   readonly decoder?: unknown;
   readonly model: {

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { Tokenizer as UntypedLibrary } from "@huggingface/tokenizers";
 import { detached, segmentsOf, splitWords } from "./byte-level.ts";
 import { describeError } from "./errors.ts";
+import { bertTemplate, readTemplate, type SequenceTemplate } from "./sequence-template.ts";
 import {
   checkDefinition,
   type Definition,
@@ -22,6 +23,8 @@ export interface Tokenizer {
    * ordinary text: only code puts special tokens into a sequence, by id.
    */
   encode(text: string): number[];
+  /** Token ids of a word of a list of words, as it stands inside a text: behind a space where the tokenizer sees one. */
+  encodeWord(word: string): number[];
   /** As `encode`, a stretch at a time: joined, the ids are what `encode` gives. For text of any size. */
   encodeSegments(text: string): Iterable<EncodedSegment>;
   /** Text of `ids`. Special tokens come out as their names, ids without a token as nothing, broken UTF-8 as U+FFFD. */
@@ -35,6 +38,10 @@ export interface Tokenizer {
   readonly padId: number;
   /** The token that stands for one to fill in; undefined in tokenizers of decoders. */
   readonly maskId: number | undefined;
+  /** Ids of all special tokens by their names. */
+  readonly specials: ReadonlyMap<string, number>;
+  /** The special tokens that it puts around a text; undefined when it puts none. */
+  readonly template: SequenceTemplate | undefined;
   /** tokenizer.json, as it was read. */
   readonly json: string;
   /** tokenizer_config.json, as it was read, if there was one. */
@@ -119,11 +126,12 @@ export function parseTokenizer({ json, configJson, source }: TokenizerText): Tok
     ? encodeByWords(throughLibrary)
     : encodeWhole(throughLibrary);
   const known = new Set(vocabulary.values());
+  const encode = (text: string): number[] => [...encodeSegments(text)].flatMap(({ ids }) => ids);
+  const wordPrefix = seesSpaces(definition.pre_tokenizer) ? " " : "";
   return {
     encodeSegments,
-    encode(text) {
-      return [...encodeSegments(text)].flatMap(({ ids }) => ids);
-    },
+    encode,
+    encodeWord: (word) => encode(wordPrefix + word),
     decode(ids) {
       const some = Array.from(ids).filter((id) => known.has(id));
       if (some.length === 0) return "";
@@ -135,9 +143,22 @@ export function parseTokenizer({ json, configJson, source }: TokenizerText): Tok
     eosToken,
     padId: idOf("pad_token", ["[PAD]", "<pad>"]) ?? eosId,
     maskId: idOf("mask_token", ["[MASK]", "<mask>"]),
+    specials: new Map(added.filter(({ special }) => special === true).map(({ content, id }) => [content, id])),
+    template: readTemplate(definition.post_processor),
     json,
     configJson,
   };
+}
+
+/** What an encoder reads: the tokenizer's own template, or the end of text around every text when it has none. */
+export function encoderTemplate({ template, eosId }: Pick<Tokenizer, "template" | "eosId">): SequenceTemplate {
+  return template ?? bertTemplate(eosId, eosId);
+}
+
+/** A byte-level pre-tokenizer that adds no space of its own: "word" and " word" are different tokens. */
+function seesSpaces(split: Definition["pre_tokenizer"]): boolean {
+  if (split?.type === "Sequence") return split.pretokenizers?.some(seesSpaces) ?? false;
+  return split?.type === "ByteLevel" && split.add_prefix_space !== true;
 }
 
 const longestKept = 64; // characters of a word

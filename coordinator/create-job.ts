@@ -5,14 +5,14 @@ import { RingtuneError } from "../common/errors.ts";
 import { enough, replay, type EarlyStopping } from "./core/early-stopping.ts";
 import type { Job, Start } from "./core/job.ts";
 import { warmupStepsOf } from "./core/schedule.ts";
-import type { TokenDataset } from "./data/dataset.ts";
+import type { SampleDataset } from "./data/samples.ts";
 import type { RunDirectory } from "./store/run-directory.ts";
 
 /** Throws `config_invalid` when the run has done all its steps already, `checkpoint_invalid` when it can't go on exactly. */
 export async function createJob(
   config: Config,
   directory: RunDirectory,
-  data: { readonly train: TokenDataset; readonly validation: TokenDataset | null },
+  data: { readonly train: SampleDataset; readonly validation: SampleDataset | null },
   workers: number,
 ): Promise<Job> {
   const { train, cluster, checkpoint } = config;

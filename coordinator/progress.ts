@@ -145,6 +145,7 @@ function formatData({ phase, done, total, perSecond }: DataProgress): string {
       words: ["counting words", "characters"],
       merges: ["learning merges", "merges"],
       tokens: ["making tokens", "characters"],
+      samples: ["making samples", "samples"],
     } as const
   )[phase];
   const share = total === undefined || total === 0 ? "" : ` of ${describeQuantity(total)}`;

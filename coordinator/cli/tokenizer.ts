@@ -1,6 +1,6 @@
 // `ringtune tokenizer train`: arguments and progress; the work is in data/train-tokenizer.ts.
 
-import { Command, wholeNumber } from "../../common/command-line.ts";
+import { Command, Option, wholeNumber } from "../../common/command-line.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { trainTokenizerCommand } from "../data/train-tokenizer.ts";
 import { createProgress } from "../progress.ts";
@@ -9,6 +9,7 @@ interface Options {
   readonly out: string;
   readonly vocabSize: number;
   readonly textField: string;
+  readonly for: "decoder" | "encoder";
   readonly force: boolean;
 }
 
@@ -21,11 +22,19 @@ export function buildTokenizerCommand(): Command {
     .requiredOption("--out <dir>", "folder to write tokenizer.json and tokenizer_config.json to")
     .option(
       "--vocab-size <n>",
-      "tokens of the vocabulary: 256 bytes, the end of text, and merges",
+      "tokens of the vocabulary: 256 bytes, the special tokens, and merges",
       wholeNumber(257),
       4096,
     )
     .option("--text-field <name>", "field of a JSONL line that holds the text", "text")
+    .addOption(
+      new Option(
+        "--for <kind>",
+        "special tokens of a decoder (end of text) or of an encoder ([PAD], [CLS], [SEP], [MASK])",
+      )
+        .choices(["decoder", "encoder"])
+        .default("decoder"),
+    )
     .option("--force", "replace the files that are there", false)
     .action(train);
   return command;
@@ -42,6 +51,7 @@ async function train(sources: readonly string[], options: Options): Promise<void
     const { path } = await trainTokenizerCommand({
       ...options,
       sources,
+      side: options.for,
       onNotice: (line) => progress.notice(line),
       onProgress: (state) => progress.data(state),
       signal: stop.signal,

@@ -14,17 +14,21 @@
 
 import { alphabet, characterOfByte, detached, segmentsOf, splitWords } from "../../common/byte-level.ts";
 import { RingtuneError } from "../../common/errors.ts";
-import { endOfText } from "../../common/tokenizer-definition.ts";
+import { encoderTokens, endOfText } from "../../common/tokenizer-definition.ts";
 import { createHeap } from "./heap.ts";
 import { createReporter, type ProgressOptions } from "./progress.ts";
 
 /** Pairs seen less often than this are no merges: they would learn one document by heart. */
 const leastCount = 2;
-const smallestVocabulary = alphabet.length + 1;
+
+/** What reads the tokens: a decoder's texts end in one special token, an encoder's stand between special tokens. */
+export type ModelSide = "decoder" | "encoder";
 
 export interface BpeOptions extends ProgressOptions {
-  /** Tokens of the vocabulary: 256 bytes, the end-of-text token, and merges. At least 257. */
+  /** Tokens of the vocabulary: 256 bytes, the special tokens (1 for a decoder, 4 for an encoder), and merges. */
   readonly vocabSize: number;
+  /** Left out: a decoder. */
+  readonly side?: ModelSide | undefined;
 }
 
 export interface TrainedBpe {
@@ -36,19 +40,23 @@ export interface TrainedBpe {
 
 /**
  * The same texts in any order give the same tokenizer, to the byte. "<|endoftext|>" in a text is trained on as text.
- * The ids are GPT-2's: bytes 0 to 255 (in the order of their characters), merges in the order learned, end of text last.
- * @throws RingtuneError tokenizer_invalid when vocabSize is less than 257
+ * The ids are GPT-2's: bytes 0 to 255 (in the order of their characters), merges in the order learned, special tokens last.
+ * @throws RingtuneError tokenizer_invalid when vocabSize is less than 256 and the special tokens
  */
 export async function trainBpe(texts: Iterable<string>, options: BpeOptions): Promise<TrainedBpe> {
-  if (options.vocabSize < smallestVocabulary) {
+  const specials = options.side === "encoder" ? Object.values(encoderTokens) : [endOfText];
+  const smallest = alphabet.length + specials.length;
+  if (options.vocabSize < smallest) {
+    const what = specials.length === 1 ? "the end-of-text token" : specials.join(", ");
     throw new RingtuneError(
       "tokenizer_invalid",
-      `a vocabulary of ${options.vocabSize} tokens is too small: 256 bytes and the end-of-text token make ${smallestVocabulary}; set tokenizer.vocab_size to at least that`,
-      { details: { vocabSize: options.vocabSize, smallest: smallestVocabulary } },
+      `a vocabulary of ${options.vocabSize} tokens is too small: 256 bytes and ${what} make ${smallest}; set tokenizer.vocab_size to at least that`,
+      { details: { vocabSize: options.vocabSize, smallest } },
     );
   }
-  const { tokens, merges } = await learnMerges(await countWords(texts, options), options);
-  return { json: tokenizerJson([...tokens, endOfText], merges), vocabSize: tokens.length + 1 };
+  const wanted = options.vocabSize - specials.length;
+  const { tokens, merges } = await learnMerges(await countWords(texts, options), wanted, options);
+  return { json: tokenizerJson(tokens, specials, merges), vocabSize: tokens.length + specials.length };
 }
 
 /** How often each word of the texts occurs. */
@@ -80,6 +88,7 @@ interface Pair {
 
 async function learnMerges(
   wordCounts: ReadonlyMap<string, number>,
+  wanted: number,
   options: BpeOptions,
 ): Promise<{ tokens: string[]; merges: string[] }> {
   const tokens = [...alphabet];
@@ -113,7 +122,6 @@ async function learnMerges(
   for (let word = 0; word < symbols.length; word++) count(word, 1);
   pushGrown();
 
-  const wanted = options.vocabSize - 1;
   const report = createReporter("merges", wanted - tokens.length, options);
   while (tokens.length < wanted) {
     const top = heap.pop();
@@ -173,7 +181,8 @@ function mergePair(spelling: readonly number[], { left, right }: Pair, id: numbe
 }
 
 /** The vocabulary is written by hand, to be in the order of its ids: an object would put the digits first. */
-function tokenizerJson(tokens: readonly string[], merges: readonly string[]): string {
+function tokenizerJson(learned: readonly string[], specials: readonly string[], merges: readonly string[]): string {
+  const tokens = [...learned, ...specials];
   const vocabulary = tokens.map((token, id) => `      ${JSON.stringify(token)}: ${id}`).join(",\n");
   const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: true };
@@ -193,14 +202,28 @@ function tokenizerJson(tokens: readonly string[], merges: readonly string[]): st
     version: "1.0",
     truncation: null,
     padding: null,
-    added_tokens: [{ id: tokens.length - 1, content: endOfText, ...flags }],
+    added_tokens: specials.map((content, i) => ({ id: learned.length + i, content, ...flags })),
     normalizer: null,
     pre_tokenizer: byteLevel,
-    post_processor: byteLevel,
+    post_processor: specials.length === 1 ? byteLevel : encoderPostProcessor(tokens),
     decoder: byteLevel,
     model,
   };
   // The first such string: merges come later, and each has a space.
   const json = JSON.stringify(definition, null, 2).replace('"VOCABULARY"', () => `{\n${vocabulary}\n    }`);
   return `${json}\n`;
+}
+
+/** [CLS] A [SEP], and [CLS] A [SEP] B [SEP] for a pair. */
+function encoderPostProcessor(tokens: readonly string[]): object {
+  const { cls, sep } = encoderTokens;
+  const special = (id: string, type: number) => ({ SpecialToken: { id, type_id: type } });
+  const text = (id: string, type: number) => ({ Sequence: { id, type_id: type } });
+  const single = [special(cls, 0), text("A", 0), special(sep, 0)];
+  return {
+    type: "TemplateProcessing",
+    single,
+    pair: [...single, text("B", 1), special(sep, 1)],
+    special_tokens: Object.fromEntries([cls, sep].map((id) => [id, { id, ids: [tokens.indexOf(id)], tokens: [id] }])),
+  };
 }

@@ -3,51 +3,37 @@
 //
 //   row                eos d1 d1 d1 eos d2 d2 eos        every document between two end-of-text tokens
 //   sequence length 4  inputs   eos d1 d1 d1 | eos d2 d2 eos(padding)
-//                      targets  d1  d1 d1 eos| d2  d2 eos -100
+//                      targets  d1  d1 d1 eos| d2  d2 eos (ignored)
 //
 // Every token after the first is a target exactly once per epoch: none is lost at a window's edge, none is repeated.
 
 import { assert, RingtuneError } from "../../common/errors.ts";
 import type { Tokenizer } from "../../common/tokenizer.ts";
-
-/** What targets hold where nothing is to be predicted. */
-export const ignoredTarget = -100;
+import type { SampleDataset } from "./samples.ts";
 
 export type Tokens = Uint16Array | Uint32Array;
 
-export interface TokenDataset {
-  readonly sampleCount: number;
-  /** Tokens per sample. */
-  readonly sequenceLength: number;
-  /** Targets in one epoch: the sum of what `readSample` returns. */
-  readonly tokenCount: number;
-  /**
-   * Writes sample `i` to row `row` of [rows, sequenceLength] buffers; `targets` are shifted by one already.
-   * Returns the number of unmasked targets: the sequence length, or fewer in the last sample.
-   */
-  readSample(i: number, inputIds: Int32Array, targets: Int32Array, row: number): number;
-}
-
-/** `tokens` is a row that begins and ends with `eosId`, as `createTokenRow` makes it. */
-export function createTokenDataset(tokens: Tokens, sequenceLength: number, eosId: number): TokenDataset {
+/**
+ * `tokens` is a row that begins and ends with `eosId`, as `createTokenRow` makes it. Targets are shifted by one already; the
+ * last sample may be shorter.
+ */
+export function createTokenDataset(tokens: Tokens, sequenceLength: number, eosId: number): SampleDataset {
   assert(tokens.length >= 2, `a row of tokens has at least 2, not ${tokens.length}`);
-  const tokenCount = tokens.length - 1;
-  const sampleCount = Math.ceil(tokenCount / sequenceLength);
+  const targetCount = tokens.length - 1;
+  const sampleCount = Math.ceil(targetCount / sequenceLength);
   return {
     sampleCount,
     sequenceLength,
-    tokenCount,
-    readSample(i, inputIds, targets, row) {
+    targetCount,
+    targetsPerRow: "tokens",
+    padId: eosId,
+    causal: true,
+    isPacked: true,
+    sample(i) {
       assert(i >= 0 && i < sampleCount, `sample ${i} is one of ${sampleCount}`);
       const from = i * sequenceLength;
-      const to = row * sequenceLength;
-      assert(to + sequenceLength <= Math.min(inputIds.length, targets.length), `row ${row} fits the buffers`);
-      const real = Math.min(sequenceLength, tokenCount - from);
-      inputIds.set(tokens.subarray(from, from + real), to);
-      targets.set(tokens.subarray(from + 1, from + 1 + real), to);
-      inputIds.fill(eosId, to + real, to + sequenceLength);
-      targets.fill(ignoredTarget, to + real, to + sequenceLength);
-      return real;
+      const to = Math.min(from + sequenceLength, targetCount);
+      return { ids: tokens.subarray(from, to), targets: tokens.subarray(from + 1, to + 1) };
     },
   };
 }

@@ -46,7 +46,7 @@ export async function loadDocuments(data: DocumentSources, options: LoadDocument
   return documents;
 }
 
-interface SourceFile {
+export interface SourceFile {
   readonly path: string;
   /** Named by the user, rather than found in a folder. */
   readonly named: boolean;
@@ -58,7 +58,8 @@ const kinds = new Map([
   [".jsonl", "jsonl"],
 ]);
 
-async function listFiles(path: string, seen: Set<string>, options: LoadDocumentsOptions): Promise<SourceFile[]> {
+/** The files that a path means, each once; of a folder all of a known kind, in the order of their names. */
+export async function listFiles(path: string, seen: Set<string>, options: LoadDocumentsOptions): Promise<SourceFile[]> {
   const info = await stat(path).catch((error: unknown) => {
     throw unreadable(path, error);
   });

@@ -49,16 +49,24 @@ export async function readJsonl(path: string, field: string, options: JsonlOptio
   return documents;
 }
 
-function textOf(line: Buffer, field: string): { value: string } | { problem: string } {
+/** The object that a line holds, or what is wrong with it. */
+export function parseObjectLine(line: Buffer): { value: Record<string, unknown> } | { problem: string } {
   let value: unknown;
   try {
     value = JSON.parse(line.toString("utf8"));
   } catch (error) {
     return { problem: `not JSON: ${(error as Error).message}` };
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return { problem: `${kindOf(value)} instead of an object` };
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return { value: value as Record<string, unknown> };
   }
+  return { problem: `${kindOf(value)} instead of an object` };
+}
+
+function textOf(line: Buffer, field: string): { value: string } | { problem: string } {
+  const parsed = parseObjectLine(line);
+  if ("problem" in parsed) return parsed;
+  const { value } = parsed;
   if (!Object.hasOwn(value, field)) {
     const names = Object.keys(value);
     const has =
@@ -70,11 +78,11 @@ function textOf(line: Buffer, field: string): { value: string } | { problem: str
             .join(", ");
     return { problem: `no field "${field}"; it has ${has}${names.length > 6 ? ", ..." : ""}` };
   }
-  const text = (value as Record<string, unknown>)[field];
+  const text = value[field];
   return typeof text === "string" ? { value: text } : { problem: `"${field}" is ${kindOf(text)} instead of a string` };
 }
 
-function kindOf(value: unknown): string {
+export function kindOf(value: unknown): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return "a list";
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
@@ -89,7 +97,7 @@ interface Line {
 }
 
 /** Lines in bytes, without their \n and without a byte order mark. */
-async function* linesOf(path: string, signal: AbortSignal | undefined): AsyncGenerator<Line> {
+export async function* linesOf(path: string, signal: AbortSignal | undefined): AsyncGenerator<Line> {
   let pieces: Buffer[] = [];
   let pending = 0;
   let number = 1;

@@ -6,7 +6,9 @@ import { join } from "node:path";
 import type { Config } from "../../common/config/schema.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { loadTokenizer, parseTokenizer, type Tokenizer } from "../../common/tokenizer.ts";
-import { trainBpe } from "./bpe.ts";
+import { headOf } from "../../common/task.ts";
+import { encoderTokens } from "../../common/tokenizer-definition.ts";
+import { trainBpe, type ModelSide } from "./bpe.ts";
 import type { Cache } from "./cache.ts";
 import type { ProgressOptions } from "./progress.ts";
 
@@ -31,15 +33,20 @@ export interface ObtainOptions extends ProgressOptions {
 
 /** @throws RingtuneError tokenizer_invalid */
 export async function obtainTokenizer(
-  config: Pick<Config, "tokenizer" | "model">,
+  config: Pick<Config, "tokenizer" | "model" | "task">,
   options: ObtainOptions,
 ): Promise<Tokenizer> {
   if (options.tokenizer !== undefined) return parseTokenizer(options.tokenizer);
   const from = config.tokenizer.from ?? (await besideModel(config.model.from));
-  if (from === undefined) return trainedTokenizer(config.tokenizer.vocab_size, options);
+  if (from === undefined) return trainedTokenizer(config.tokenizer.vocab_size, sideOf(config), options);
   const tokenizer = await loadTokenizer(from);
   options.onNotice(`tokenizer: ${tokenizer.vocabSize} tokens from ${from}`);
   return tokenizer;
+}
+
+/** What a tokenizer of our own is for. */
+export function sideOf({ task }: Pick<Config, "task">): ModelSide {
+  return headOf(task.kind) === "causal-lm" ? "decoder" : "encoder";
 }
 
 async function besideModel(folder: string | undefined): Promise<string | undefined> {
@@ -53,9 +60,9 @@ async function besideModel(folder: string | undefined): Promise<string | undefin
   );
 }
 
-async function trainedTokenizer(vocabSize: number, options: ObtainOptions): Promise<Tokenizer> {
+async function trainedTokenizer(vocabSize: number, side: ModelSide, options: ObtainOptions): Promise<Tokenizer> {
   const { cache, origin, texts, onNotice } = options;
-  const key = [...origin, vocabSize];
+  const key = [...origin, vocabSize, side];
   const kept = (await cache.read("tokenizer", key))?.sections["tokenizer.json"];
   if (kept !== undefined) {
     const tokenizer = parseTokenizer({ json: Buffer.from(kept).toString("utf8"), source: "from the cache" });
@@ -63,7 +70,7 @@ async function trainedTokenizer(vocabSize: number, options: ObtainOptions): Prom
     return tokenizer;
   }
   const startMs = performance.now();
-  const { json } = await trainBpe(texts, { ...options, vocabSize });
+  const { json } = await trainBpe(texts, { ...options, vocabSize, side });
   const tokenizer = parseTokenizer({ json, source: "just trained" });
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
   onNotice(describeTrained(tokenizer.vocabSize, vocabSize, `trained in ${seconds} s`));
@@ -79,15 +86,18 @@ export function describeTrained(vocabSize: number, wanted: number, how: string):
 }
 
 /** Contents of tokenizer_config.json with which AutoTokenizer of Hugging Face reads a tokenizer.json of ours. */
-export function tokenizerConfigJson(eosToken: string, modelMaxLength: number): string {
+export function newTokenizerConfig(eosToken: string, modelMaxLength: number, side: ModelSide): string {
+  const { pad, cls, sep, mask } = encoderTokens;
+  const specials =
+    side === "decoder"
+      ? { bos_token: eosToken, eos_token: eosToken, unk_token: eosToken }
+      : { cls_token: cls, mask_token: mask, pad_token: pad, sep_token: sep };
   const config = {
     add_prefix_space: false,
-    bos_token: eosToken,
     clean_up_tokenization_spaces: false,
-    eos_token: eosToken,
     model_max_length: modelMaxLength,
+    ...specials,
     tokenizer_class: "PreTrainedTokenizerFast",
-    unk_token: eosToken,
   };
   return `${JSON.stringify(config, null, 2)}\n`;
 }

@@ -4,13 +4,13 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 export interface DataProgress {
-  /** duplicates: looked for. words: counted for the tokenizer. merges: learned by it. tokens: made of the documents. */
-  readonly phase: "duplicates" | "words" | "merges" | "tokens";
-  /** Documents or characters read, or merges made. */
+  /** duplicates: looked for. words: counted for the tokenizer. merges: learned by it. tokens, samples: made of documents or lines. */
+  readonly phase: "duplicates" | "words" | "merges" | "tokens" | "samples";
+  /** Documents or characters read, or merges or samples made. */
   readonly done: number;
   /** Undefined where it is not known beforehand. */
   readonly total: number | undefined;
-  /** Documents, characters or merges per second since the phase began. */
+  /** Documents, characters, merges or samples per second since the phase began. */
   readonly perSecond: number;
 }
 

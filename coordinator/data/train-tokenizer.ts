@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { parseTokenizer } from "../../common/tokenizer.ts";
-import { trainBpe } from "./bpe.ts";
+import { trainBpe, type ModelSide } from "./bpe.ts";
 import { textsOf } from "./document.ts";
 import { loadDocuments } from "./documents.ts";
-import { describeTrained, tokenizerConfigJson } from "./obtain-tokenizer.ts";
+import { describeTrained, newTokenizerConfig } from "./obtain-tokenizer.ts";
 import type { ProgressOptions } from "./progress.ts";
 
 export interface TrainTokenizerOptions extends ProgressOptions {
@@ -18,6 +18,8 @@ export interface TrainTokenizerOptions extends ProgressOptions {
   /** Field of a JSONL line that holds the text; "text" if left out. */
   readonly textField?: string | undefined;
   readonly vocabSize: number;
+  /** What the tokenizer is for; left out: a decoder. */
+  readonly side?: ModelSide | undefined;
   /** Folder for tokenizer.json and tokenizer_config.json; made if it is not there. */
   readonly out: string;
   /** Replace the files that are there. */
@@ -47,7 +49,7 @@ export async function trainTokenizerCommand(
     const code = (cause as NodeJS.ErrnoException).code ?? "unknown error";
     throw new RingtuneError("disk_failed", `cannot make the folder ${out}: ${code}; give another one`, { cause });
   });
-  await writeFileAtomic(configPath, tokenizerConfigJson(eosToken, modelMaxLength));
+  await writeFileAtomic(configPath, newTokenizerConfig(eosToken, modelMaxLength, options.side ?? "decoder"));
   await writeFileAtomic(path, json);
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
   onNotice(describeTrained(vocabSize, wanted, `trained on ${documents.length} documents in ${seconds} s`));

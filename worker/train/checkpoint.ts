@@ -18,7 +18,8 @@ import {
   readWithAdapter,
 } from "../model/adapter-files.ts";
 import { modelConfigJson, modelTensors, readModelWeights, specialTokensOf } from "../model/huggingface.ts";
-import { loadTensors, type TensorTarget } from "../model/load-parameters.ts";
+import { initialiseTensor } from "../model/initialise.ts";
+import { describeList, loadTensors, type TensorTarget } from "../model/load-parameters.ts";
 import { peftPrefix } from "../model/lora.ts";
 import { viewOf, type ParameterLayout } from "../model/parameters.ts";
 import { encodeSafetensors, type NamedTensor } from "../model/safetensors.ts";
@@ -140,8 +141,16 @@ export async function readBase(directory: string, weights: TrainedWeights, seed:
   if (await isAdapter(directory)) {
     const { model, parameters } = await readWithAdapter(directory);
     const found = new Map(modelTensors(model.layout, parameters).map(({ name, data }) => [name, data]));
-    for (const { name, into } of targetsIn(weights, weights.base)) into.set(found.get(name) ?? []);
-    return [];
+    const fresh: string[] = [];
+    for (const target of targetsIn(weights, weights.base)) {
+      const data = found.get(target.name);
+      if (data === undefined) {
+        initialiseTensor(weights.base, target, target.into, seed);
+        fresh.push(target.name);
+      } else target.into.set(data);
+    }
+    const what = describeList("tensors of a new head", fresh);
+    return what === "" ? [] : [`${directory}: ${what} start from the seed, because the adapter's model has none`];
   }
   return readModelWeights(directory, weights.base, targetsIn(weights, weights.base), { seed });
 }

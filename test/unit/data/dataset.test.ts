@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createTokenDataset, createTokenRow, ignoredTarget } from "../../../coordinator/data/dataset.ts";
+import { createTokenDataset, createTokenRow } from "../../../coordinator/data/dataset.ts";
+import { collate, ignoredTarget } from "../../../coordinator/data/samples.ts";
 
 const eosId = 9;
 
@@ -22,13 +23,12 @@ test("packs documents between end-of-text tokens and pads the last window", () =
     4,
     eosId,
   );
-  expect(dataset).toMatchObject({ sampleCount: 2, sequenceLength: 4, tokenCount: 7 });
-  const inputIds = new Int32Array(12).fill(77);
-  const targets = new Int32Array(12).fill(77);
-  expect(dataset.readSample(1, inputIds, targets, 0)).toBe(3);
-  expect(dataset.readSample(0, inputIds, targets, 2)).toBe(4);
-  expect([...inputIds]).toEqual([9, 4, 5, 9, 77, 77, 77, 77, 9, 1, 2, 3]);
-  expect([...targets]).toEqual([4, 5, 9, ignoredTarget, 77, 77, 77, 77, 1, 2, 3, 9]);
+  expect(dataset).toMatchObject({ sampleCount: 2, sequenceLength: 4, targetCount: 7 });
+  const batch = collate([dataset.sample(1, 5), dataset.sample(0, 6)], dataset);
+  expect(batch).toMatchObject({ rows: 2, length: 4, targetsPerRow: 4, targetCount: 7 });
+  expect([...batch.inputIds]).toEqual([9, 4, 5, 9, 9, 1, 2, 3]);
+  expect([...batch.targets]).toEqual([4, 5, 9, ignoredTarget, 1, 2, 3, 9]);
+  expect(batch.attentionMask).toBeUndefined();
 });
 
 test("makes every token a target exactly once, after the token before it", () => {
@@ -40,20 +40,15 @@ test("makes every token a target exactly once, after the token before it", () =>
       (documents, length) => {
         const dataset = createTokenDataset(rowOf(documents), length, eosId);
         const [inputs, outputs]: [number[], number[]] = [[], []];
-        let unmasked = 0;
         for (let i = 0; i < dataset.sampleCount; i++) {
-          const [inputIds, targets] = [new Int32Array(length), new Int32Array(length)];
-          unmasked += dataset.readSample(i, inputIds, targets, 0);
-          targets.forEach((target, at) => {
-            if (target === ignoredTarget) return;
-            inputs.push(inputIds[at] ?? -1);
-            outputs.push(target);
-          });
+          const { ids, targets } = dataset.sample(i, i);
+          inputs.push(...Array.from(ids));
+          outputs.push(...Array.from(targets));
         }
         const whole = [eosId, ...documents.flatMap((ids) => [...ids, eosId])];
         expect(outputs).toEqual(whole.slice(1));
         expect(inputs).toEqual(whole.slice(0, -1));
-        expect(unmasked).toBe(dataset.tokenCount);
+        expect(outputs).toHaveLength(dataset.targetCount);
       },
     ),
   );

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { configSchema } from "../../../common/config/schema.ts";
-import type { TokenDataset } from "../../../coordinator/data/dataset.ts";
 import { loadDocuments } from "../../../coordinator/data/documents.ts";
 import { prepareData, type PrepareOptions } from "../../../coordinator/data/prepare.ts";
+import type { SampleDataset } from "../../../coordinator/data/samples.ts";
 import { trainTokenizerCommand } from "../../../coordinator/data/train-tokenizer.ts";
 
 let folder: string;
@@ -37,13 +37,9 @@ function configOf({ data, tokenizer, model, train }: Changes = {}) {
 const prepare = (changes: Changes = {}, options: Partial<PrepareOptions> = {}) =>
   prepareData(configOf(changes), { onNotice: (line) => notices.push(line), ...options });
 
-function tokensIn(dataset: TokenDataset | null): number[] {
+function tokensIn(dataset: SampleDataset | null): number[] {
   const found: number[] = [];
-  for (let i = 0; i < (dataset?.sampleCount ?? 0); i++) {
-    const [inputIds, targets] = [new Int32Array(32), new Int32Array(32)];
-    const count = dataset?.readSample(i, inputIds, targets, 0) ?? 0;
-    found.push(...targets.subarray(0, count));
-  }
+  for (let i = 0; i < (dataset?.sampleCount ?? 0); i++) found.push(...Array.from(dataset?.sample(i, i).targets ?? []));
   return found;
 }
 
@@ -55,10 +51,10 @@ test("turns documents into samples that decode to the documents", async () => {
   expect(texts.filter((text) => text !== "").sort(byText)).toEqual(documents.map(({ text }) => text).sort(byText));
   expect(summary).toMatchObject({ documents: { train: 18, validation: 2 }, cached: false });
   expect(summary.characters).toEqual({ train: 14_400, validation: 1600 });
-  expect(summary.tokens.train).toBe(train.tokenCount);
+  expect(summary.tokens.train).toBe(train.targetCount);
   expect(tokenizer.vocabSize).toBe(350);
   expect(notices.join("\n")).toMatch(
-    /tokenizer: 350 tokens, trained in .*\ndata: 18 documents to train on, 2 to validate \(16,000 characters\)\ndata: [\d,]+ tokens to train on, [\d,]+ to validate \([\d,]+ tokens\/s\)/,
+    /tokenizer: 350 tokens, trained in .*\ndata: 18 documents to train on, 2 to validate \(16,000 characters\)\ndata: [\d,]+ tokens to train on, [\d,]+ to validate \([\d,]+ tokens\/s\)\ndata: [\d,]+ samples kept, 0 dropped, 0 truncated to 32 tokens; [\d,]+ targets in [\d,]+ tokens \(100%\)/,
   );
 });
 
@@ -141,8 +137,8 @@ test("works for one small text file, with a smaller vocabulary, and says so", as
   const source = join(folder, "one.txt");
   writeFileSync(source, "The cat sat on the mat.\n\nThe dog sat on the log.\n\nThe end.\n");
   const { train, validation, tokenizer } = await prepare({ data: { source }, tokenizer: { vocab_size: 4096 } });
-  expect(train.tokenCount).toBeGreaterThan(10);
-  expect(validation?.tokenCount).toBeGreaterThan(1);
+  expect(train.targetCount).toBeGreaterThan(10);
+  expect(validation?.targetCount).toBeGreaterThan(1);
   expect(tokenizer.vocabSize).toBeLessThan(300);
   expect(notices.join("\n")).toMatch(/there is 1 document[\s\S]*tokenizer: 2\d\d tokens instead of 4096, trained/);
 });
