@@ -100,7 +100,7 @@ function piecesOf(list: unknown, tokens: Record<string, unknown>): TemplatePiece
     const { id, type_id: type } = recordOf(SpecialToken ?? Sequence);
     const kind = type === 1 ? 1 : 0;
     if (Sequence !== undefined) return [text(id === "B" ? "b" : "a", kind)];
-    const { ids } = recordOf(tokens[String(id as string)]);
+    const { ids } = recordOf(typeof id === "string" ? tokens[id] : undefined);
     return Array.isArray(ids) ? ids.flatMap((one) => (typeof one === "number" ? [special(one, kind)] : [])) : [];
   });
 }

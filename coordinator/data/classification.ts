@@ -47,6 +47,7 @@ export function createClassification(task: ResolvedTask, fields: Fields): Sample
     label: ({ targets }) => (multiLabel ? undefined : labels[targets[0] ?? 0]),
     texts: ({ text, pair }) => (pair === undefined ? [text] : [text, pair]),
     make({ text, pair, targets }, tokenizer, longest) {
+      if (text.trim() === "" && (pair ?? "").trim() === "") return "empty";
       const [a, b] = [tokenizer.encode(text), pair === undefined ? undefined : tokenizer.encode(pair)];
       if (a.length + (b?.length ?? 0) === 0) return "empty";
       const { ids, types, cut } = fillTemplate(encoderTemplate(tokenizer), longest, a, b);

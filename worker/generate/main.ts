@@ -11,6 +11,7 @@ import {
 } from "../../common/command-line.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { createRandom } from "../../common/random.ts";
+import { prefixOf } from "../../common/sequence-template.ts";
 import { createTextStream } from "../../common/text-stream.ts";
 import { loadTokenizer } from "../../common/tokenizer.ts";
 import { createEngine } from "../engine/create-engine.ts";
@@ -61,7 +62,7 @@ async function run(path: string, options: Options): Promise<void> {
       { details: { directory, tokenizer: tokenizer.vocabSize, model: rows } },
     );
   }
-  const prompt = tokenizer.encode(options.prompt);
+  const prompt = [...prefixOf(tokenizer.template), ...tokenizer.encode(options.prompt)];
   const length = prompt.length + options.tokens;
   if (prompt.length > positions) {
     say(`the prompt is ${prompt.length} tokens long, the model sees the last ${positions}`);
