@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { RingtuneError } from "../common/errors.ts";
+import { workerEnvironment } from "../common/worker-environment.ts";
 
 export interface LaunchOptions {
   readonly count: number;
@@ -47,7 +48,7 @@ export function launchWorkers(options: LaunchOptions): Launched {
     const child = spawn(process.execPath, [program, "--coordinator", options.coordinator, "--id", id, ...certs], {
       detached: true,
       stdio: ["ignore", "ignore", "pipe"],
-      env: { ...process.env, ...options.environment(index), RINGTUNE_JOIN_TOKEN: options.joinToken },
+      env: { ...workerEnvironment(), ...options.environment(index), RINGTUNE_JOIN_TOKEN: options.joinToken },
     });
     const ended = exitOf(child);
     void ended.then((how) => {

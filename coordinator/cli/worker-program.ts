@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
 import { RingtuneError } from "../../common/errors.ts";
+import { workerEnvironment } from "../../common/worker-environment.ts";
 
 export type WorkerProgram = "main" | "generate/main" | "merge/main" | "fixtures/main";
 
@@ -24,6 +25,7 @@ export async function runWorkerProgram(program: WorkerProgram, args: readonly st
     stdio: ["inherit", "inherit", "inherit", "ipc"],
     // In a group of its own, so that Ctrl-C reaches it once, through this process, and not twice.
     detached: true,
+    env: workerEnvironment(),
   });
   const pass = (signal: NodeJS.Signals): void => void child.kill(signal);
   process.on("SIGINT", pass).on("SIGTERM", pass);

@@ -21,6 +21,8 @@ type Settings = typeof defaults & { device: string };
 interface ProfileEvent {
   readonly cat: string;
   readonly name: string;
+  /** Microseconds. */
+  readonly ts: number;
   readonly dur: number;
   readonly args?: { op_name?: string; input_type_shape?: Record<string, number[]>[] };
 }
@@ -95,8 +97,10 @@ async function profile(settings: Settings, byShape: boolean): Promise<void> {
     const events = JSON.parse(await readFile(join(folder, file!), "utf8")) as ProfileEvent[];
     // The least time of each node over all steps, because the machine may be busy with other things too.
     const nodes = new Map<string, { key: string; ms: number }>();
-    for (const { cat, name, dur, args } of events) {
-      if (cat !== "Node" || args?.op_name === undefined) continue;
+    let scanned = 0;
+    for (const { cat, name, ts, dur, args } of events.toSorted((a, b) => a.ts - b.ts)) {
+      if (cat !== "Node" || args?.op_name === undefined || ts < scanned) continue; // Nodes within a Scan are its own.
+      if (args.op_name === "Scan") scanned = ts + dur;
       const shapes = (args.input_type_shape ?? []).map((shape) => Object.values(shape).join().replaceAll(",", "x"));
       const key = byShape ? [args.op_name, ...shapes].join(" ") : args.op_name;
       nodes.set(name, { key, ms: Math.min(dur / 1000, nodes.get(name)?.ms ?? Infinity) });

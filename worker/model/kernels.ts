@@ -11,6 +11,7 @@ export const rmsNormKernel = "RingtuneRmsNorm";
 export const rotaryKernel = "RingtuneRotary";
 export const geluTanhKernel = "RingtuneGeluTanh";
 export const geluErfKernel = "RingtuneGeluErf";
+export const blockwiseKernel = "RingtuneBlockwise";
 
 export interface ScaledMatMulAttrs extends tf.NamedAttrMap {
   readonly transposeA: boolean;
@@ -20,6 +21,26 @@ export interface ScaledMatMulAttrs extends tf.NamedAttrMap {
 
 export interface LayerNormAttrs extends tf.NamedAttrMap {
   readonly epsilon: number;
+}
+
+export interface BlockwiseAttrs {
+  readonly body: (...blocks: tf.Tensor[]) => tf.Tensor[];
+}
+
+/**
+ * What `body` computes from `inputs`, which have equally many rows and are independent of one another in `body`. A backend
+ * may call it on blocks of rows and put the results below one another, so a sum over rows is a row for each block. Of other
+ * tensors the body uses parameters and constants only.
+ */
+export function blockwise(inputs: readonly tf.Tensor[], body: BlockwiseAttrs["body"]): tf.Tensor[] {
+  if (!offers(blockwiseKernel)) return body(...inputs);
+  return tf.engine().runKernel<tf.Tensor[]>(
+    blockwiseKernel,
+    { ...inputs } as unknown as tf.NamedTensorMap,
+    {
+      body,
+    } as unknown as tf.NamedAttrMap,
+  );
 }
 
 /** scale * a b over the last two dimensions, each transposed on request. */

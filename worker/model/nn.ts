@@ -3,6 +3,7 @@
 // randomness: what is passed in decides what comes out. Attention is in attention.ts, losses are in losses.ts.
 
 import {
+  blockwise,
   geluA,
   geluC,
   geluErfForward,
@@ -160,10 +161,11 @@ export function gatedSilu(gate: Tensor, up: Tensor): Tensor {
       return tf.mul(h, up);
     },
     // silu' = s + h (1 - s) = h + s (1 - h)
-    (dy, [up, s, h]) => {
-      const slope = tf.add(h!, tf.mul(s!, tf.sub(1, h!)));
-      return [tf.mul(tf.mul(dy, up!), slope), tf.mul(dy, h!)];
-    },
+    (dy, saved) =>
+      blockwise([dy, ...saved], (dy, up, s, h) => {
+        const slope = tf.add(h, tf.mul(s, tf.sub(1, h)));
+        return [tf.mul(tf.mul(dy, up), slope), tf.mul(dy, h)];
+      }),
   );
 }
 
@@ -211,7 +213,7 @@ export function gelu(x: Tensor, form: "gelu_new" | "gelu"): Tensor {
       save([x, y]);
       return y;
     },
-    (dy, [x, y]) => [tf.mul(derivative(x!, y!), dy)],
+    (dy, [x, y]) => blockwise([dy, x!, y!], (dy, x, y) => [tf.mul(derivative(x, y), dy)]),
   );
 }
 

@@ -10,6 +10,7 @@ import { traceModel } from "../../../worker/engine/onnx/tracing-backend.ts";
 import { selectTfjsBackend } from "../../../worker/engine/tfjs/backends.ts";
 import { withBackend } from "../../../worker/engine/with-backend.ts";
 import {
+  blockwise,
   geluErfForward,
   geluTanhForward,
   layerNormWithStatistics,
@@ -271,6 +272,30 @@ describe("the onnx backend", () => {
       trace.output("y", [body(trace.input("x", shape, "float32"))].flat()[0]!),
     );
     expect(Buffer.from(model).includes("ScatterND")).toBe(false);
+  });
+
+  test.each([
+    { rows: 600, divides: true },
+    { rows: 601, divides: false },
+  ])("computes $rows rows in blocks of equal length, if there are any", async ({ rows, divides }) => {
+    const shapes = [[rows, 300], [rows, 1], [300]];
+    const body: Body = (x, y, weight) =>
+      blockwise([x, y], (x, y) => {
+        const scaled = tf.mul(tf.sub(x, y), tf.mul(weight, 0.5));
+        return [scaled, y, tf.sum(scaled, 0, true)];
+      }).map((result, i) => (i === 2 ? tf.sum(result, 0) : result));
+    const inputs = shapes.map(variates);
+    const [traced, eager] = [await runTraced(body, inputs, shapes, onCpu), runEager(body, inputs, shapes)];
+    expect(traced.map(({ length }) => length)).toEqual([rows * 300, rows, 300]);
+    for (const [i, want] of eager.entries()) {
+      const errors = want.map((value, j) => Math.abs(traced[i]![j]! - value));
+      expect(errors.reduce((a, b) => Math.max(a, b), 0)).toBeLessThan(5e-5);
+    }
+    const model = traceModel(onCpu, (trace) => {
+      const outputs = [body(...shapes.map((shape, i) => trace.input(`x${i}`, shape, "float32")))].flat();
+      trace.output("y", outputs[0]!);
+    });
+    expect(Buffer.from(model).includes("Scan")).toBe(divides);
   });
 
   test("names a kernel that it does not have", () => {

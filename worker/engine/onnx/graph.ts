@@ -3,7 +3,7 @@
 
 import type { ProviderName } from "../../../common/devices.ts";
 import { assert } from "../../../common/errors.ts";
-import { encodeModel, type Attribute, type NodeRecord, type TensorRecord } from "./proto.ts";
+import { encodeModel, type Attribute, type GraphRecord, type NodeRecord, type TensorRecord } from "./proto.ts";
 
 export type Dtype = "float32" | "int32" | "int64" | "bool";
 export type Shape = readonly number[];
@@ -37,18 +37,24 @@ export interface Target {
   readonly threads: number;
 }
 
+/** `captured` are the values that the graphs in its attributes use besides their own. */
+type RecordedNode = NodeRecord & { readonly captured: readonly string[] };
+
 export class GraphBuilder {
   readonly #inputs: Value[] = [];
   readonly #outputs: { name: string; value: Value }[] = [];
-  readonly #nodes: NodeRecord[] = [];
+  readonly #nodes: RecordedNode[] = [];
   readonly #constants = new Map<string, TensorRecord>();
   readonly #interned = new Map<string, Value>();
   readonly #producers = new Map<string, Producer>();
   readonly target: Target;
+  readonly #prefix: string;
   #count = 0;
 
-  constructor(target: Target) {
+  /** Names begin with `prefix`: those of a graph within another must be of its own. */
+  constructor(target: Target, prefix = "") {
     this.target = target;
+    this.#prefix = prefix;
   }
 
   input(name: string, shape: Shape, dtype: Dtype): Value {
@@ -83,6 +89,7 @@ export class GraphBuilder {
     inputs: readonly Value[],
     outputs: readonly { shape: Shape; dtype: Dtype }[],
     { attributes = {}, domain = "" }: NodeOptions = {},
+    captured: readonly string[] = [],
   ): Value[] {
     const values = outputs.map((output) => ({ name: this.#fresh(operator), ...output }));
     this.#nodes.push({
@@ -91,6 +98,7 @@ export class GraphBuilder {
       attributes,
       inputs: inputs.map((value) => value.name),
       outputs: values.map((value) => value.name),
+      captured,
     });
     for (const value of values) this.#producers.set(value.name, { operator, inputs, attributes });
     return values;
@@ -99,6 +107,36 @@ export class GraphBuilder {
   /** Adds a node with one output. */
   node(operator: string, inputs: readonly Value[], shape: Shape, dtype: Dtype, options: NodeOptions = {}): Value {
     return this.nodes(operator, inputs, [{ shape, dtype }], options)[0]!;
+  }
+
+  /**
+   * Runs `body` on one block of the inputs' rows after another, `blocks` in all, and puts its results one below the other.
+   * Besides its blocks the body may use inputs and constants of this graph. `within` calls `record` with the body's graph.
+   */
+  inBlocks(
+    inputs: readonly Value[],
+    blocks: number,
+    record: (graph: GraphBuilder, parts: readonly Value[]) => readonly Value[],
+  ): Value[] {
+    const inner = new GraphBuilder(this.target, this.#fresh("block") + "/");
+    const stacked = inputs.map((value) => {
+      const [rows, ...rest] = value.shape as [number, ...number[]];
+      return this.node("Reshape", [value, this.integers([blocks, rows / blocks, ...rest])], [blocks, rows / blocks, ...rest], value.dtype); // prettier-ignore
+    });
+    const parts = stacked.map(({ shape, dtype }, i) =>
+      inner.input(`${inner.#prefix}input_${i}`, shape.slice(1), dtype),
+    );
+    const results = record(inner, parts);
+    for (const [i, result] of results.entries()) inner.output(`${inner.#prefix}output_${i}`, result);
+    const body = inner.#record();
+    const outputs = results.map(({ shape, dtype }) => ({ shape: [blocks, ...shape], dtype }));
+    const attributes = { body: { graph: body }, num_scan_inputs: { integer: inputs.length } };
+    const scanned = this.nodes("Scan", stacked, outputs, { attributes }, capturedBy(body));
+    return scanned.map((value, i) => {
+      const { shape, dtype } = results[i]!;
+      const joined = [blocks * shape[0]!, ...shape.slice(1)];
+      return this.node("Reshape", [value, this.integers(joined)], joined, dtype);
+    });
   }
 
   /** The node that computes `value`; undefined for inputs and constants. */
@@ -115,30 +153,42 @@ export class GraphBuilder {
 
   /** Serialised ModelProto of what the outputs need; nodes are in the order in which they were added. */
   encode(): Uint8Array {
+    return encodeModel(this.#record());
+  }
+
+  #record(): GraphRecord {
     const rename = new Map(this.#outputs.map(({ name, value }) => [value.name, name]));
     const named = (name: string): string => rename.get(name) ?? name;
     const live = this.#liveNodes();
-    const used = new Set(live.flatMap((node) => node.inputs));
-    return encodeModel({
+    const used = new Set(live.flatMap((node) => [...node.inputs, ...node.captured]));
+    return {
       inputs: this.#inputs,
       outputs: this.#outputs.map(({ name, value }) => ({ ...value, name })),
       nodes: live.map((node) => ({ ...node, inputs: node.inputs.map(named), outputs: node.outputs.map(named) })),
       constants: [...this.#constants.values()].filter((constant) => used.has(constant.name)),
-    });
+    };
   }
 
-  #liveNodes(): NodeRecord[] {
+  #liveNodes(): RecordedNode[] {
     const needed = new Set(this.#outputs.map(({ value }) => value.name));
-    const live: NodeRecord[] = [];
+    const live: RecordedNode[] = [];
     for (const node of this.#nodes.toReversed()) {
       if (!node.outputs.some((name) => needed.has(name))) continue;
-      for (const name of node.inputs) needed.add(name);
+      for (const name of [...node.inputs, ...node.captured]) needed.add(name);
       live.push(node);
     }
     return live.reverse();
   }
 
   #fresh(prefix: string): string {
-    return `${prefix}_${this.#count++}`;
+    return `${this.#prefix}${prefix}_${this.#count++}`;
   }
+}
+
+function capturedBy(graph: GraphRecord): string[] {
+  const own = new Set([
+    ...[...graph.inputs, ...graph.constants].map(({ name }) => name),
+    ...graph.nodes.flatMap(({ outputs }) => outputs),
+  ]);
+  return [...new Set(graph.nodes.flatMap(({ inputs }) => inputs))].filter((name) => !own.has(name));
 }

@@ -4,7 +4,12 @@ import onnxProto from "onnx-proto";
 
 const { onnx } = onnxProto;
 
-export type Attribute = string | readonly number[] | { readonly float: number } | { readonly integer: number };
+export type Attribute =
+  | string
+  | readonly number[]
+  | { readonly float: number }
+  | { readonly integer: number }
+  | { readonly graph: GraphRecord };
 
 export interface ValueRecord {
   readonly name: string;
@@ -24,7 +29,7 @@ export interface NodeRecord {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
-export interface ModelRecord {
+export interface GraphRecord {
   readonly inputs: readonly ValueRecord[];
   readonly outputs: readonly ValueRecord[];
   readonly nodes: readonly NodeRecord[];
@@ -37,7 +42,7 @@ const elementTypes = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
 const opset = 18;
 const irVersion = 8;
 
-export function encodeModel(model: ModelRecord): Uint8Array {
+export function encodeModel(graph: GraphRecord): Uint8Array {
   return onnx.ModelProto.encode({
     irVersion,
     producerName: "ringtune",
@@ -45,14 +50,18 @@ export function encodeModel(model: ModelRecord): Uint8Array {
       { domain: "", version: opset },
       { domain: "com.microsoft", version: 1 },
     ],
-    graph: {
-      name: "ringtune",
-      node: model.nodes.map(encodeNode),
-      input: model.inputs.map(encodeValue),
-      output: model.outputs.map(encodeValue),
-      initializer: model.constants.map(encodeTensor),
-    },
+    graph: encodeGraph(graph),
   }).finish();
+}
+
+function encodeGraph(graph: GraphRecord): InstanceType<typeof onnx.GraphProto> {
+  return onnx.GraphProto.create({
+    name: "ringtune",
+    node: graph.nodes.map(encodeNode),
+    input: graph.inputs.map(encodeValue),
+    output: graph.outputs.map(encodeValue),
+    initializer: graph.constants.map(encodeTensor),
+  });
 }
 
 function encodeNode(node: NodeRecord): InstanceType<typeof onnx.NodeProto> {
@@ -72,6 +81,9 @@ function encodeAttribute(name: string, value: Attribute): InstanceType<typeof on
   }
   if ("float" in value) return onnx.AttributeProto.create({ name, type: AttributeType.FLOAT, f: value.float });
   if ("integer" in value) return onnx.AttributeProto.create({ name, type: AttributeType.INT, i: value.integer });
+  if ("graph" in value) {
+    return onnx.AttributeProto.create({ name, type: AttributeType.GRAPH, g: encodeGraph(value.graph) });
+  }
   return onnx.AttributeProto.create({ name, type: AttributeType.INTS, ints: [...value] });
 }
 

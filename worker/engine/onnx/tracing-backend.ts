@@ -2,9 +2,12 @@
 // Tracing a function on it, gradients included, yields the graph that computes it. The kernels are in kernels/.
 
 import { assert } from "../../../common/errors.ts";
+import { blockwiseKernel, type BlockwiseAttrs } from "../../model/kernels.ts";
 import { tf } from "../../model/tf.ts";
 import { withBackend } from "../with-backend.ts";
 import { GraphBuilder, type Dtype, type Target, type Value } from "./graph.ts";
+import { blocksOf } from "./kernels/blocks.ts";
+import { inputList } from "./kernels/inputs.ts";
 import { kernels } from "./kernels/table.ts";
 
 const backendName = "onnx";
@@ -29,6 +32,17 @@ class TracingBackend extends tf.KernelBackend {
       return body(this.#graph);
     } finally {
       this.#graph = undefined;
+    }
+  }
+
+  /** The same with a graph within the one that is recorded. */
+  recordWithin<T>(graph: GraphBuilder, body: () => T): T {
+    const outer = this.graph;
+    this.#graph = graph;
+    try {
+      return body();
+    } finally {
+      this.#graph = outer;
     }
   }
 
@@ -100,6 +114,22 @@ function register(): void {
   for (const [kernelName, record] of Object.entries(kernels)) {
     tf.registerKernel({ kernelName, backendName, kernelFunc: (call) => runKernel(record, call) });
   }
+  tf.registerKernel({ kernelName: blockwiseKernel, backendName, kernelFunc: (call) => runKernel(recordBlocks, call) });
+}
+
+/** Operations that are written in TensorFlow.js, on a block of rows at a time where that keeps them in the cache. */
+const recordBlocks: KernelRecorder = (graph, inputs, attrs) => {
+  const { body } = attrs as unknown as BlockwiseAttrs;
+  const whole = inputList(inputs);
+  const record = (inner: GraphBuilder, parts: readonly Value[]): Value[] =>
+    backend.recordWithin(inner, () => body(...parts.map(tensorOf)).map(({ dataId }) => backend.held(dataId)));
+  const blocks = blocksOf(graph.target, whole);
+  return blocks === 1 ? record(graph, whole) : graph.inBlocks(whole, blocks, record);
+};
+
+function tensorOf(value: Value): tf.Tensor {
+  const { dataId, shape, dtype } = infoOf(value);
+  return tf.engine().makeTensorFromDataId(dataId, shape, dtype, backend);
 }
 
 function runKernel(
@@ -133,10 +163,7 @@ export function traceModel(target: Target, body: (trace: Trace) => void): Uint8A
     backend.record(target, (graph) => {
       tf.tidy(() =>
         body({
-          input: (name, shape, dtype) => {
-            const dataId = backend.hold(graph.input(name, shape, dtype));
-            return tf.engine().makeTensorFromDataId(dataId, [...shape], dtype, backend);
-          },
+          input: (name, shape, dtype) => tensorOf(graph.input(name, shape, dtype)),
           output: (name, tensor) => graph.output(name, backend.held(tensor.dataId)),
         }),
       );
