@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-step demo clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-step bench-start demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ bench: build ## speed, beside PyTorch in the same run: make bench [PEERS=path]
 
 bench-step: build ## forward, backward and optimizer of one worker beside PyTorch: make bench-step [PEERS=path]
 	RINGTUNE_PEERS="$(PEERS)" node dist/test/bench/bench-step.js $(ARGS)
+
+bench-start: build ## seconds from `ringtune train` to the first committed step
+	node dist/test/bench/bench-start.js
 
 demo: build ## train a GPT on two centuries of speeches with two workers, then let it speak
 	@run=demo-$$(date +%Y%m%d-%H%M%S) && \

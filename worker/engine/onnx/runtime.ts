@@ -80,6 +80,8 @@ function sessionOptions({
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
+    // Planned from the first run, which has its own blocks in the arena by then: both would stay for good.
+    enableMemPattern: provider.name !== "cpu",
     logSeverityLevel: 3,
     // Attention probabilities underflow; arithmetic on denormals is many times slower.
     extra: { session: { set_denormal_as_zero: "1" } },
