@@ -51,13 +51,15 @@ export function describeError(error: unknown): string {
   return String(error);
 }
 
-/** 0 done, 1 failed, 2 the user's input was wrong, 130 stopped by Ctrl-C. */
+/** 0 done, 1 failed, 2 the user's input was wrong, 3 the numbers were not finite (trying again gives the same), 130 stopped by Ctrl-C. */
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof RingtuneError)) return 1;
   switch (error.code) {
     case "usage":
     case "config_invalid":
       return 2;
+    case "not_finite":
+      return 3;
     case "cancelled":
       return 130;
     default:

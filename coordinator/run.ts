@@ -57,6 +57,8 @@ type OnClose = (close: Closer) => void;
 
 /** Batches that are planned and not yet committed, and the one before, which a reader may still hold. */
 const BATCHES_HELD = 4;
+/** Samples whose sources the sentence of a failure names. */
+const SAMPLES_NAMED = 4;
 /** A worker that was told to finish ends at once, unless it is in the middle of a microbatch. */
 const WORKER_GRACE_MS = 10_000;
 
@@ -117,11 +119,11 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
 
   const modelConfigJson = JSON.stringify(modelConfig, null, 2);
   const ended = await train(options, { directory, data, modelConfigJson, job, servers, devices }, onClose);
-  const { outcome } = ended;
+  const outcome = withSources(ended.outcome, config, data);
   const records = await directory.readRecords();
   if (directory.changed) await writeCurve(directory, records, progress);
   const perplexities = records.flatMap((record) => (record.kind === "validation" ? record.perplexity : []));
-  const result = { ...ended, directory: directory.path, perplexities };
+  const result = { ...ended, outcome, directory: directory.path, perplexities };
   // A checkpoint that a worker found damaged: the coordinator knows which other there is.
   if (outcome.kind !== "failed" || outcome.code !== "checkpoint_invalid" || earlier === undefined) return result;
   return { ...result, outcome: { ...outcome, reason: await withWayOut(outcome.reason, earlier, directory) } };
@@ -270,6 +272,22 @@ async function writeCurve(directory: RunDirectory, records: readonly RunRecord[]
   } catch (error) {
     progress.notice(`no curve: ${describeError(error)}`);
   }
+}
+
+/** Names the samples that a failure is about: the core knows their places only. */
+function withSources(outcome: Outcome, config: Config, data: PreparedData): Outcome {
+  if (outcome.kind !== "failed" || outcome.samples === undefined) return outcome;
+  const { part, positions } = outcome.samples;
+  const sampler = createSampler({ sampleCount: data.train.sampleCount, seed: config.train.seed });
+  const rows = evenlySpaced(data.validation?.sampleCount ?? 0, config.train.eval_sequences);
+  const named = positions.slice(0, SAMPLES_NAMED).flatMap((position) => {
+    const dataset = part === "training" ? data.train : data.validation;
+    const source = dataset?.sourceOf?.(part === "training" ? sampler.sampleAt(position).index : (rows[position] ?? 0));
+    return source === undefined ? [] : `${part === "training" ? "" : "validation "}sample ${position}: ${source}`;
+  });
+  if (named.length === 0) return outcome;
+  const more = positions.length > named.length ? ` and ${positions.length - named.length} more` : "";
+  return { ...outcome, reason: `${outcome.reason} (${named.join("; ")}${more})` };
 }
 
 async function withWayOut(sentence: string, damaged: Checkpoint, directory: RunDirectory): Promise<string> {

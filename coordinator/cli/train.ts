@@ -99,15 +99,25 @@ function conclude({ outcome, checkpoint, perplexities, ...result }: RunResult): 
     case "failed": {
       // A start that failed on the checkpoint itself would fail again.
       const useless = checkpoint === undefined || outcome.code === "checkpoint_invalid";
+      if (outcome.code === "not_finite")
+        throw new RingtuneError(outcome.code, `${outcome.reason}; ${goOn(checkpoint, again)}`);
       const left = useless ? "" : `; go on from the checkpoint of step ${checkpoint} with: ${again}`;
       throw new RingtuneError(outcome.code, `${outcome.reason}${left}`);
     }
   }
 }
 
+/** After numbers that were not finite, which the same settings would give again. */
+function goOn(checkpoint: number | undefined, again: string): string {
+  if (checkpoint === undefined) return "no checkpoint was written before";
+  return `the last good checkpoint is that of step ${checkpoint}, go on from it with: ${again} --set train.learning_rate=...`;
+}
+
 function improvement(perplexities: readonly number[]): string {
   const [first, last] = [perplexities.at(0), perplexities.at(-1)];
   if (first === undefined || last === undefined || perplexities.length < 2) return "";
+  if (!Number.isFinite(first / last))
+    return `, validation perplexity ${significant(first, 4)} -> ${significant(last, 4)}`;
   const numbers = [first, last].map((value) => significant(value, 4)).join(" -> ");
   return `, validation perplexity ${numbers} (${significant(first / last, 3)} times lower)`;
 }

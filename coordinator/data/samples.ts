@@ -31,6 +31,8 @@ export interface SampleDataset {
   readonly isPacked: boolean;
   /** `position` is the sample's place in the stream of all epochs: what is drawn at random is drawn for it. */
   sample(i: number, position: number): Sample;
+  /** Where sample `i` is from, for sentences: "letters/a.txt", "mail.jsonl:12 to mail.jsonl:14"; undefined if it can't be told. */
+  sourceOf?(i: number): string | undefined;
 }
 
 /** int32, row-major. */

@@ -51,7 +51,13 @@ export async function prepareSupervised(config: DataConfig, options: PrepareOpti
   const key = [...origin, sequenceLength, sha256(tokenizer.json, tokenizer.configJson ?? ""), String(hasTypes)];
   const made = await obtainSamples(parts, make, cache, key, options);
   const shape = { sequenceLength, targetsPerRow: maker.targetsPerRow, padId: tokenizer.padId, causal: maker.causal };
-  const [train, validation] = [createStoredDataset(made.train, shape), createStoredDataset(made.validation, shape)];
+  const sourceIn = (part: readonly unknown[]) => (i: number) => {
+    // Only asked when a run fails, so what was dropped is found out again.
+    const kept = part.filter((example) => typeof make(example) !== "string");
+    return records[examples.indexOf(kept[i])]?.where;
+  };
+  const train = { ...createStoredDataset(made.train, shape), sourceOf: sourceIn(parts.train) };
+  const validation = { ...createStoredDataset(made.validation, shape), sourceOf: sourceIn(parts.validation) };
   const summary: DataSummary = {
     documents: { train: parts.train.length, validation: parts.validation.length },
     characters: { train: lengthOf(parts.train, maker), validation: lengthOf(parts.validation, maker) },

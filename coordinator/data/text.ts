@@ -38,8 +38,10 @@ export async function prepareText(config: DataConfig, options: PrepareOptions): 
   const tokenizer = await obtainTokenizer(config, { ...options, cache, texts: textsOf(split.train), origin });
   const made = await obtainTokens(split, tokenizer, cache, origin, options);
   const create = datasetMaker(config, tokenizer);
-  const train = create(made.train, "training");
-  const validation = split.validation.length === 0 ? null : create(made.validation, "validation");
+  const sourcesOf = (documents: readonly Document[]): string[] => documents.map(({ id }) => id);
+  const train = create(made.train, "training", sourcesOf(split.train));
+  const validation =
+    split.validation.length === 0 ? null : create(made.validation, "validation", sourcesOf(split.validation));
 
   const seconds = (performance.now() - startMs) / 1000;
   const summary: DataSummary = {
@@ -69,10 +71,12 @@ export async function prepareText(config: DataConfig, options: PrepareOptions): 
 function datasetMaker(
   { task, train }: DataConfig,
   tokenizer: Tokenizer,
-): (tokens: Tokens, part: "training" | "validation") => SampleDataset {
+): (tokens: Tokens, part: "training" | "validation", sources: readonly string[]) => SampleDataset {
   const { sequence_length: sequenceLength, seed } = train;
   const { eosId, padId, vocabSize, maskId, specials } = tokenizer;
-  if (task.kind !== "masked-lm") return (tokens) => createTokenDataset(tokens, sequenceLength, eosId);
+  if (task.kind !== "masked-lm") {
+    return (tokens, _, sources) => createTokenDataset(tokens, sequenceLength, eosId, sources);
+  }
   if (maskId === undefined) {
     throw new RingtuneError(
       "tokenizer_invalid",

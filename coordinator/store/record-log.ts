@@ -117,7 +117,10 @@ function parseRecord(line: string): RunRecord | undefined {
   try {
     const record = JSON.parse(line) as Partial<RunRecord> | null;
     const known = record?.kind === "step" || record?.kind === "validation";
-    return known && Number.isInteger(record.step) ? (record as RunRecord) : undefined;
+    if (!known || !Number.isInteger(record.step)) return undefined;
+    // JSON has no Infinity: a perplexity that is null there was too large for a number.
+    const isHuge = record.kind === "validation" && (record.perplexity as unknown) === null;
+    return (isHuge ? { ...record, perplexity: Infinity } : record) as RunRecord;
   } catch {
     return undefined;
   }

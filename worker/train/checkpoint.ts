@@ -26,7 +26,7 @@ import { encodeSafetensors, type NamedTensor } from "../model/safetensors.ts";
 import { cutShards, indexFile } from "../model/shards.ts";
 import { checkpointFormat, stateFile, verifyCheckpoint, type CheckpointState } from "./checkpoint-state.ts";
 import type { Optimizer, OptimizerState } from "./optimizer.ts";
-import { digestOf } from "./summary.ts";
+import { digestOf, globalNorm } from "./summary.ts";
 import { viewsOf, type TrainedWeights } from "./trained-weights.ts";
 
 export interface CheckpointContents {
@@ -49,7 +49,7 @@ export interface CheckpointContents {
 
 /**
  * Writes `directory`, whose parent exists; one that is there already is replaced at the end. Resolves to the total size.
- * Throws `disk_failed`, with nothing left behind and an earlier checkpoint untouched.
+ * Throws `disk_failed`, or `not_finite` for weights that are, with nothing left behind and an earlier checkpoint untouched.
  */
 export async function writeCheckpoint(
   directory: string,
@@ -59,6 +59,7 @@ export async function writeCheckpoint(
   const { base, lora, trainable, frozen } = weights;
   const temporary = join(dirname(directory), `${temporaryPrefix(directory)}${randomBytes(4).toString("hex")}.tmp`);
   try {
+    assertFinite(contents.step, trainable, { weights: weights.parameters });
     await removeTemporaries(directory);
     await mkdir(temporary);
     const files: CheckpointState["files"] = {};
@@ -87,6 +88,7 @@ export async function writeCheckpoint(
       for (const { file, tensors } of shards) await write(file, encodeSafetensors(tensors));
       if (index !== undefined) await write(indexFile, [Buffer.from(index)]);
     }
+    assertFinite(contents.step, trainable, optimizer.buffers);
     await write("optimizer.safetensors", encodeSafetensors(optimizerTensors(trainable, optimizer.buffers)));
     const state: CheckpointState = {
       format: checkpointFormat,
@@ -188,6 +190,24 @@ function adapterTensors(weights: TrainedWeights): NamedTensor[] {
 
 function targetsIn(weights: TrainedWeights, { layout }: { readonly layout: ParameterLayout }): TensorTarget[] {
   return viewsOf(weights, layout).map(({ name, shape, data }) => ({ name, shape, into: data }));
+}
+
+/** What could not be loaded again is not written; a run stops at the next step, but this may come before it. */
+function assertFinite(step: number, trainable: ParameterLayout, buffers: Readonly<Record<string, Float32Array>>): void {
+  for (const [what, flat] of Object.entries(buffers)) {
+    if (Number.isFinite(globalNorm(flat))) continue;
+    for (const spec of trainable.specs) {
+      const element = viewOf(flat, spec).findIndex((value) => !Number.isFinite(value));
+      if (element === -1) continue;
+      const of = what === "weights" ? "" : ` of ${what}, the optimizer's state,`;
+      const found = `${viewOf(flat, spec)[element]} at element ${element} of tensor ${spec.name}`;
+      throw new RingtuneError(
+        "not_finite",
+        `the weights after step ${step} are of no use, and their checkpoint is not written: there is ${found}${of}; lower train.learning_rate or lengthen the warmup`,
+        { details: { tensor: spec.name, element } },
+      );
+    }
+  }
 }
 
 /** Every state buffer cut up by parameter: "exp_avg.transformer.wte.weight". */

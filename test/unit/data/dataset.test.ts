@@ -66,3 +66,17 @@ test("refuses a token outside the vocabulary, with both numbers", () => {
   expect(() => rowOf([[3, 10]])).toThrow(/token id 10 .* 10 tokens/);
   expect(() => rowOf([[undefined as unknown as number]])).toThrow(/token id undefined/);
 });
+
+test("names the documents of a sample, unless a document holds the end-of-text token itself", () => {
+  const documents = [
+    [1, 2, 3],
+    [4, 5],
+    [6, 7, 8],
+  ];
+  // 9 1 2 3 | 9 4 5 9 | 6 7 8 9
+  const dataset = createTokenDataset(rowOf(documents), 4, eosId, ["a", "b", "c"]);
+  expect([0, 1, 2].map((i) => dataset.sourceOf?.(i))).toEqual(["a", "b to c", "c"]);
+  const wide = createTokenDataset(rowOf(documents), 6, eosId, ["a", "b", "c"]);
+  expect([0, 1].map((i) => wide.sourceOf?.(i))).toEqual(["a to b", "b to c"]);
+  expect(createTokenDataset(rowOf([[1, 9, 3], [4]]), 4, eosId, ["a", "b"]).sourceOf?.(0)).toBeUndefined();
+});

@@ -340,3 +340,27 @@ test("a checkpoint with frozen weights is a whole model, whose optimizer state i
   expect(restored).toMatchObject({ parameters: weights.parameters, frozen: weights.frozen });
   expect(again.state()).toEqual(optimizer.state());
 });
+
+test("weights or optimizer state that could not be loaded again are not written, and the tensor is named", async () => {
+  const broken = (where: (of: ReturnType<typeof trained>) => Float32Array) => {
+    const of = trained(1);
+    const spec = layout.specs[3]!;
+    viewOf(where(of), spec)[2] = Infinity;
+    const { weights, optimizer } = of;
+    const state = optimizer.state();
+    const contents = { weights, optimizer: state, tokenizerJson, tokenizerConfigJson };
+    return {
+      name: spec.name,
+      written: writeCheckpoint(directory, { ...contents, step: 3, position: 9, seed: 1, worldSize: 1 }),
+    };
+  };
+  const weights = broken(({ parameters }) => parameters);
+  await expect(weights.written).rejects.toMatchObject({
+    code: "not_finite",
+    details: { tensor: weights.name, element: 2 },
+  });
+  await expect(weights.written).rejects.toThrow(/after step 3 .* Infinity at element 2 of tensor/);
+  const state = broken(({ optimizer }) => optimizer.state().buffers["exp_avg_sq"]!);
+  await expect(state.written).rejects.toThrow(/of tensor .* of exp_avg_sq, the optimizer's state/);
+  expect(await readdir(runs)).toEqual([]);
+});
