@@ -1,5 +1,7 @@
 // What a run writes down, a line each in metrics.jsonl, and what metrics, progress and the curve are drawn from.
 
+import type { MetricValues } from "./evaluation/scoring.ts";
+
 /** Seconds of one step, on the slowest worker for each part; they need not add up to `total`. */
 export interface StepSeconds {
   /** Waiting for the shard. */
@@ -49,6 +51,8 @@ export interface ValidationRecord {
   /** Mean cross entropy in nats; perplexity is its exponential. */
   readonly loss: number;
   readonly perplexity: number;
+  /** Of tasks with labels; common/evaluation/scoring.ts defines them. */
+  readonly metrics?: MetricValues;
   readonly tokens: number;
   readonly seconds: number;
   readonly timeMs: number;

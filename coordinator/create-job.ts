@@ -2,17 +2,18 @@
 
 import type { Config } from "../common/config/schema.ts";
 import { RingtuneError } from "../common/errors.ts";
+import { scoringOf } from "../common/evaluation/scoring.ts";
 import { enough, replay, type EarlyStopping } from "./core/early-stopping.ts";
 import type { Job, Start } from "./core/job.ts";
 import { warmupStepsOf } from "./core/schedule.ts";
-import type { SampleDataset } from "./data/samples.ts";
+import type { PreparedData } from "./data/prepare.ts";
 import type { RunDirectory } from "./store/run-directory.ts";
 
 /** Throws `config_invalid` when the run has done all its steps already, `checkpoint_invalid` when it can't go on exactly. */
 export async function createJob(
   config: Config,
   directory: RunDirectory,
-  data: { readonly train: SampleDataset; readonly validation: SampleDataset | null },
+  data: Pick<PreparedData, "train" | "validation" | "task">,
   workers: number,
 ): Promise<Job> {
   const { train, cluster, checkpoint } = config;
@@ -74,6 +75,7 @@ export async function createJob(
     joinTimeoutMs: cluster.join_timeout_s * 1000,
     stepTimeoutMs: cluster.step_timeout_s * 1000,
     earlyStopping,
+    scoring: scoringOf(data.task) ?? null,
     start,
   };
 }

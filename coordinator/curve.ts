@@ -4,6 +4,7 @@
 import { scaleLinear, scaleLog, type ScaleContinuousNumeric } from "d3-scale";
 import { line } from "d3-shape";
 import { describeQuantity, significant } from "./cli/quantities.ts";
+import { metricPanelHeight, renderMetricPanel } from "./metric-panel.ts";
 import type { RunRecord, StepRecord, ValidationRecord } from "../common/records.ts";
 
 interface Point {
@@ -16,6 +17,8 @@ const height = 600;
 /** Of the loss, and of the learning rate below it. */
 const upper = { left: 72, right: 884, top: 106, bottom: 444 };
 const lower = { ...upper, top: 482, bottom: 540 };
+/** Of tasks with labels, below everything else. */
+const labelled = { ...upper, top: 636, bottom: 772 };
 /** More points than this are thinned out; the plot has no more pixels. */
 const maxPoints = 1600;
 
@@ -60,7 +63,7 @@ const style = (["light", "dark"] as const)
   .join("\n");
 
 /**
- * An SVG of 960 by 600. Of several records of one step (a resumed run) the last counts; values that are not finite are
+ * An SVG of 960 by 600, of tasks with labels 200 higher. Of several records of one step (a resumed run) the last counts; values that are not finite are
  * left out.
  */
 export function renderCurve(records: readonly RunRecord[]): string {
@@ -68,11 +71,12 @@ export function renderCurve(records: readonly RunRecord[]): string {
   const validations = lastOfEachStep(records.filter((record) => record.kind === "validation"));
   const train = finite(steps.map(({ step, loss }) => ({ x: step, y: loss })));
   const valid = finite(validations.map(({ step, loss }) => ({ x: step, y: loss })));
+  const total = height + (isLabelled(validations) ? metricPanelHeight : 0);
   const body = train.length + valid.length === 0 ? empty() : plot(steps, validations, train, valid);
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="Loss of the run, step by step">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" width="${width}" height="${total}" role="img" aria-label="Loss of the run, step by step">`,
     `  <style>\n${style}\n  </style>`,
-    `  <rect width="${width}" height="${height}" class="back"/>`,
+    `  <rect width="${width}" height="${total}" class="back"/>`,
     ...body.map((element) => `  ${element}`),
     "</svg>\n",
   ].join("\n");
@@ -98,7 +102,7 @@ function plot(
     ...heading(steps, validations),
     ...legend(train.length > 0, valid.length > 0),
     ...lossAxis(y),
-    ...perplexityAxis(y),
+    ...(isLabelled(validations) ? [] : perplexityAxis(y)),
     ...stepAxis(x, steps.length > 1 ? lower.bottom : upper.bottom),
     ...stroke("each", path(thinned(train))),
     ...stroke("smooth", path(thinned(smooth))),
@@ -106,24 +110,31 @@ function plot(
     ...(valid.length > 60 ? valid.slice(-1) : valid).map(
       (point) => `<circle class="dot" cx="${round(x(point.x))}" cy="${round(y(point.y))}" r="4"/>`,
     ),
-    ...(last && Number.isFinite(Math.exp(last.y)) ? [lastMark(x(last.x), y(last.y), last.y)] : []),
+    ...(last && Number.isFinite(Math.exp(last.y)) && !isLabelled(validations)
+      ? [lastMark(x(last.x), y(last.y), last.y)]
+      : []),
     ...(steps.length > 1 ? rateStrip(steps, x) : []),
+    ...renderMetricPanel(validations, x, labelled),
   ];
 }
 
 function heading(steps: readonly StepRecord[], validations: readonly ValidationRecord[]): string[] {
-  const known = validations.filter(({ perplexity }) => Number.isFinite(perplexity));
+  const scored = validations.flatMap(({ metrics }) => metrics?.f1 ?? []);
+  const known = isLabelled(validations) ? [] : validations.filter(({ perplexity }) => Number.isFinite(perplexity));
   const [first, last] = [known[0], known.at(-1)];
   const tokens = steps.reduce((sum, step) => sum + step.tokens, 0);
   const workers = steps.at(-1)?.worldSize;
   const facts = [
-    ...(steps.length > 0 ? [`${describeQuantity(tokens)} tokens`] : []),
+    ...(steps.length > 0 ? [`${describeQuantity(tokens)} ${isLabelled(validations) ? "targets" : "tokens"}`] : []),
     ...(workers === undefined ? [] : [workers === 1 ? "1 worker" : `${workers} workers`]),
     ...(first && last && first !== last
       ? [`validation perplexity ${significant(first.perplexity, 3)} → ${significant(last.perplexity, 3)}`]
       : []),
   ];
-  const count = Math.max(steps.at(-1)?.step ?? 0, last?.step ?? 0);
+  if (scored.length > 1) {
+    facts.push(`validation f1 ${(scored[0] ?? 0).toFixed(3)} → ${(scored.at(-1) ?? 0).toFixed(3)}`);
+  }
+  const count = Math.max(steps.at(-1)?.step ?? 0, validations.at(-1)?.step ?? 0);
   return [
     text("Loss over " + (count === 1 ? "1 step" : `${count} steps`), upper.left, 38, "title"),
     text(facts.join("  ·  "), upper.left, 63, "faint"),
@@ -262,6 +273,10 @@ function thinned(points: readonly Point[]): Point[] {
     kept.push(...(low === high ? [low] : low.x < high.x ? [low, high] : [high, low]));
   }
   return kept;
+}
+
+function isLabelled(validations: readonly ValidationRecord[]): boolean {
+  return validations.some(({ metrics }) => metrics !== undefined);
 }
 
 function lastOfEachStep<R extends RunRecord>(records: readonly R[]): R[] {

@@ -59,6 +59,15 @@ export const metricCatalogue = [
     when: "after the first validation",
   },
   {
+    name: "ringtune_validation_metric",
+    kind: "gauge",
+    unit: "",
+    question: "learning",
+    labels: { metric: "`accuracy`, `f1`, `f1_macro`, `f1_micro`, `precision`, `recall`" },
+    help: "Metric of the last validation, from 0 to 1, of a task with labels.",
+    when: "after the first validation of such a task",
+  },
+  {
     name: "ringtune_learning_rate",
     kind: "gauge",
     unit: "",

@@ -90,6 +90,9 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
     observeValidation(record) {
       set("ringtune_validation_loss", record.loss);
       set("ringtune_validation_perplexity", record.perplexity);
+      for (const [metric, value] of Object.entries(record.metrics ?? {})) {
+        set("ringtune_validation_metric", value, { metric });
+      }
     },
     observeCheckpoint(step, sizeBytes) {
       set("ringtune_checkpoint_step", step);

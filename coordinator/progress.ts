@@ -103,18 +103,24 @@ export function formatStep(record: StepRecord, context: StepContext, colors: Col
   return parts.join("  ");
 }
 
-/** `valid 120/300  loss 4.7031  perplexity 110.3  (13.2k tokens in 2s)` */
+/**
+ * `valid 120/300  loss 4.7031  perplexity 110.3  (13.2k tokens in 2s)`, of a task with labels
+ * `valid 120/300  loss 0.0512  accuracy 0.9835  f1 0.9706  precision 0.9714  recall 0.9697  (1,209 targets in 2s)`
+ */
 export function formatValidation(
   record: ValidationRecord,
   context: Pick<StepContext, "totalSteps">,
   colors: Colors = plain,
 ): string {
-  const { step, loss, perplexity, tokens, seconds } = record;
+  const { step, loss, perplexity, metrics, tokens, seconds } = record;
+  const shown = (["accuracy", "f1", "precision", "recall"] as const).map(
+    (name) => `${name} ${colors.bold((metrics?.[name] ?? 0).toFixed(4))}`,
+  );
   return [
     colors.cyan(formatCount("valid", step, context.totalSteps)),
     `loss ${colors.bold(loss.toFixed(4))}`,
-    `perplexity ${colors.bold(significant(perplexity, 4))}`,
-    `(${describeQuantity(tokens)} tokens in ${describeDuration(seconds)})`,
+    ...(metrics === undefined ? [`perplexity ${colors.bold(significant(perplexity, 4))}`] : shown),
+    `(${describeQuantity(tokens)} ${metrics === undefined ? "tokens" : "targets"} in ${describeDuration(seconds)})`,
   ].join("  ");
 }
 

@@ -11,7 +11,7 @@ import { assertResumable } from "../common/config/resume.ts";
 import type { Config } from "../common/config/schema.ts";
 import { resolveModelConfig } from "../common/config/sizes.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
-import type { RunRecord } from "../common/records.ts";
+import type { RunRecord, ValidationRecord } from "../common/records.ts";
 import { headOf } from "../common/task.ts";
 import { serveSessions, type SessionServer } from "../proto/session.ts";
 import { createJob } from "./create-job.ts";
@@ -48,8 +48,8 @@ export interface RunResult {
   readonly directory: string;
   /** Step of the latest checkpoint, if there is one that this run wrote or went on from. */
   readonly checkpoint: number | undefined;
-  /** Validation perplexities, in order; empty without validation. */
-  readonly perplexities: readonly number[];
+  /** In order; empty without validation. */
+  readonly validations: readonly ValidationRecord[];
 }
 
 type Closer = () => Promise<unknown>;
@@ -122,8 +122,8 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const outcome = withSources(ended.outcome, config, data);
   const records = await directory.readRecords();
   if (directory.changed) await writeCurve(directory, records, progress);
-  const perplexities = records.flatMap((record) => (record.kind === "validation" ? record.perplexity : []));
-  const result = { ...ended, outcome, directory: directory.path, perplexities };
+  const validations = records.filter((record) => record.kind === "validation");
+  const result = { ...ended, outcome, directory: directory.path, validations };
   // A checkpoint that a worker found damaged: the coordinator knows which other there is.
   if (outcome.kind !== "failed" || outcome.code !== "checkpoint_invalid" || earlier === undefined) return result;
   return { ...result, outcome: { ...outcome, reason: await withWayOut(outcome.reason, earlier, directory) } };

@@ -2,7 +2,9 @@
 // what depends on the machine or on files (devices, positions of a model directory) is checked where it is known.
 
 import { deviceProblem } from "../devices.ts";
+import { metricsOfTask } from "../evaluation/stopping-metrics.ts";
 import { fields } from "./fields.ts";
+import { listOf } from "./nearest.ts";
 import { architectureOf, parameterCount, resolveShape } from "./sizes.ts";
 import type { Config } from "./schema.ts";
 import { taskRules } from "./task-rules.ts";
@@ -87,7 +89,7 @@ function optimizerRules(optimizer: Config["train"]["optimizer"]): Problem[] {
   return [{ path, message, involves: [path, "train.optimizer.momentum"] }];
 }
 
-function stoppingRules({ train, data }: Config): Problem[] {
+function stoppingRules({ task, train, data }: Config): Problem[] {
   if (train.early_stopping === undefined) return [];
   const path = "train.early_stopping";
   const problems: Problem[] = [];
@@ -95,6 +97,12 @@ function stoppingRules({ train, data }: Config): Problem[] {
     const message = `needs validations, and ${field} ${value} ${why}`;
     problems.push({ path, message, involves: [path, field] });
   };
+  const { metric } = train.early_stopping;
+  const metrics = metricsOfTask(task.kind);
+  if (!metrics.includes(metric)) {
+    const message = `${metric} is not a metric of task.kind ${task.kind}, which has ${listOf(metrics, "and")}`;
+    problems.push({ path: `${path}.metric`, message, involves: [`${path}.metric`, "task.kind"] });
+  }
   if (train.eval_every === 0) need("train.eval_every", 0, "has none between the steps; use 100, say");
   if (data.validation_fraction === 0) need("data.validation_fraction", 0, "keeps no text for them; use 0.05, say");
   return problems;

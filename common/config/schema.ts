@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { deviceNames, numberedDevice } from "../devices.ts";
+import { stoppingMetrics } from "../evaluation/stopping-metrics.ts";
 import { sizeNames } from "./sizes.ts";
 
 const upTo = (maximum: number) => z.int().min(1).max(maximum);
@@ -240,7 +241,12 @@ const earlyStopping = z
   .strictObject({
     patience: upTo(1_000_000).default(3).describe("Validations without an improvement after which the run ends."),
     min_delta: z.number().min(0).default(0).describe("What counts as an improvement: more than this."),
-    metric: z.enum(["loss", "perplexity"]).default("loss").describe("Of the validation; lower is better."),
+    metric: z
+      .enum(stoppingMetrics)
+      .default("loss")
+      .describe(
+        "Of the validation. loss, and perplexity of language models, are better when they are lower; accuracy, f1, f1_macro, f1_micro, precision and recall, of tasks with labels, when they are higher. See docs/evaluation.md.",
+      ),
   })
   .describe(
     "End the run when its validations no longer become better. With this section, also an empty one ({}), every validation has a checkpoint, and the run's best points to the best of them.",

@@ -7,6 +7,7 @@ import { loadConfig } from "../../common/config/load.ts";
 import type { Override } from "../../common/config/overrides.ts";
 import type { Config } from "../../common/config/schema.ts";
 import { RingtuneError } from "../../common/errors.ts";
+import type { ValidationRecord } from "../../common/records.ts";
 import { createProgress } from "../progress.ts";
 import { run, type RunResult } from "../run.ts";
 import { significant } from "./quantities.ts";
@@ -67,7 +68,7 @@ async function readConfig(path: string | undefined, options: RunCommandOptions):
   return loadConfig({ path: join(options.resume, "ringtune.yaml"), overrides });
 }
 
-function conclude({ outcome, checkpoint, perplexities, ...result }: RunResult): void {
+function conclude({ outcome, checkpoint, validations, ...result }: RunResult): void {
   const directory = relative(process.cwd(), result.directory) || ".";
   const again = `ringtune train --resume ${directory}`;
   switch (outcome.kind) {
@@ -81,7 +82,7 @@ function conclude({ outcome, checkpoint, perplexities, ...result }: RunResult): 
         : "Hugging Face: config.json, model.safetensors, tokenizer.json";
       process.stdout.write(
         [
-          `done: ${outcome.step} steps${improvement(perplexities)}${outcome.early === undefined ? "" : `; ${outcome.early}`}`,
+          `done: ${outcome.step} steps${improvement(validations)}${outcome.early === undefined ? "" : `; ${outcome.early}`}`,
           `  model    ${model}${best} (${form})`,
           `  metrics  ${join(directory, "metrics.jsonl")}`,
           `  curve    ${join(directory, "curve.svg")}`,
@@ -113,11 +114,19 @@ function goOn(checkpoint: number | undefined, again: string): string {
   return `the last good checkpoint is that of step ${checkpoint}, go on from it with: ${again} --set train.learning_rate=...`;
 }
 
-function improvement(perplexities: readonly number[]): string {
-  const [first, last] = [perplexities.at(0), perplexities.at(-1)];
-  if (first === undefined || last === undefined || perplexities.length < 2) return "";
-  if (!Number.isFinite(first / last))
-    return `, validation perplexity ${significant(first, 4)} -> ${significant(last, 4)}`;
-  const numbers = [first, last].map((value) => significant(value, 4)).join(" -> ");
-  return `, validation perplexity ${numbers} (${significant(first / last, 3)} times lower)`;
+/** ", validation f1 0.4512 -> 0.9706, accuracy 0.7100 -> 0.9835", or of a language model its perplexity. */
+function improvement(validations: readonly ValidationRecord[]): string {
+  const [first, last] = [validations.at(0), validations.at(-1)];
+  if (first === undefined || last === undefined || validations.length < 2) return "";
+  const { metrics } = last;
+  if (metrics !== undefined) {
+    const changes = (["f1", "accuracy"] as const).map(
+      (name) => `${name} ${(first.metrics?.[name] ?? 0).toFixed(4)} -> ${metrics[name].toFixed(4)}`,
+    );
+    return `, validation ${changes.join(", ")}`;
+  }
+  const numbers = [first, last].map(({ perplexity }) => significant(perplexity, 4)).join(" -> ");
+  const ratio = first.perplexity / last.perplexity;
+  const times = Number.isFinite(ratio) ? ` (${significant(ratio, 3)} times lower)` : "";
+  return `, validation perplexity ${numbers}${times}`;
 }

@@ -1,6 +1,7 @@
 // What workers say, and what follows from it.
 
 import { assertNever, type ErrorCode } from "../../common/errors.ts";
+import { metricsOf, sumCounts, type PredictionCounts } from "../../common/evaluation/scoring.ts";
 import type { FromWorker } from "../../proto/messages.ts";
 import { completeWhenDone, finishStep, finishValidation, publish, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
@@ -8,7 +9,7 @@ import { batchOf, positionAfter, shardsOf } from "./job.ts";
 import { lost } from "./membership.ts";
 import { between } from "./program.ts";
 import { learningRateAt } from "./schedule.ts";
-import type { Member } from "./state.ts";
+import type { EvaluatedShard, Member } from "./state.ts";
 import { blamed, busBandwidth, judge, mean } from "./votes.ts";
 
 /** Failures that every other worker would meet too: they end the run instead of costing one worker. */
@@ -183,8 +184,8 @@ function hasEvaluated(
   const { job, state } = draft;
   if (evaluated.step !== state.committed || state.validated >= evaluated.step) return;
   state.validating ??= { sums: {}, sinceMs: draft.nowMs };
-  const { lossSum, tokens, notFiniteRows } = evaluated;
-  state.validating.sums[member.id] = { lossSum, tokens, notFiniteRows };
+  const { lossSum, tokens, notFiniteRows, counts } = evaluated;
+  state.validating.sums[member.id] = { lossSum, tokens, notFiniteRows, counts };
   const sums = state.members.flatMap(({ id }) => state.validating?.sums[id] ?? []);
   if (sums.length < state.members.length) return;
   const loss = mean(sums);
@@ -204,7 +205,13 @@ function hasEvaluated(
     tokens: sums.reduce((total, sum) => total + sum.tokens, 0),
     seconds: (draft.nowMs - (state.validating.sinceMs ?? draft.nowMs)) / 1000,
     timeMs: Math.round(draft.nowMs),
+    ...(job.scoring === null ? {} : { metrics: metricsOf(sumCounts(countsOf(sums), job.scoring), job.scoring) }),
   });
+}
+
+/** A worker without a row of the validation has counted nothing. */
+function countsOf(sums: readonly EvaluatedShard[]): PredictionCounts[] {
+  return sums.flatMap(({ counts }) => counts ?? []);
 }
 
 function wasInterrupted(draft: Draft, member: Member, reason: string): void {

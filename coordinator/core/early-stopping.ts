@@ -5,10 +5,8 @@
 //                                     since    0     0     1      2        `since` counts up to the patience
 //                                     best     3.0   2.5   2.45   2.45     the best weights need no margin
 
+import { isBetter, type StoppingMetric } from "../../common/evaluation/stopping-metrics.ts";
 import type { ValidationRecord } from "../../common/records.ts";
-
-/** Metrics of a validation; all are better when they are lower. */
-export type StoppingMetric = "loss" | "perplexity";
 
 export interface EarlyStopping {
   readonly metric: StoppingMetric;
@@ -28,16 +26,17 @@ export interface Best {
   readonly since: number;
 }
 
-type Validation = Pick<ValidationRecord, "step" | "loss" | "perplexity">;
+type Validation = Pick<ValidationRecord, "step" | "loss" | "perplexity" | "metrics">;
 
 /** The best so far, after one more validation. That of step 0 does not count: its weights are nobody's result. */
 export function observe(rule: EarlyStopping, best: Best | null, validation: Validation): Best | null {
   const { step } = validation;
-  const value = validation[rule.metric];
-  if (step === 0) return best;
+  const { metric, minDelta } = rule;
+  const value = metric === "loss" || metric === "perplexity" ? validation[metric] : validation.metrics?.[metric];
+  if (step === 0 || value === undefined) return best;
   if (best === null) return { step, value, reference: value, since: 0 };
-  const leader = value < best.value ? { step, value } : { step: best.step, value: best.value };
-  const isImproved = best.reference - value > rule.minDelta;
+  const leader = isBetter(metric, value, best.value) ? { step, value } : { step: best.step, value: best.value };
+  const isImproved = isBetter(metric, value, best.reference) && Math.abs(best.reference - value) > minDelta;
   return isImproved
     ? { ...leader, reference: value, since: 0 }
     : { ...leader, reference: best.reference, since: best.since + 1 };

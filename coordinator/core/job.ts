@@ -5,6 +5,7 @@
 // [(s-1)*G, s*G) of it, G being the global batch; only the last step of a job given in epochs may be smaller. So the
 // number of committed steps is the whole state of the data: nothing can be lost or counted twice.
 
+import type { Scoring } from "../../common/evaluation/scoring.ts";
 import type { ValidationRecord } from "../../common/records.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { ScheduleOptions } from "./schedule.ts";
@@ -35,6 +36,8 @@ export interface Job {
   readonly stepTimeoutMs: number;
   /** Null trains all steps. Otherwise every validation has a checkpoint, so that the best can be kept. */
   readonly earlyStopping: EarlyStopping | null;
+  /** What validations count besides the loss; null for language models. */
+  readonly scoring: Scoring | null;
   readonly start: Start;
 }
 

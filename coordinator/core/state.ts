@@ -1,6 +1,7 @@
 // The vocabulary of the core: what it knows, what happens to it, what it wants done. Types only.
 
 import type { ErrorCode } from "../../common/errors.ts";
+import type { PredictionCounts } from "../../common/evaluation/scoring.ts";
 import type { StepRecord, ValidationRecord } from "../../common/records.ts";
 import type { FromWorker } from "../../proto/messages.ts";
 import type { Best } from "./early-stopping.ts";
@@ -35,6 +36,8 @@ export interface Vote {
 export interface EvaluatedShard {
   readonly lossSum: number;
   readonly tokens: number;
+  /** Of models that classify. */
+  readonly counts: PredictionCounts | null;
   readonly notFiniteRows: readonly number[];
 }
 

@@ -26,6 +26,7 @@ function randomJob(seed: number): Job {
     joinTimeoutMs: 1e9,
     stepTimeoutMs: 1e9,
     earlyStopping: null,
+    scoring: null,
     start: { kind: "seed", step: 0 },
   };
 }

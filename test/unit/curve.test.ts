@@ -120,3 +120,36 @@ describe("the curve", () => {
     expect(svg).not.toContain("var(");
   });
 });
+
+describe("the curve of a task with labels", () => {
+  const metricsAt = (step: number) => {
+    const others = { f1_macro: 0, f1_micro: 0, precision: 0, recall: 0 };
+    return { ...others, f1: 0.5 + step / 200, accuracy: 0.8 + step / 1000 };
+  };
+  const labelled = run(40, falling).map((record) =>
+    record.kind === "validation" ? { ...record, metrics: metricsAt(record.step) } : record,
+  );
+  const svg = renderCurve(labelled);
+
+  test("has a panel of F1 and accuracy, higher where they are better, and no perplexity", () => {
+    expect(svg).toContain('viewBox="0 0 960 800"');
+    const found = texts(svg);
+    expect(found).toEqual(expect.arrayContaining(["f1", "accuracy", "0.700", "0.840", "0.5", "1"]));
+    expect(found.join()).toContain("validation f1 0.500 → 0.700");
+    expect(found.join()).not.toContain("perplexity");
+    const panels = [...svg.matchAll(/<path class="(?:valid|rate)" d="M([^"]*?L[^"]*?)"/g)].map(
+      (match) => match[1] ?? "",
+    );
+    const heights = panels
+      .at(-2)!
+      .split("L")
+      .map((pair) => Number(pair.split(",")[1]));
+    expect(heights).toHaveLength(5);
+    expect(heights).toEqual(heights.toSorted((a, b) => b - a));
+    expect(heights[0]).toBe(772); // 0.5 is the lowest line
+  });
+
+  test("is as it was without metrics", () => {
+    expect(renderCurve(run(40, falling))).toContain('viewBox="0 0 960 600"');
+  });
+});

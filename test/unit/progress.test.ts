@@ -54,6 +54,13 @@ test("a validation is one line with loss and perplexity", () => {
   );
 });
 
+test("a validation of a task with labels has its metrics in place of the perplexity", () => {
+  const metrics = { accuracy: 0.98346, f1: 0.97, f1_macro: 0.9, f1_micro: 0.9, precision: 0.9714, recall: 1 };
+  expect(formatValidation({ ...validation, metrics }, { totalSteps: 300 })).toBe(
+    "valid  20/300  loss 4.7031  accuracy 0.9835  f1 0.9700  precision 0.9714  recall 1.0000  (13.2k targets in 2s)",
+  );
+});
+
 test("piped output is plain lines without any control character, one a step", () => {
   const { stream, output } = terminal(false);
   const progress = createProgress({ stream, env: {} });

@@ -67,6 +67,6 @@ export interface Engine {
    * Logits of `inputIds`, [rows, length, vocabulary or labels], for sequence classification [rows, labels]. Targets are
    * checked and otherwise ignored.
    */
-  logits(batch: Microbatch): Promise<Float32Array>;
+  logits(batch: Microbatch, options?: { readonly unchanged?: Unchanged | undefined }): Promise<Float32Array>;
   close(): Promise<void>;
 }

@@ -8,6 +8,7 @@ import type { Collective, CollectiveEndpoint } from "../collective/collective.ts
 import { createEngine } from "../engine/create-engine.ts";
 import type { Engine, Microbatch, Unchanged } from "../engine/engine.ts";
 import { createModel } from "../model/architectures.ts";
+import { labelHead, labelLosses, labelsOf, PredictionCounter } from "../evaluation/label-predictions.ts";
 import { initialiseParameters } from "../model/initialise.ts";
 import { targetsPerRow } from "../model/model.ts";
 import { readBase, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
@@ -231,11 +232,21 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       const { engine } = ready();
       report.doing(`validating step ${task.step}`);
       const total = new LossTotal();
+      // One forward pass gives the predictions and, from the same few logits, the loss.
+      const head = labelHead(model);
+      const counter = head && new PredictionCounter(head, labelsOf(model, head));
       for (const [index, batch] of cut(task.shard, task.microbatch).entries()) {
-        total.add(await engine.loss(batch, { unchanged: unchangedBefore(index) }), batch.rows);
+        const unchanged = unchangedBefore(index);
+        if (head === undefined) total.add(await engine.loss(batch, { unchanged }), batch.rows);
+        else {
+          const logits = await engine.logits(batch, { unchanged });
+          total.add(labelLosses(head, logits, batch), batch.rows);
+          counter?.add(logits, batch);
+        }
       }
       const { lossSum, tokens, notFiniteRows } = total;
-      const value = { generation: task.generation, step: task.step, lossSum, tokens, notFiniteRows, counts: null };
+      const counts = counter?.counts ?? null;
+      const value = { generation: task.generation, step: task.step, lossSum, tokens, notFiniteRows, counts };
       report.send({ kind: "evaluated", value });
     },
 

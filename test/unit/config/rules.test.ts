@@ -154,3 +154,22 @@ test("loopback is what only this host reaches", () => {
     false,
   );
 });
+
+test("a metric that the task does not have can't stop a run early, and those that it has are listed", () => {
+  const problemsOf = (kind: string, metric: string): string[] => {
+    const config = configSchema.parse({
+      task: { kind },
+      model: kind === "classification" ? { architecture: "bert" } : {},
+      data: { source: "a.jsonl" },
+      train: { steps: 10, early_stopping: { metric } },
+    });
+    return checkRules(config).map(({ path, message }) => `${path}: ${message}`);
+  };
+  expect(problemsOf("language-modelling", "f1")).toEqual([
+    "train.early_stopping.metric: f1 is not a metric of task.kind language-modelling, which has loss and perplexity",
+  ]);
+  expect(problemsOf("classification", "perplexity")).toEqual([
+    "train.early_stopping.metric: perplexity is not a metric of task.kind classification, which has loss, accuracy, f1, f1_macro, f1_micro, precision and recall",
+  ]);
+  expect(problemsOf("classification", "f1_macro")).toEqual([]);
+});

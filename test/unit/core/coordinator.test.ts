@@ -20,6 +20,7 @@ const job: Job = {
   joinTimeoutMs: 1000,
   stepTimeoutMs: 5000,
   earlyStopping: null,
+  scoring: null,
   start: { kind: "seed", step: 0 },
 };
 
@@ -236,6 +237,22 @@ test("a validation loss that is not a number ends the run with the step", () => 
   expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "not_finite" } });
   expect(run.reason).toContain("the validation after step 0 has loss NaN over 6 tokens, in 2 of 4 samples");
   expect(effects.at(-1)).toMatchObject({ outcome: { samples: { part: "validation", positions: [1, 3] } } });
+});
+
+test("a validation of a task with labels sums the counts of all workers, and has metrics", () => {
+  const run = running({ validationSequences: 4, scoring: { classes: ["ham", "spam"], average: 1 } });
+  const evaluated = (id: string, truePositives: number[], falsePositives: number[], correct: number) => {
+    const counts = { truePositives, falsePositives, falseNegatives: falsePositives.toReversed(), correct, total: 5 };
+    const value = { generation: 1, step: 0, lossSum: 1, tokens: 5, notFiniteRows: [], counts };
+    return run.post({ kind: "said", id, message: { kind: "evaluated", value } });
+  };
+  expect(evaluated("w0", [2, 2], [1, 0], 4)).toEqual([]);
+  const [effect] = evaluated("w1", [2, 1], [1, 1], 3);
+  // spam: 3 found, 1 wrongly, 2 missed.
+  expect(effect).toMatchObject({
+    kind: "record",
+    record: { step: 0, loss: 0.2, metrics: { accuracy: 0.7, precision: 3 / 4, recall: 3 / 5, f1: 2 / 3 } },
+  });
 });
 
 test("an old checkpoint's news does not bring `latest` back", () => {

@@ -58,3 +58,18 @@ test("the reason says the metric, the margin, the patience and the best", () => 
     "the validation loss has not become better by more than 0.01 for 2 validations (best 3.2101, after step 10)",
   );
 });
+
+test("a share of what is right is better when it is higher, a loss when it is lower", () => {
+  const of = (f1: number, step: number) => {
+    const others = { accuracy: 0.5, f1_macro: 0.5, f1_micro: 0.5, precision: 0.5, recall: 0.5 };
+    return { step, loss: 1, perplexity: Math.E, metrics: { ...others, f1 } };
+  };
+  const byF1: EarlyStopping = { metric: "f1", patience: 2, minDelta: 0.01 };
+  const best = replay(byF1, [of(0.5, 10), of(0.8, 20), of(0.805, 30), of(0.7, 40)]);
+  expect(best).toMatchObject({ step: 30, value: 0.805, reference: 0.8, since: 2 });
+  expect(enough(byF1, best)).toBe(
+    "the validation f1 has not become better by more than 0.01 for 2 validations (best 0.80500, after step 30)",
+  );
+  // Of a run that began before there were such metrics.
+  expect(observe(byF1, best, { step: 50, loss: 1, perplexity: Math.E })).toBe(best);
+});

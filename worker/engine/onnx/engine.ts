@@ -134,11 +134,11 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
       return sumLosses(losses, microbatch);
     },
 
-    async logits(microbatch): Promise<Float32Array> {
+    async logits(microbatch, { unchanged } = {}): Promise<Float32Array> {
       const batch = prepareBatch(model, microbatch, 1);
       const shape = [logitRows(model.head, microbatch.rows, microbatch.length), model.outputs] as const;
       const logits = new Float32Array(shape[0] * shape[1]);
-      const inputs = await batchSlots(batch);
+      const inputs = await batchSlots(batch, unchanged);
       await run(microbatch, "logits", (program) =>
         program.run(inputs, { logits: runtime.slot(logits, shape, "float32") }),
       );
