@@ -58,6 +58,7 @@ const validation = {
   step: 8,
   loss: 2,
   perplexity: Math.E ** 2,
+  metrics: { accuracy: 0.9, f1: 0.8, f1_macro: 0.85, f1_micro: 0.9, precision: 0.75, recall: 0.86 },
   tokens: 9,
   seconds: 1,
   timeMs: 0,
@@ -85,6 +86,7 @@ describe("metrics", () => {
     metrics.observeStep({ ...record, step: 8, loss: 3, seconds: { ...record.seconds, compute: 0.2 } });
     metrics.observeValidation(validation);
     const found = samples(await metrics.text());
+    expect(found.get('ringtune_validation_metric{metric="f1"}')).toBe(0.8);
     expect(
       Object.fromEntries([...found].filter(([name]) => name.startsWith("ringtune_") && !name.includes("{"))),
     ).toEqual({
