@@ -48,6 +48,8 @@ export interface RunResult {
   readonly directory: string;
   /** Step of the latest checkpoint, if there is one that this run wrote or went on from. */
   readonly checkpoint: number | undefined;
+  /** What was learned. */
+  readonly task: Config["task"]["kind"];
   /** In order; empty without validation. */
   readonly validations: readonly ValidationRecord[];
 }
@@ -123,7 +125,7 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const records = await directory.readRecords();
   if (directory.changed) await writeCurve(directory, records, progress);
   const validations = records.filter((record) => record.kind === "validation");
-  const result = { ...ended, outcome, directory: directory.path, validations };
+  const result = { ...ended, outcome, directory: directory.path, task: task.kind, validations };
   // A checkpoint that a worker found damaged: the coordinator knows which other there is.
   if (outcome.kind !== "failed" || outcome.code !== "checkpoint_invalid" || earlier === undefined) return result;
   return { ...result, outcome: { ...outcome, reason: await withWayOut(outcome.reason, earlier, directory) } };

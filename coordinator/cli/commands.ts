@@ -33,6 +33,20 @@ const entries: readonly Entry[] = [
     run: "generate/main",
   },
   {
+    name: "predict",
+    usage: "RUN [TEXT...]",
+    summary: "classify texts, or tag their words, with a trained model",
+    group: "Train and use a model:",
+    run: "predict/main",
+  },
+  {
+    name: "evaluate",
+    usage: "RUN --data FILE",
+    summary: "measure a trained model on data with labels",
+    group: "Train and use a model:",
+    run: "evaluate/main",
+  },
+  {
     name: "merge",
     usage: "RUN --out DIR",
     summary: "fold a trained adapter into its model",

@@ -6,7 +6,7 @@ import { collect, Command, wholeNumber } from "../../common/command-line.ts";
 import { loadConfig } from "../../common/config/load.ts";
 import type { Override } from "../../common/config/overrides.ts";
 import type { Config } from "../../common/config/schema.ts";
-import { RingtuneError } from "../../common/errors.ts";
+import { assertNever, RingtuneError } from "../../common/errors.ts";
 import type { ValidationRecord } from "../../common/records.ts";
 import { createProgress } from "../progress.ts";
 import { run, type RunResult } from "../run.ts";
@@ -74,6 +74,7 @@ function conclude({ outcome, checkpoint, validations, ...result }: RunResult): v
   switch (outcome.kind) {
     case "completed": {
       const hasBest = outcome.best !== undefined && existsSync(join(result.directory, "best"));
+      const use = usageOf(result.task, directory);
       const model = join(directory, hasBest ? "best" : "latest");
       const best = hasBest ? `, the weights of step ${outcome.best}, which did best in validation` : "";
       const isAdapter = existsSync(join(result.directory, "latest", "adapter_config.json"));
@@ -86,7 +87,7 @@ function conclude({ outcome, checkpoint, validations, ...result }: RunResult): v
           `  model    ${model}${best} (${form})`,
           `  metrics  ${join(directory, "metrics.jsonl")}`,
           `  curve    ${join(directory, "curve.svg")}`,
-          `  try it   ringtune generate ${directory} --prompt "..."`,
+          ...(use === undefined ? [] : [`  try it   ringtune ${use}`]),
           ...(isAdapter ? [`  merge    ringtune merge ${directory} --out DIR`] : []),
           "",
         ].join("\n"),
@@ -105,6 +106,22 @@ function conclude({ outcome, checkpoint, validations, ...result }: RunResult): v
       const left = useless ? "" : `; go on from the checkpoint of step ${checkpoint} with: ${again}`;
       throw new RingtuneError(outcome.code, `${outcome.reason}${left}`);
     }
+  }
+}
+
+/** The command that asks the model what it has learned; there is none for models that fill in tokens. */
+function usageOf(kind: RunResult["task"], directory: string): string | undefined {
+  switch (kind) {
+    case "language-modelling":
+    case "instruction":
+      return `generate ${directory} --prompt "..."`;
+    case "classification":
+    case "tagging":
+      return `predict ${directory} "..."`;
+    case "masked-lm":
+      return undefined;
+    default:
+      return assertNever(kind);
   }
 }
 
