@@ -132,6 +132,21 @@ test("an encoder learns to fill in, the same at any number of workers, and becom
   expect(await configOf(sorted.run)).toMatchObject({ problem_type: "multi_label_classification" });
 });
 
+test("an adapter with a new head folds into a model that has another head", async () => {
+  const train = { steps: 2, eval_every: 0 };
+  const filling = await taskRun({ kind: "masked-lm" }, sorting, { train });
+  const model = { from: join((await filling.train("base")).run, "latest") };
+  const task = await taskRun({ kind: "classification" }, sorting, { model, tokenizer: {}, train, lora: { rank: 2 } });
+  const { run } = await task.train("adapter");
+  const out = join(task.folder, "merged");
+  const merged = await finish(["merge", run, "--out", out]);
+  expect(merged, merged.stderr).toMatchObject({ code: 0 });
+  expect(JSON.parse(await readFile(join(out, "config.json"), "utf8"))).toMatchObject({
+    architectures: ["BertForSequenceClassification"],
+    id2label: { 0: "animal", 1: "tool" },
+  });
+});
+
 test("a tagger learns which words are which", async () => {
   const lines = sorting.map(({ text }) => {
     const tokens = text.split(" ");

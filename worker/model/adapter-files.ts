@@ -5,13 +5,15 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RingtuneError } from "../../common/errors.ts";
-import { readModelDirectory, type LoadedModel } from "./huggingface.ts";
+import { readModelConfig, readModelDirectory, type LoadedModel } from "./huggingface.ts";
+import { readTensors, targetsOf } from "./load-parameters.ts";
 import { adapterNames, loraScale, peftPrefix, type LoraModel } from "./lora.ts";
 import type { LinearModule, Model } from "./model.ts";
 import { describeNames } from "./name-patterns.ts";
 import { viewOf } from "./parameters.ts";
 import { readJson } from "./read-json.ts";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
+import { openModelFiles } from "./shards.ts";
 
 export const adapterConfigFile = "adapter_config.json";
 export const adapterFile = "adapter_model.safetensors";
@@ -115,7 +117,7 @@ export async function readWithAdapter(directory: string, base?: string): Promise
   if (folder === undefined) {
     throw new RingtuneError("usage", `${join(directory, adapterConfigFile)} names no base model; give it with --base`);
   }
-  const loaded = await readWithAdapter(folder).catch((cause: unknown) => {
+  const { fresh, ...loaded } = await readBaseOf(directory, folder).catch((cause: unknown) => {
     const { code, message, details } = cause as RingtuneError;
     throw new RingtuneError(
       code,
@@ -126,25 +128,44 @@ export async function readWithAdapter(directory: string, base?: string): Promise
       },
     );
   });
-  await foldAdapter(directory, config, loaded);
+  await foldAdapter(directory, config, loaded, fresh);
   return loaded;
+}
+
+/**
+ * The base of an adapter, with the adapter's own head when a config.json beside it names one: `fresh` are the tensors of it
+ * that the base does not have, so the adapter must.
+ */
+async function readBaseOf(directory: string, folder: string): Promise<LoadedModel & { fresh: readonly string[] }> {
+  const hasConfig = await stat(join(directory, "config.json")).catch(() => undefined);
+  if (hasConfig === undefined || (await isAdapter(folder))) return { ...(await readWithAdapter(folder)), fresh: [] };
+  const model = await readModelConfig(directory);
+  const parameters = new Float32Array(model.layout.size);
+  const { initialised } = await readTensors(await openModelFiles(folder), targetsOf(model.layout, parameters), {
+    conventions: model.files,
+    initialise: () => undefined,
+  });
+  return { model, parameters, fresh: initialised };
 }
 
 /**
  * Adds the adapter in `directory` to the weights of its model: scale * B A to a layer's [outputs, inputs], the transpose of
  * that to [inputs, outputs]; tensors that were trained as a whole take their place. Computed in double precision.
- * Throws `checkpoint_invalid` for tensors that do not fit the model.
+ * Throws `checkpoint_invalid` for tensors that do not fit the model, and for one of `fresh` that the file lacks.
  */
 export async function foldAdapter(
   directory: string,
   config: AdapterConfig,
   { model, parameters }: LoadedModel,
+  fresh: readonly string[] = [],
 ): Promise<void> {
   const file = await openSafetensors(join(directory, adapterFile));
   try {
     const specs = new Map(model.layout.specs.map((spec) => [spec.name, spec]));
     const linears = new Map(model.linears.map((linear) => [linear.name, linear]));
     const left = new Set(file.tensors.keys());
+    const lacking = fresh.find((name) => !left.has(name) && !left.has(peftPrefix + name));
+    if (lacking !== undefined) assertShape(file, peftPrefix + lacking, specs.get(lacking)?.shape ?? []);
     for (const name of file.tensors.keys()) {
       const bare = name.startsWith(peftPrefix) ? name.slice(peftPrefix.length) : name;
       const spec = specs.get(bare);
