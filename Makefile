@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-step bench-start demo clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-step bench-start demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +104,10 @@ bench-step: build ## forward, backward and optimizer of one worker beside PyTorc
 
 bench-start: build ## seconds from `ringtune train` to the first committed step
 	node dist/test/bench/bench-start.js
+
+# A higher priority for both sides alike, where it is allowed, so that other work on the machine disturbs less.
+bench-allreduce: build ## bus bandwidth, beside gloo in the same run: make bench-allreduce [PEERS=path]
+	RINGTUNE_PEERS="$(PEERS)" nice -n -19 node dist/test/bench/all-reduce.js
 
 demo: build ## train a GPT on two centuries of speeches with two workers, then let it speak
 	@run=demo-$$(date +%Y%m%d-%H%M%S) && \

@@ -96,6 +96,13 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./tokenizer.ts")).buildTokenizerCommand(),
   },
   {
+    name: "bench",
+    usage: "allreduce",
+    summary: "measure how fast this machine sums gradients",
+    group: "Prepare and check:",
+    run: "bench/main",
+  },
+  {
     name: "fixtures",
     usage: "DIR",
     summary: "compare this machine's engines with reference numbers",

@@ -9,7 +9,7 @@ import { RingtuneError } from "../../common/errors.ts";
 import { workerEnvironment } from "../../common/worker-environment.ts";
 
 export type WorkerProgram =
-  "main" | "generate/main" | "predict/main" | "evaluate/main" | "merge/main" | "fixtures/main";
+  "main" | "generate/main" | "predict/main" | "evaluate/main" | "merge/main" | "fixtures/main" | "bench/main";
 
 /** Ends the child when this process is gone, however it went; see exit-with-parent.ts. */
 const preload = new URL("./exit-with-parent.js", import.meta.url);

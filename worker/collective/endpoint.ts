@@ -5,6 +5,7 @@
 import { assert, RingtuneError } from "../../common/errors.ts";
 import { decodeFrame, hashJobId, maxPayloadBytes, type FrameHeader } from "../../proto/frame.ts";
 import type { CollectiveEndpoint, Membership } from "./collective.ts";
+import { createSummable } from "../simd/sum.ts";
 import { mismatch, type DropReason, type Position } from "./links.ts";
 import { createSession, type RingOptions, type Session, type SessionCollective } from "./session.ts";
 import type { SharedMemory } from "./shared-memory/shared-memory.ts";
@@ -22,7 +23,7 @@ const maxWaitingHellos = 1024;
 /**
  * Measured over TCP with two processes on one host (test/bench/all-reduce.ts), 100 MB, best of 3 on a busy two-core machine:
  * 256 KiB x 16 130 ms, 512 KiB x 8 100 ms, 1 MiB x 8 104 ms and the least spread, 2 MiB x 4 94 ms; 1 and 10 MB prefer
- * 1 MiB too. ipc:// instead of tcp:// was no faster, so there is only tcp.
+ * 1 MiB too.
  */
 export const defaultRingOptions: RingOptions = { segmentBytes: 1024 * 1024, windowSegments: 8 };
 
@@ -89,7 +90,7 @@ export function createRingEndpoint(
   return {
     address: transport.address,
     dropped,
-    allocate: (length) => memory?.allocate(length) ?? new Float32Array(length),
+    allocate: (length) => memory?.allocate(length) ?? createSummable(length),
     async form(membership) {
       assert(!closed, "the endpoint is open");
       const position = positionIn(membership);

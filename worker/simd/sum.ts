@@ -61,6 +61,37 @@ export function compileSum(memory: WasmMemory, count: number, targets: readonly 
 
 /** Bytes that are summed at once; both operands fit into the first-level cache. */
 const blockBytes = 16 * 1024;
+
+/** Memory in which a sum needs room for the other operand. */
+export const scratchBytes = blockBytes;
+
+/** How to add to what lies in a memory, by its buffer: `addend` to what is at `address`. */
+const adders = new WeakMap<ArrayBufferLike, (address: number, addend: Uint8Array) => void>();
+
+/** From now on sums into this memory are made where they are; it has `scratchBytes` of room at `scratch`. */
+export function registerMemory(memory: WasmMemory, scratch: number): void {
+  const bytes = new Uint8Array(memory.buffer);
+  const floats = new Float32Array(memory.buffer);
+  const add = compileSum(memory, 2, [0]);
+  adders.set(memory.buffer, (address, addend) => {
+    for (let start = 0; start < addend.byteLength; start += blockBytes) {
+      const length = Math.min(blockBytes, addend.byteLength - start);
+      bytes.set(length === addend.byteLength ? addend : addend.subarray(start, start + length), scratch);
+      const vectors = length - (length % strideBytes);
+      add([address + start, scratch], vectors);
+      for (let at = vectors; at < length; at += 4) floats[(address + start + at) / 4]! += floats[(scratch + at) / 4]!;
+    }
+  });
+}
+
+/** Zeros, of which sums are made where they are. */
+export function createSummable(length: number): Float32Array {
+  const bytes = Math.ceil((4 * length) / strideBytes) * strideBytes;
+  const memory = createMemory(bytes + scratchBytes);
+  registerMemory(memory, bytes);
+  return new Float32Array(memory.buffer, 0, length);
+}
+
 const blocks = createMemory(2 * blockBytes);
 const sums = new Uint8Array(blocks.buffer, 0, blockBytes);
 const addends = new Uint8Array(blocks.buffer, blockBytes, blockBytes);
@@ -71,6 +102,8 @@ const addBlock = compileSum(blocks, 2, [0]);
  * `addend.byteLength` is a multiple of 4.
  */
 export function addFloats(target: Uint8Array, offset: number, addend: Uint8Array): void {
+  const adder = adders.get(target.buffer);
+  if (adder !== undefined) return adder(target.byteOffset + offset, addend);
   for (let start = 0; start < addend.byteLength; start += blockBytes) {
     const length = Math.min(blockBytes, addend.byteLength - start);
     const part = target.subarray(offset + start, offset + start + length);

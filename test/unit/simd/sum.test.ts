@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createRandom } from "../../../common/random.ts";
-import { addFloats } from "../../../worker/simd/sum.ts";
+import { addFloats, createSummable } from "../../../worker/simd/sum.ts";
 
 function bytesOf(floats: Float32Array): Uint8Array {
   return new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
@@ -23,6 +23,10 @@ test("adds like float32 additions, bit for bit, and touches nothing else", () =>
         const expected = target.map((value, i) => Math.fround(value + (addend[i - start] ?? 0)));
         const moved = new Uint8Array(addend.byteLength + misalignment).subarray(misalignment);
         moved.set(bytesOf(addend));
+        const inPlace = createSummable(target.length);
+        inPlace.set(target);
+        addFloats(bytesOf(inPlace), start * 4, moved);
+        expect(Buffer.from(bytesOf(inPlace)).equals(bytesOf(expected))).toBe(true);
         addFloats(bytesOf(target), start * 4, moved);
         expect(Buffer.from(bytesOf(target)).equals(bytesOf(expected))).toBe(true);
       },

@@ -10,7 +10,7 @@
 // other pages there when it is asked to (mmap with MAP_FIXED). The engine sees an ordinary memory of fixed size.
 
 import { createMemory, type WasmMemory } from "../../simd/assembler.ts";
-import { compileSum, type VectorSum } from "../../simd/sum.ts";
+import { compileSum, registerMemory, scratchBytes, type VectorSum } from "../../simd/sum.ts";
 import { pageBytes, type Libc } from "./libc.ts";
 
 /** Room for pages that are only partly a rank's own: 1 MiB is enough for 128 ranks. */
@@ -34,7 +34,9 @@ export interface Region {
 /** Throws a RangeError if there is no address space for it: above 2 GiB. */
 export function createRegion(libc: Libc, wantedBytes: number, fileOffset: number): Region {
   const sizeBytes = roundUp(Math.max(wantedBytes, 1));
-  const memory: WasmMemory = createMemory(2 * sizeBytes + windowSlackBytes);
+  const windowEnd = 2 * sizeBytes + windowSlackBytes;
+  const memory: WasmMemory = createMemory(windowEnd + scratchBytes);
+  registerMemory(memory, windowEnd);
   const bytes = new Uint8Array(memory.buffer);
   const windows = new Map<string, number>();
   const sums = new Map<string, VectorSum>();
@@ -60,7 +62,7 @@ export function createRegion(libc: Libc, wantedBytes: number, fileOffset: number
       if (known !== undefined) return known;
       const firstPage = begin - (begin % pageBytes);
       const length = roundUp(end - firstPage);
-      if (next + length > bytes.byteLength) {
+      if (next + length > windowEnd) {
         windows.clear();
         next = sizeBytes;
       }

@@ -1,0 +1,63 @@
+// One rank of the all-reduce benchmark, a process of its own: tells its address, is told who the others are, measures.
+
+import { assert } from "../../common/errors.ts";
+import type { Reach } from "../collective/address.ts";
+import { createCollectiveEndpoint } from "../collective/zeromq.ts";
+import { createMemory } from "../simd/assembler.ts";
+import { compileSum, strideBytes } from "../simd/sum.ts";
+import type { FromRank, Measurement, RankTask } from "./all-reduce.ts";
+
+const warmups = 3;
+
+const [reach = "memory"] = process.argv.slice(2) as Reach[];
+const endpoint = await createCollectiveEndpoint({ host: "127.0.0.1", reach });
+const given = new Promise<RankTask>((resolve) => process.once("message", (message) => resolve(message as RankTask)));
+tell({ address: endpoint.address });
+const { rank, ranks, endpoints, sizesBytes, iterations } = await given;
+const largest = Math.max(...sizesBytes);
+const buffer = endpoint.allocate(Math.ceil(largest / 4));
+const collective = await endpoint.form({ jobId: "bench", generation: 1, rank, endpoints });
+const passOverMemory = createPass(largest);
+const { signal } = new AbortController();
+let step = 0;
+
+const measurements: Measurement[] = [];
+for (const sizeBytes of sizesBytes) {
+  const part = buffer.subarray(0, Math.floor(sizeBytes / 4));
+  const times: number[] = [];
+  const limits: number[] = [];
+  for (let i = 0; i < warmups + iterations; i++) {
+    part.fill(1);
+    await collective.barrier({ step: step++, bucket: 0, signal });
+    const start = performance.now();
+    await collective.allReduce(part, { step: step++, bucket: 0, signal });
+    const took = performance.now() - start;
+    assert(part[0] === ranks && part.at(-1) === ranks, `the sum of ${ranks} ones is ${part[0]} and ${part.at(-1)}`);
+    await collective.barrier({ step: step++, bucket: 0, signal });
+    const limitStart = performance.now();
+    passOverMemory(sizeBytes);
+    const limit = performance.now() - limitStart;
+    if (i < warmups) continue;
+    times.push(took / 1000);
+    limits.push(limit / 1000);
+  }
+  measurements.push({ sizeBytes, seconds: median(times), limitSeconds: median(limits), path: collective.path });
+}
+// Another rank may still be in its last call, so nobody leaves before the parent has heard of all and ends them.
+tell({ measurements });
+
+/** Reads and writes so many bytes in place. */
+function createPass(bytes: number): (bytes: number) => void {
+  const memory = createMemory(bytes + strideBytes);
+  new Uint8Array(memory.buffer).fill(1);
+  const pass = compileSum(memory, 1, [0]);
+  return (length) => pass([0], Math.ceil(length / strideBytes) * strideBytes);
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+}
+
+function tell(message: FromRank): void {
+  process.send!(message);
+}
