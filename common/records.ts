@@ -16,6 +16,21 @@ export interface StepSeconds {
   readonly total: number;
 }
 
+/** What became of the samples of a run, from its first step to this one, over all processes of the run. */
+export interface LedgerCounts {
+  /** Rows planned for a worker. */
+  readonly leased: number;
+  /** Of those, in committed steps. */
+  readonly committed: number;
+  /** Of those, given back because their generation ended before the commit. */
+  readonly requeued: number;
+  /** Rows that were committed twice, and samples that were in no committed step: 0, or the run ends. */
+  readonly duplicated: number;
+  readonly lost: number;
+  /** Sum of the digests of all committed samples, as the workers computed on them; see common/sample-digest.ts. */
+  readonly digest: string;
+}
+
 /** One committed optimizer step. */
 export interface StepRecord {
   readonly kind: "step";
@@ -38,6 +53,8 @@ export interface StepRecord {
   readonly busBandwidth: number;
   readonly worldSize: number;
   readonly generation: number;
+  /** Absent in runs of earlier versions. */
+  readonly ledger?: LedgerCounts;
   /** The gradient overflowed and the update was left out; absent otherwise. */
   readonly skipped?: boolean;
   /** Milliseconds since 1970. */

@@ -72,8 +72,10 @@ export async function createJob(
     },
     clip: train.clip,
     skipsOverflow: false,
+    heartbeatMs: cluster.heartbeat_s * 1000,
     joinTimeoutMs: cluster.join_timeout_s * 1000,
     stepTimeoutMs: cluster.step_timeout_s * 1000,
+    verifyEvery: cluster.verify_every,
     earlyStopping,
     scoring: scoringOf(data.task) ?? null,
     start,
@@ -90,7 +92,9 @@ async function startOf(config: Config, directory: RunDirectory): Promise<Start> 
     const { path, step } = directory.checkpoint;
     const records = await directory.readRecords();
     const validations = records.filter((record) => record.kind === "validation");
-    return { kind: "checkpoint", step, path, validations };
+    const last = records.findLast((record) => record.kind === "step" && record.step === step);
+    const ledger = last?.kind === "step" ? last.ledger : undefined;
+    return { kind: "checkpoint", step, path, validations, ...(ledger === undefined ? {} : { ledger }) };
   }
   if (config.model.from !== undefined) return { kind: "model", step: 0, path: config.model.from };
   return { kind: "seed", step: 0 };

@@ -23,6 +23,8 @@ export interface LaunchOptions {
 }
 
 export interface Launched {
+  /** Starts so many workers more. */
+  add(count: number): void;
   /** How the process of worker `id` failed, if it is one of ours and ends at once; see exitOf. */
   lastWords(id: string): Promise<string | undefined>;
   /** Waits for the processes to end; those that do not within `graceMs` are killed. */
@@ -40,8 +42,14 @@ export function launchWorkers(options: LaunchOptions): Launched {
     throw new RingtuneError("internal", `${program} is missing; build first (make build)`);
   }
   let closing = false;
-  const processes = Array.from({ length: options.count }, (_, index) => {
-    const id = `w${index}`;
+  const processes: { id: string; index: number; child: ChildProcess; ended: Promise<string | undefined> }[] = [];
+
+  const startOne = (): void => {
+    const id = `w${processes.length}`;
+    // The place of one that has ended, and its GPU, are free again.
+    const taken = new Set(processes.filter(({ child }) => isRunning(child)).map(({ index }) => index));
+    let index = 0;
+    while (taken.has(index)) index++;
     // Detached: Ctrl-C reaches the coordinator alone, which lets the workers finish. The token is no argument, since
     // arguments are everybody's to see.
     const certs = options.certs === undefined ? [] : ["--certs", options.certs];
@@ -54,9 +62,13 @@ export function launchWorkers(options: LaunchOptions): Launched {
     void ended.then((how) => {
       if (how !== undefined && !closing) options.onFailure(`worker ${id} (pid ${child.pid}) ${how}`);
     });
-    return { id, child, ended };
-  });
+    processes.push({ id, index, child, ended });
+  };
+  for (let started = 0; started < options.count; started++) startOne();
   return {
+    add(count) {
+      for (let started = 0; started < count && !closing; started++) startOne();
+    },
     async lastWords(id) {
       const ended = processes.find((process) => process.id === id)?.ended;
       if (ended === undefined) return undefined;
@@ -71,6 +83,10 @@ export function launchWorkers(options: LaunchOptions): Launched {
       clearTimeout(kill);
     },
   };
+}
+
+function isRunning(child: ChildProcess): boolean {
+  return child.exitCode === null && child.signalCode === null;
 }
 
 /** Resolves with how the process failed, in words, or undefined if it did not. */

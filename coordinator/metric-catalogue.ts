@@ -105,6 +105,18 @@ export const metricCatalogue = [
     help: "Samples of committed steps.",
   },
   {
+    name: "ringtune_ledger_samples",
+    kind: "gauge",
+    unit: "samples",
+    question: "cluster",
+    help: "What became of the samples since the run's first step, over all its processes; duplicated and lost are 0, always.",
+    labels: {
+      state:
+        "`leased` (planned for a worker), `committed`, `requeued` (given back because a generation ended), `duplicated`, `lost`",
+    },
+    when: "after the first step",
+  },
+  {
     name: "ringtune_step_seconds",
     kind: "histogram",
     unit: "seconds",

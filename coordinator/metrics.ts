@@ -29,6 +29,7 @@ export interface Metrics {
   observeCheckpoint(step: number, sizeBytes?: number): void;
   observeSession(event: SessionEvent): void;
   setWorldSize(workers: number): void;
+  setWorldSizeTarget(workers: number): void;
   setGeneration(generation: number): void;
 }
 
@@ -82,6 +83,11 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       add("ringtune_tokens_processed_total", record.tokens);
       add("ringtune_samples_processed_total", record.samples);
       add("ringtune_steps_committed_total", 1);
+      if (record.ledger !== undefined) {
+        for (const state of ["leased", "committed", "requeued", "duplicated", "lost"] as const) {
+          set("ringtune_ledger_samples", record.ledger[state], { state });
+        }
+      }
       add("ringtune_all_reduce_bytes_total", record.allReduceBytes);
       const { data, compute, allReduce, commit, total } = record.seconds;
       const phases = { data, compute, all_reduce: allReduce, commit, total };
@@ -118,6 +124,7 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       }
       if (compute > 0) set("ringtune_worker_tokens_per_second", tokens / compute, labels);
     },
+    setWorldSizeTarget: (workers) => set("ringtune_world_size_target", workers),
     setWorldSize: (workers) => set("ringtune_world_size", workers),
     setGeneration: (number) => set("ringtune_generation", number),
   };

@@ -26,6 +26,7 @@ import { launchWorkers, type Launched } from "./launcher.ts";
 import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
 import { assertFits, completeModelConfig, readModelConfig, type ModelConfig } from "./model-config.ts";
 import type { Progress } from "./progress.ts";
+import { openAdmin } from "./rpc/admin.ts";
 import { createBatches } from "./rpc/batches.ts";
 import { createDriver, type Driver } from "./rpc/driver.ts";
 import { wayOut } from "./store/checkpoints.ts";
@@ -150,6 +151,9 @@ async function train(
   const { directory, data, modelConfigJson, job, servers, devices } = prepared;
   const { metrics, sessions } = servers;
   const joinToken = randomBytes(24).toString("base64url");
+  const tokenFile = directory.file("join-token");
+  const certs = config.cluster.certs === undefined ? "" : ` --certs ${config.cluster.certs}`;
+  const commandOfWorker = `ringtune worker --coordinator ${sessions.address} --token-file ${tokenFile}${certs}`;
   const sampler = createSampler({ sampleCount: data.train.sampleCount, seed: config.train.seed });
   const validationRows = evenlySpaced(data.validation?.sampleCount ?? 0, config.train.eval_sequences);
   let checkpoint = directory.checkpoint?.step;
@@ -189,6 +193,7 @@ async function train(
       metrics.observeCheckpoint(step, await folderBytes(path));
       progress.checkpoint(step, path);
     },
+    wanted: (workers) => metrics.setWorldSizeTarget(workers),
     generation(generation, worldSize) {
       metrics.setGeneration(generation);
       metrics.setWorldSize(worldSize);
@@ -201,9 +206,17 @@ async function train(
     noticed: (sentence) => progress.notice(sentence),
     observe: (event) => metrics.observeSession(event),
     decided: (reason) => progress.decided(reason),
+    launch(count) {
+      if (launched !== undefined) return launched.add(count);
+      progress.notice(`start ${count} worker${count === 1 ? "" : "s"} more, each on a terminal of its own:`);
+      progress.notice(`  ${commandOfWorker}`);
+    },
     lastWords: async (id) => launched?.lastWords(id),
   });
   servers.begin(driver);
+  onClose(await openAdmin({ directory, driver, job, joinCommand: commandOfWorker }));
+  onClose(() => rm(tokenFile, { force: true }));
+  await writeFileAtomic(tokenFile, `${joinToken}\n`, { mode: 0o600 });
   if (options.launch) {
     const workers = launchWorkers({
       count: job.workers,
@@ -216,12 +229,8 @@ async function train(
     launched = workers;
     onClose(() => workers.close(WORKER_GRACE_MS));
   } else {
-    const tokenFile = directory.file("join-token");
-    onClose(() => rm(tokenFile, { force: true }));
-    await writeFileAtomic(tokenFile, `${joinToken}\n`, { mode: 0o600 });
     progress.notice(`waiting for ${job.workers} workers at ${sessions.address}; start each on a terminal of its own:`);
-    const certs = config.cluster.certs === undefined ? "" : ` --certs ${config.cluster.certs}`;
-    progress.notice(`  ringtune worker --coordinator ${sessions.address} --token-file ${tokenFile}${certs}`);
+    progress.notice(`  ${commandOfWorker}`);
   }
   const stop = (): void => driver.post({ kind: "stop", reason: describeError(signal.reason) });
   if (signal.aborted) stop();

@@ -1,20 +1,15 @@
-// The control plane's transport: one gRPC stream per worker, both ends. The only file that imports gRPC.
+// The control plane's transport: one gRPC stream per worker, both ends.
 // It carries messages and says why a stream ended; it knows nothing of steps or membership.
 
-import grpc from "@grpc/grpc-js";
-import protoLoader from "@grpc/proto-loader";
-import { join } from "node:path";
 import { coordinatorName, type Credentials } from "../common/certificates.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
-import { packageRoot } from "../common/package-root.ts";
-import type { ProtoGrpcType } from "./gen/coordinator.ts";
 import type { CoordinatorMessage } from "./gen/ringtune/v1/CoordinatorMessage.ts";
 import type { CoordinatorMessage__Output } from "./gen/ringtune/v1/CoordinatorMessage.ts";
 import type { WorkerMessage } from "./gen/ringtune/v1/WorkerMessage.ts";
 import type { WorkerMessage__Output } from "./gen/ringtune/v1/WorkerMessage.ts";
+import { bindServer, Coordinator, errorOf, grpc, statusOf } from "./grpc.ts";
 import { diagnoseHandshake } from "./handshake.ts";
 import { unwrap, wrap, type FromCoordinator, type FromWorker } from "./messages.ts";
-import { CODE_KEY, errorFromStatus, statusCodeOf } from "./status.ts";
 
 /** Largest control message, in bytes. A shard of 4,096 sequences of 2,048 tokens just fits. */
 export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 4096;
@@ -32,17 +27,6 @@ const channelOptions = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
 };
-
-// What gRPC would print to stderr is said by the error that follows; GRPC_VERBOSITY=ERROR brings it back.
-if (process.env["GRPC_VERBOSITY"] === undefined) grpc.setLogVerbosity(grpc.logVerbosity.NONE);
-
-const definition = protoLoader.loadSync(join(packageRoot, "proto/ringtune/v1/coordinator.proto"), {
-  longs: Number,
-  enums: String,
-  defaults: true,
-  oneofs: true,
-});
-const { Coordinator } = (grpc.loadPackageDefinition(definition) as unknown as ProtoGrpcType).ringtune.v1;
 
 /** The coordinator's end of a worker's stream. */
 export interface WorkerSession {
@@ -88,9 +72,7 @@ export async function serveSessions(options: {
           if (open) stream.write(wrap(message));
         },
         reject(error) {
-          const metadata = new grpc.Metadata();
-          metadata.set(CODE_KEY, error.code);
-          stream.emit("error", { code: statusCodeOf(error.code), details: error.message, metadata });
+          stream.emit("error", statusOf(error));
           close(error.message);
         },
         end() {
@@ -115,12 +97,11 @@ export async function serveSessions(options: {
       stream.on("error", (error) => close(`its connection failed (${describeError(error)})`));
     },
   });
-  const port = await new Promise<number>((resolve, reject) => {
-    const { host, port } = options;
-    server.bindAsync(`${bracketed(host)}:${port}`, serverCredentials(options.credentials), (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(bindError(options, error));
-    });
+  const port = await bindServer(server, {
+    host: bracketed(options.host),
+    port: options.port,
+    setting: "cluster.port",
+    credentials: serverCredentials(options.credentials),
   });
   return {
     address: `${bracketed(options.host)}:${port}`,
@@ -185,10 +166,8 @@ export async function openSession(options: {
   });
   stream.on("status", (result: grpc.StatusObject) => {
     if (result.code === grpc.status.OK) return close(undefined);
-    const code = result.metadata.get(CODE_KEY)[0]?.toString();
-    // Without a code of ours it is gRPC that speaks, and it does not name the coordinator.
-    const lost = `lost the coordinator at ${options.address} (${result.details})`;
-    close(errorFromStatus(code === undefined ? lost : result.details, code));
+    // gRPC itself does not name the coordinator.
+    close(errorOf(result, `lost the coordinator at ${options.address} (${result.details})`));
   });
   stream.on("error", () => undefined); // said by "status" already
   return {
@@ -257,16 +236,4 @@ function channelCredentials(credentials: Credentials | undefined): grpc.ChannelC
 /** An IPv6 address as it stands before a port. */
 function bracketed(host: string): string {
   return host.includes(":") ? `[${host}]` : host;
-}
-
-function bindError(options: { host: string; port: number }, cause: Error): RingtuneError {
-  const where = `${options.host}:${options.port}`;
-  if (/EADDRINUSE|No address added/.test(cause.message)) {
-    return new RingtuneError(
-      "address_in_use",
-      `cannot listen on ${where}: the port is in use; choose another with cluster.port, or 0 for a free one`,
-      { cause },
-    );
-  }
-  return new RingtuneError("internal", `cannot listen on ${where}: ${cause.message}`, { cause });
 }

@@ -43,9 +43,14 @@ const command = new Command("ringtune worker")
 
 async function run(options: Options): Promise<void> {
   const leave = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.once(signal, () => leave.abort(new RingtuneError("cancelled", `stopped by ${signal}`)));
-  }
+  const drain = new AbortController();
+  // SIGTERM is how Kubernetes, Slurm and systemd ask a process to go: it finishes its step first. A second one, or Ctrl-C,
+  // does not wait.
+  process.once("SIGINT", () => leave.abort(new RingtuneError("cancelled", "stopped by SIGINT")));
+  process.on("SIGTERM", () => {
+    if (drain.signal.aborted) leave.abort(new RingtuneError("cancelled", "stopped by SIGTERM"));
+    else drain.abort(new RingtuneError("cancelled", "stopped by SIGTERM"));
+  });
   const joinToken = await readToken(options);
   const credentials = options.certs === undefined ? undefined : await readCredentials(options.certs, "worker");
   const endpoint = await createCollectiveEndpoint({
@@ -53,7 +58,7 @@ async function run(options: Options): Promise<void> {
     port: options.ringPort,
     reach: options.reach,
   });
-  const reason = await runSession({
+  const { reason, drained } = await runSession({
     coordinator: options.coordinator,
     workerId: options.id,
     joinToken,
@@ -61,10 +66,11 @@ async function run(options: Options): Promise<void> {
     connectTimeoutMs: options.timeout * 1000,
     signal: leave.signal,
     ...(credentials === undefined ? {} : { credentials }),
+    drain: drain.signal,
     ...(options.device === undefined ? {} : { device: options.device }),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
-  process.stdout.write(`the run is over: ${reason}\n`);
+  process.stdout.write(drained ? `left the run: ${reason}\n` : `the run is over: ${reason}\n`);
 }
 
 async function readToken({ tokenFile }: Options): Promise<string> {

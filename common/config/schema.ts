@@ -362,6 +362,13 @@ const cluster = z
       ),
     join_timeout_s: z.number().positive().max(oneWeek).default(60).describe("Seconds to wait for all workers to join."),
     heartbeat_s: z.number().min(0.05).max(3600).default(1).describe("Seconds between the heartbeats of a worker."),
+    verify_every: z
+      .int()
+      .min(0)
+      .default(100)
+      .describe(
+        "Steps between comparisons of the workers' weights and optimizer state by digest; a worker that differs is named and gets those of another. 0 never compares.",
+      ),
     step_timeout_s: z
       .number()
       .positive()

@@ -75,6 +75,27 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./certs.ts")).buildCertsCommand(),
   },
   {
+    name: "status",
+    usage: "RUN",
+    summary: "show the workers of a run that is going on",
+    group: "A run that is going on:",
+    run: async () => (await import("./admin.ts")).buildStatusCommand(),
+  },
+  {
+    name: "scale",
+    usage: "RUN WORKERS",
+    summary: "go on with more or fewer workers",
+    group: "A run that is going on:",
+    run: async () => (await import("./admin.ts")).buildScaleCommand(),
+  },
+  {
+    name: "drain",
+    usage: "RUN WORKER",
+    summary: "let a worker finish its step and go",
+    group: "A run that is going on:",
+    run: async () => (await import("./admin.ts")).buildDrainCommand(),
+  },
+  {
     name: "config",
     usage: "check|schema|docs",
     summary: "check a configuration, or print its schema and reference",

@@ -5,7 +5,10 @@ import { metricsOf, sumCounts, type PredictionCounts } from "../../common/evalua
 import type { FromWorker } from "../../proto/messages.ts";
 import { completeWhenDone, finishStep, finishValidation, publish, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
+import { findDiverged, heal } from "./divergence.ts";
 import { batchOf, positionAfter, shardsOf } from "./job.ts";
+import { leasedRows, settle } from "./ledger.ts";
+import { changeMembers, drain } from "./leaving.ts";
 import { lost } from "./membership.ts";
 import { between } from "./program.ts";
 import { learningRateAt } from "./schedule.ts";
@@ -41,7 +44,8 @@ export function said(draft: Draft, member: Member, message: FromWorker): void {
       return draft.fail(code as ErrorCode, `${draft.nameOf(member)}: ${sentence}`);
     }
     case "saved":
-      if (message.value.step <= state.saved || message.value.step > state.committed) return;
+      if (message.value.step <= state.saved || message.value.step > state.committed || !member.holds) return;
+      state.writer = { id: member.id, savedBefore: state.saved };
       state.saved = message.value.step;
       state.unpublished = message.value.step;
       draft.reason = `${member.id} wrote the checkpoint of step ${message.value.step}`;
@@ -49,6 +53,12 @@ export function said(draft: Draft, member: Member, message: FromWorker): void {
       return;
     case "join":
       return;
+    case "prepared":
+      member.ready = true;
+      draft.because(`worker ${member.id} is ready and joins after step ${state.committed + 1}`);
+      return;
+    case "leaving":
+      return drain(draft, member.id, message.value.reason);
     case "formed":
     case "reduced":
     case "applied":
@@ -84,17 +94,12 @@ function hasFormed(draft: Draft, member: Member, formed: { step: number; digest:
   }
   state.formed[member.id] = { digest: formed.digest, parameters: formed.parameters };
   if (!state.members.every(({ id }) => id in state.formed)) return;
-  const digests = state.members.map(({ id }) => state.formed[id]?.digest ?? "");
-  const odd = state.members.find((_, rank) => digests[rank] !== digests[0]);
-  if (odd !== undefined) {
-    const rank = state.members.indexOf(odd);
-    return draft.fail(
-      "internal",
-      `the weights differ before step ${state.committed + 1}: rank 0 has digest ${digests[0]}, ${draft.nameOf(odd)} has ${digests[rank]}`,
-    );
-  }
-  state.phase = "running";
+  const digests = Object.fromEntries(Object.entries(state.formed).map(([id, { digest }]) => [id, digest]));
+  for (const each of state.members) each.holds = true;
   state.established = true;
+  findDiverged(draft, digests, state.committed);
+  if (state.members.some(({ holds }) => !holds)) return heal(draft);
+  state.phase = "running";
   state.parameters = formed.parameters;
   state.lastStepEndMs = draft.nowMs;
   draft.waitAgain();
@@ -111,6 +116,12 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   const { job, state } = draft;
   const next = state.committed + 1;
   if (state.phase !== "running" || reduced.step !== next || state.enough !== null) return;
+  const rows = leasedRows(state.ledger, member.id, next);
+  if (reduced.rows !== rows) {
+    const reason = `it has reduced ${reduced.rows} rows of step ${next}, and ${rows} were leased to it`;
+    draft.effects.push({ kind: "dismiss", to: member.id, code: "protocol_mismatch", reason });
+    return lost(draft, [member.id], reason);
+  }
   state.votes[member.id] = {
     lossSum: reduced.lossSum,
     tokens: reduced.tokens,
@@ -121,6 +132,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
     allReduceSeconds: reduced.times?.allReduceSeconds ?? 0,
     bytesSent: reduced.bytesSent,
     notFiniteRows: reduced.notFiniteRows,
+    sampleDigest: reduced.sampleDigest,
   };
   const votes = state.members.flatMap(({ id }) => state.votes[id] ?? []);
   if (votes.length < state.members.length) return;
@@ -137,6 +149,15 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
     return draft.fail("not_finite", reason, { part: "training", positions: verdict.positions });
   }
   const tokens = votes.reduce((sum, vote) => sum + vote.tokens, 0);
+  const digests = votes.map(({ sampleDigest }) => sampleDigest);
+  settle(state.ledger, next, batch, digests);
+  const { duplicated, lost: missing } = state.ledger.counts;
+  if (duplicated + missing > 0) {
+    return draft.fail(
+      "internal",
+      `step ${next} is not committed: ${duplicated} samples would count twice and ${missing} not at all`,
+    );
+  }
   state.committed = next;
   state.attempts = 0;
   state.votes = {};
@@ -144,6 +165,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
     votes,
     sinceMs: draft.nowMs,
     pending: state.members.map(({ id }) => id),
+    digests: {},
     record: {
       kind: "step",
       step: next,
@@ -152,6 +174,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
       learningRate: learningRateAt(next - 1, job.schedule),
       gradientNorm: votes[0]?.gradientNorm ?? 0,
       samples: batch.rows,
+      ledger: state.ledger.counts,
       tokens,
       allReduceBytes: votes.reduce((sum, vote) => sum + vote.bytesSent, 0),
       busBandwidth: busBandwidth(state.parameters * 4, votes),
@@ -166,14 +189,17 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   }
   draft.reason = `step ${next} is committed: all ${votes.length} workers have reduced it`;
   draft.waitAgain();
-  draft.planAhead();
+  if (!changeMembers(draft)) draft.planAhead();
 }
 
-function hasApplied(draft: Draft, member: Member, applied: { step: number }): void {
+function hasApplied(draft: Draft, member: Member, applied: { step: number; digest: string }): void {
   const { applying } = draft.state;
   if (applying === null || applied.step !== applying.record.step) return;
   applying.pending = applying.pending.filter((id) => id !== member.id);
+  if (applied.digest !== "") applying.digests[member.id] = applied.digest;
   finishStep(draft);
+  const { phase, members } = draft.state;
+  if (phase === "running" && members.some(({ holds }) => !holds)) heal(draft);
 }
 
 function hasEvaluated(

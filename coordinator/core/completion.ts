@@ -4,6 +4,7 @@ import type { ValidationRecord } from "../../common/records.ts";
 import type { Draft } from "./draft.ts";
 import { describeBest, enough, observe } from "./early-stopping.ts";
 import { totalSteps, validatesAfter } from "./job.ts";
+import { findDiverged } from "./divergence.ts";
 import { save } from "./program.ts";
 import { slowest } from "./votes.ts";
 
@@ -11,8 +12,10 @@ import { slowest } from "./votes.ts";
 export function finishStep(draft: Draft): void {
   const { state } = draft;
   if (state.applying === null || state.applying.pending.length > 0) return;
-  const { record, votes, sinceMs } = state.applying;
+  const { record, votes, sinceMs, digests } = state.applying;
   state.applying = null;
+  // While a generation is formed, the digests that come with it tell.
+  if (state.phase === "running") findDiverged(draft, digests, record.step);
   draft.effects.push({
     kind: "record",
     record: {
@@ -28,7 +31,7 @@ export function finishStep(draft: Draft): void {
   });
   state.lastStepEndMs = draft.nowMs;
   if (validatesAfter(draft.job, record.step)) state.validating ??= { sums: {}, sinceMs: draft.nowMs };
-  completeWhenDone(draft);
+  publish(draft);
 }
 
 /** A validation is recorded; the run may have seen enough. */
@@ -49,11 +52,15 @@ export function finishValidation(draft: Draft, record: ValidationRecord): void {
   publish(draft);
 }
 
-/** A checkpoint counts once its validation is recorded too, so that a resumed run has the same records. */
+/**
+ * A checkpoint counts once its validation is recorded too, so that a resumed run has the same records, and once all have
+ * applied its step, so that the weights of its writer have been compared.
+ */
 export function publish(draft: Draft): void {
   const { job, state } = draft;
   const done = state.unpublished;
-  if (done !== null && !(validatesAfter(job, done) && state.validated < done && state.stopping === null)) {
+  const isApplied = state.applying === null;
+  if (done !== null && isApplied && !(validatesAfter(job, done) && state.validated < done && state.stopping === null)) {
     state.unpublished = null;
     draft.effects.push({ kind: "publish", step: done, best: state.best?.step ?? null });
   }
@@ -63,6 +70,7 @@ export function publish(draft: Draft): void {
 /** Ends the run when nothing is left to do. */
 export function completeWhenDone(draft: Draft): void {
   const { job, state } = draft;
+  if (state.members.some(({ holds }) => !holds)) return;
   if (state.phase !== "running" || state.unpublished !== null || state.applying !== null) return;
   if (state.stopping !== null && state.saved === state.committed) {
     return draft.end({ kind: "stopped", step: state.committed, reason: state.stopping });

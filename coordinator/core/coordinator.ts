@@ -14,7 +14,10 @@ import { assertNever } from "../../common/errors.ts";
 import { said } from "./answers.ts";
 import { Draft } from "./draft.ts";
 import { replay } from "./early-stopping.ts";
-import type { Job } from "./job.ts";
+import { positionAfter, type Job } from "./job.ts";
+import { createLedger } from "./ledger.ts";
+import { heard, listen, nextTickMs } from "./listening.ts";
+import { drain, scale } from "./leaving.ts";
 import { joined, lost, retry, stop, timeout } from "./membership.ts";
 import type { Decision, Event, State } from "./state.ts";
 
@@ -23,7 +26,9 @@ export function initialState(job: Job, nowMs: number): State {
   return {
     phase: "gathering",
     generation: 0,
+    wanted: job.workers,
     members: [],
+    joining: [],
     established: false,
     committed: job.start.step,
     planned: job.start.step,
@@ -34,11 +39,17 @@ export function initialState(job: Job, nowMs: number): State {
     applying: null,
     validating: null,
     unpublished: null,
+    writer: null,
+    ledger: createLedger(
+      positionAfter(job, job.start.step),
+      job.start.kind === "checkpoint" ? job.start.ledger : undefined,
+    ),
     parameters: 0,
     lastStepEndMs: nowMs,
     interrupted: null,
     attempts: 0,
     deadlineMs: nowMs + job.joinTimeoutMs,
+    tickMs: nowMs + job.joinTimeoutMs,
     stopping: null,
     best: job.earlyStopping === null ? null : replay(job.earlyStopping, validations),
     enough: null,
@@ -50,6 +61,7 @@ export function initialState(job: Job, nowMs: number): State {
 export function step(job: Job, state: State, event: Event, nowMs: number): Decision {
   const draft = new Draft(job, structuredClone(state), nowMs);
   handle(draft, event);
+  draft.state.tickMs = nextTickMs(draft.state);
   return { state: draft.state, effects: draft.effects, reason: draft.reason };
 }
 
@@ -61,19 +73,25 @@ function handle(draft: Draft, event: Event): void {
     case "left":
       return lost(draft, [event.id], event.reason);
     case "said": {
-      const member = draft.state.members.find(({ id }) => id === event.id);
-      if (member !== undefined) said(draft, member, event.message);
-      return;
+      const member = [...draft.state.members, ...draft.state.joining].find(({ id }) => id === event.id);
+      if (member === undefined) return;
+      heard(draft, member, event.message);
+      return said(draft, member, event.message);
     }
     case "launch-failed":
       if (draft.state.phase === "gathering") draft.fail("worker_lost", event.reason);
       return;
     case "disk-failed":
       return draft.fail("disk_failed", event.reason);
+    case "drain":
+      return drain(draft, event.id, event.reason);
+    case "scale":
+      return scale(draft, event.workers);
     case "stop":
       return stop(draft, event.reason);
     case "tick":
-      if (draft.nowMs < draft.state.deadlineMs) return;
+      listen(draft);
+      if (draft.ended || draft.nowMs < draft.state.deadlineMs) return;
       if (draft.state.interrupted !== null) return retry(draft, draft.state.interrupted);
       return timeout(draft);
     default:

@@ -43,7 +43,9 @@ export class Draft {
     this.state.phase = "ended";
     const reason =
       outcome.kind === "completed" ? (outcome.early ?? `all ${outcome.step} steps are done`) : outcome.reason;
-    for (const { id } of this.state.members) this.effects.push({ kind: "finish", to: id, reason });
+    for (const { id } of [...this.state.members, ...this.state.joining]) {
+      this.effects.push({ kind: "finish", to: id, reason, drained: false });
+    }
     this.effects.push({ kind: "ended", outcome });
     this.because(reason);
   }

@@ -6,7 +6,7 @@
 // number of committed steps is the whole state of the data: nothing can be lost or counted twice.
 
 import type { Scoring } from "../../common/evaluation/scoring.ts";
-import type { ValidationRecord } from "../../common/records.ts";
+import type { LedgerCounts, ValidationRecord } from "../../common/records.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { ScheduleOptions } from "./schedule.ts";
 
@@ -32,8 +32,12 @@ export interface Job {
   readonly clip: number | null;
   /** A step whose scaled gradient overflows is committed without an update, instead of ending the run. */
   readonly skipsOverflow: boolean;
+  /** Between two heartbeats of a worker. */
+  readonly heartbeatMs: number;
   readonly joinTimeoutMs: number;
   readonly stepTimeoutMs: number;
+  /** Steps between comparisons of the workers' weights; 0 never compares. */
+  readonly verifyEvery: number;
   /** Null trains all steps. Otherwise every validation has a checkpoint, so that the best can be kept. */
   readonly earlyStopping: EarlyStopping | null;
   /** What validations count besides the loss; null for language models. */
@@ -51,6 +55,8 @@ export type Start =
       readonly path: string;
       /** Of the steps so far, in order. */
       readonly validations: readonly ValidationRecord[];
+      /** Of the samples so far; left out by runs of earlier versions. */
+      readonly ledger?: LedgerCounts;
     };
 
 /** A range of rows, of the sample stream or of the validation sequences. */

@@ -3,41 +3,72 @@
 
 import { finishStep } from "./completion.ts";
 import type { Draft } from "./draft.ts";
-import type { Member } from "./state.ts";
+import { createPulse } from "./detection.ts";
+import { requeue } from "./ledger.ts";
+import type { Member, NewWorker } from "./state.ts";
 
 /** Broken rings without a commit between them before the run gives up. */
 const MAX_ATTEMPTS = 5;
 
-export function joined(draft: Draft, worker: Omit<Member, "doing" | "inCollective">): void {
+export function joined(draft: Draft, worker: NewWorker): void {
   const { job, state } = draft;
-  const refuse = (reason: string): void => {
-    draft.reason = `refused worker ${worker.id}: ${reason}`;
-    draft.effects.push({ kind: "dismiss", to: worker.id, code: "worker_lost", reason });
+  const isEarly = state.phase === "gathering";
+  const member: Member = {
+    ...worker,
+    status: isEarly ? "healthy" : "joining",
+    holds: isEarly,
+    ready: isEarly,
+    leaving: "",
+    healed: 0,
+    pulse: createPulse(draft.nowMs, job.heartbeatMs),
+    doing: isEarly ? "waiting for the other workers" : "making its engine",
+    inCollective: false,
   };
-  if (state.phase !== "gathering") {
-    return refuse(`the run has its ${job.workers} workers already and takes no more while it trains`);
+  if (isEarly) {
+    state.members.push(member);
+    draft.effects.push({ kind: "welcome", to: worker.id });
+    draft.reason = `worker ${worker.id} joined, ${state.members.length} of ${job.workers}`;
+    if (state.members.length === job.workers) form(draft, "all workers have joined");
+    return;
   }
-  state.members.push({ ...worker, doing: "waiting for the other workers", inCollective: false });
-  draft.effects.push({ kind: "welcome", to: worker.id });
-  draft.reason = `worker ${worker.id} joined, ${state.members.length} of ${job.workers}`;
-  if (state.members.length === job.workers) form(draft, "all workers have joined");
+  const others = [...state.members, ...state.joining];
+  if (others.length >= job.globalBatch) {
+    const reason = `the run has ${others.length} workers and train.global_batch ${job.globalBatch}: another would have no sequence`;
+    draft.reason = `refused worker ${worker.id}: ${reason}`;
+    draft.effects.push({ kind: "dismiss", to: worker.id, code: "usage", reason });
+    return;
+  }
+  state.joining.push(member);
+  const localWorldSize = 1 + others.filter(({ host }) => host === worker.host).length;
+  draft.effects.push({ kind: "welcome", to: worker.id }, { kind: "prepare", to: worker.id, localWorldSize });
+  draft.reason = `worker ${worker.id} (host ${worker.host}, pid ${worker.pid}) is joining ${state.members.length} others`;
 }
 
-/** A new generation of the members that are there. */
+/** A new generation of the members that are there, without those that drain and with those that are ready to join. */
 export function form(draft: Draft, reason: string): void {
   const { job, state } = draft;
+  exchange(draft);
+  const root = state.members.findIndex(({ holds }) => holds);
+  if (state.established && root < 0) {
+    const gone = state.losses.length > 0 ? `; lost ${state.losses.join("; ")}` : "";
+    return draft.fail("worker_lost", `no worker is left that holds the weights of step ${state.committed}${gone}`);
+  }
   state.phase = "forming";
+  requeue(state.ledger);
   state.generation += 1;
   state.formed = {};
   state.votes = {};
   state.validating = null;
   state.interrupted = null;
   state.planned = state.committed;
-  state.deadlineMs = draft.nowMs + job.stepTimeoutMs;
+  const isHeld = state.members.every(({ holds }) => holds);
+  // A newcomer that can't be reached must not cost the others a step's time.
+  state.deadlineMs = draft.nowMs + (isHeld ? job.stepTimeoutMs : Math.min(job.joinTimeoutMs, job.stepTimeoutMs));
   draft.because(
     `generation ${state.generation - 1} -> ${state.generation} with ${state.members.length} workers: ${reason}`,
   );
   state.members.forEach((member, rank) => {
+    const peer = { kind: "peer", root, keeps: member.holds } as const;
     draft.effects.push({
       kind: "form",
       to: member.id,
@@ -45,27 +76,47 @@ export function form(draft: Draft, reason: string): void {
       rank,
       members: state.members,
       step: state.committed,
-      source: state.established ? { kind: "held" } : job.start,
+      source: !state.established ? job.start : isHeld ? { kind: "held" } : peer,
     });
   });
+}
+
+/** Those that drain go, those that are ready come; but nobody comes to a run that is about to end. */
+function exchange(draft: Draft): void {
+  const { state } = draft;
+  const going = state.members.filter(({ status }) => status === "draining");
+  if (going.length === state.members.length && going.length > 0) state.stopping ??= going[0]!.leaving;
+  if (state.stopping !== null || state.enough !== null) return;
+  for (const { id, leaving } of going) {
+    const reason = `drained after step ${state.committed} (${leaving})`;
+    draft.effects.push({ kind: "finish", to: id, reason, drained: true });
+  }
+  const coming = state.joining.filter(({ ready }) => ready);
+  for (const member of coming) member.status = "healthy";
+  state.joining = state.joining.filter(({ ready }) => !ready);
+  state.members = [...state.members.filter(({ status }) => status !== "draining"), ...coming];
+  state.wanted = Math.max(state.wanted, state.members.length);
+  if (state.applying === null) return;
+  const ids = going.map(({ id }) => id);
+  state.applying.pending = state.applying.pending.filter((id) => !ids.includes(id));
+  finishStep(draft);
 }
 
 /** Removes members; survivors carry on from the committed step. */
 export function lost(draft: Draft, ids: readonly string[], reason: string): void {
   const { state } = draft;
-  const gone = state.members.filter(({ id }) => ids.includes(id));
+  const gone = [...state.members, ...state.joining].filter(({ id }) => ids.includes(id));
   if (gone.length === 0) return;
   const sentences = gone.map((member) => `${draft.nameOf(member)}: ${reason}`);
+  const wasMember = gone.some(({ status }) => status !== "joining");
   state.losses.push(...sentences);
   state.members = state.members.filter(({ id }) => !ids.includes(id));
+  state.joining = state.joining.filter(({ id }) => !ids.includes(id));
+  if (!wasMember || state.phase === "gathering") return draft.because(`lost ${sentences.join("; ")}`);
   if (state.applying !== null) {
     state.applying.pending = state.applying.pending.filter((id) => !ids.includes(id));
     finishStep(draft);
     if (draft.ended) return;
-  }
-  if (state.phase === "gathering") {
-    draft.because(`lost ${sentences.join("; ")}`);
-    return;
   }
   if (state.members.length === 0)
     return draft.fail("worker_lost", `no worker is left; lost ${state.losses.join("; ")}`);
@@ -92,11 +143,13 @@ export function timeout(draft: Draft): void {
   }
   const answered = state.phase === "forming" ? state.formed : state.votes;
   const silent = state.members.filter(({ id }) => !(id in answered));
-  // Those that wait inside the collective wait for the others.
+  // Who has just come is the first to go; those that wait inside the collective wait for the others.
+  const newcomers = state.established ? silent.filter(({ holds }) => !holds) : [];
   const culprits = silent.filter(({ inCollective }) => !inCollective);
-  const late = [culprits, silent, state.members].find(({ length }) => length > 0) ?? [];
+  const late = [newcomers, culprits, silent, state.members].find(({ length }) => length > 0) ?? [];
   const task = state.phase === "forming" ? `form generation ${state.generation}` : `reduce step ${state.committed + 1}`;
-  const reason = `did not ${task} within ${job.stepTimeoutMs / 1000} s`;
+  const limitMs = newcomers.length > 0 ? Math.min(job.joinTimeoutMs, job.stepTimeoutMs) : job.stepTimeoutMs;
+  const reason = `did not ${task} within ${limitMs / 1000} s`;
   for (const { id } of late) draft.effects.push({ kind: "dismiss", to: id, code: "timed_out", reason });
   draft.waitAgain();
   lost(

@@ -1,7 +1,8 @@
 // The program that the coordinator writes for the workers of a generation: plans, and what stands between them.
-// Pure; only `state.planned` moves.
+// Pure; only `state.planned` and the ledger move.
 
 import { batchOf, positionAfter, savesAfter, shardsOf, totalSteps, validatesAfter, type Job } from "./job.ts";
+import { lease } from "./ledger.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { Effect, State } from "./state.ts";
 
@@ -17,9 +18,11 @@ export function planAhead(job: Job, state: State): Effect[] {
     const step = state.planned;
     const batch = batchOf(job, step);
     const learningRate = learningRateAt(step - 1, job.schedule);
+    const verify = job.verifyEvery > 0 && step % job.verifyEvery === 0;
     for (const [rank, shard] of shardsOf(batch, state.members.length).entries()) {
       const to = state.members[rank]!.id;
-      effects.push({ kind: "plan", to, generation: state.generation, step, batch, shard, learningRate });
+      lease(state.ledger, to, step, shard);
+      effects.push({ kind: "plan", to, generation: state.generation, step, batch, shard, learningRate, verify });
     }
     effects.push(...between(job, state, step));
   }

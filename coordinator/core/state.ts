@@ -4,14 +4,36 @@ import type { ErrorCode } from "../../common/errors.ts";
 import type { PredictionCounts } from "../../common/evaluation/scoring.ts";
 import type { StepRecord, ValidationRecord } from "../../common/records.ts";
 import type { FromWorker } from "../../proto/messages.ts";
+import type { Pulse } from "./detection.ts";
 import type { Best } from "./early-stopping.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Range, Start } from "./job.ts";
 
-export interface Member {
+/** A worker as it introduces itself. */
+export interface NewWorker {
   readonly id: string;
   readonly host: string;
   readonly pid: number;
   readonly ringEndpoint: string;
+}
+
+/**
+ * joining: welcomed, but in no generation yet. healthy: in the generation. suspect: silent for longer than its heartbeats
+ * let expect, see detection.ts. draining: goes at the next step boundary. Who is dead is no member any more.
+ */
+export type Status = "joining" | "healthy" | "suspect" | "draining";
+
+export interface Member extends NewWorker {
+  status: Status;
+  /** Its weights and optimizer state are those of the committed step. */
+  holds: boolean;
+  /** Joining: its engine is there. */
+  ready: boolean;
+  /** Draining: why. */
+  leaving: string;
+  /** How often it has been given the weights of another because its own differed. */
+  healed: number;
+  readonly pulse: Pulse;
   /** What it last said it was doing, for the sentence if it stops. */
   doing: string;
   /** It waits for its neighbours, not they for it. */
@@ -30,6 +52,8 @@ export interface Vote {
   readonly bytesSent: number;
   /** Rows of its shard whose own loss or gradient is not finite. */
   readonly notFiniteRows: readonly number[];
+  /** Of the samples it computed on. */
+  readonly sampleDigest: string;
 }
 
 /** A worker's part of a validation; see Evaluated in the protocol. */
@@ -45,8 +69,12 @@ export interface State {
   /** gathering: waiting for workers. forming: they build a ring. running: steps. ended: nothing happens any more. */
   phase: "gathering" | "forming" | "running" | "ended";
   generation: number;
+  /** Workers that the run is to have: those it began with, until somebody joins, drains or scales. */
+  wanted: number;
   /** In rank order once gathered. */
   members: Member[];
+  /** Came while the others train: they enter with the next generation, if their engine is there. */
+  joining: Member[];
   /** Some generation was complete: every member holds weights. */
   established: boolean;
   /** Optimizer steps decided; never goes back. */
@@ -60,10 +88,20 @@ export interface State {
   formed: Record<string, { digest: string; parameters: number }>;
   votes: Record<string, Vote>;
   /** Of the committed step, until all have applied it. */
-  applying: { record: Omit<StepRecord, "seconds">; votes: Vote[]; sinceMs: number; pending: string[] } | null;
+  applying: {
+    record: Omit<StepRecord, "seconds">;
+    votes: Vote[];
+    sinceMs: number;
+    pending: string[];
+    /** Of the weights, from those who have applied it, when they are compared. */
+    digests: Record<string, string>;
+  } | null;
   validating: { sums: Record<string, EvaluatedShard>; sinceMs: number | null } | null;
   /** The checkpoint has been written but not published: its validation is not complete. */
   unpublished: number | null;
+  /** Who wrote it, and which was the last before. */
+  writer: { id: string; savedBefore: number } | null;
+  ledger: Ledger;
   parameters: number;
   lastStepEndMs: number;
   /** The ring broke, in this sentence; a new generation is formed soon, with or without the worker that broke it. */
@@ -72,6 +110,8 @@ export interface State {
   attempts: number;
   /** When the current wait ends in a timeout. */
   deadlineMs: number;
+  /** When the next tick is due; one that comes late finds that the coordinator itself stood still. */
+  tickMs: number;
   /** Set when the user wants to stop: save what is committed and go. */
   stopping: string | null;
   /** The best validation so far, of a run that may end early. */
@@ -83,11 +123,15 @@ export interface State {
 }
 
 export type Event =
-  | { readonly kind: "joined"; readonly worker: Omit<Member, "doing" | "inCollective"> }
+  | { readonly kind: "joined"; readonly worker: NewWorker }
   | { readonly kind: "left"; readonly id: string; readonly reason: string }
   | { readonly kind: "said"; readonly id: string; readonly message: FromWorker }
   | { readonly kind: "launch-failed"; readonly reason: string }
   | { readonly kind: "disk-failed"; readonly reason: string }
+  /** A worker is to go, when its step is done. */
+  | { readonly kind: "drain"; readonly id: string; readonly reason: string }
+  /** So many workers are to train. */
+  | { readonly kind: "scale"; readonly workers: number }
   | { readonly kind: "stop"; readonly reason: string }
   | { readonly kind: "tick" };
 
@@ -115,8 +159,17 @@ export interface BlamedSamples {
   readonly positions: readonly number[];
 }
 
+/** Where the weights of a generation come from; `keeps`: this worker holds them and only passes them on. */
+export type Source =
+  Start | { readonly kind: "held" } | { readonly kind: "peer"; readonly root: number; readonly keeps: boolean };
+
 export type Effect =
   | { readonly kind: "welcome"; readonly to: string }
+  | { readonly kind: "prepare"; readonly to: string; readonly localWorldSize: number }
+  /** Start so many workers more. */
+  | { readonly kind: "launch"; readonly count: number }
+  /** What was asked for by drain or scale can't be done. */
+  | { readonly kind: "refuse"; readonly reason: string }
   /** End a worker's session with this sentence. */
   | { readonly kind: "dismiss"; readonly to: string; readonly code: ErrorCode; readonly reason: string }
   | {
@@ -126,7 +179,7 @@ export type Effect =
       readonly rank: number;
       readonly members: readonly Member[];
       readonly step: number;
-      readonly source: Start | { readonly kind: "held" };
+      readonly source: Source;
     }
   | {
       readonly kind: "plan";
@@ -137,6 +190,7 @@ export type Effect =
       readonly batch: Range;
       readonly shard: Range;
       readonly learningRate: number;
+      readonly verify: boolean;
     }
   | { readonly kind: "commit"; readonly to: string; readonly generation: number; readonly step: number }
   | {
@@ -156,7 +210,7 @@ export type Effect =
   | { readonly kind: "record"; readonly record: StepRecord | ValidationRecord }
   /** The checkpoint of this step is whole: point `latest` at it, and `best` at that of the best step. */
   | { readonly kind: "publish"; readonly step: number; readonly best: number | null }
-  | { readonly kind: "finish"; readonly to: string; readonly reason: string }
+  | { readonly kind: "finish"; readonly to: string; readonly reason: string; readonly drained: boolean }
   | { readonly kind: "ended"; readonly outcome: Outcome };
 
 export interface Decision {

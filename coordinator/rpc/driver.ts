@@ -11,7 +11,7 @@ import type { SessionEvent } from "../metrics.ts";
 import type { Batches } from "./batches.ts";
 import { initialState, step } from "../core/coordinator.ts";
 import type { Job } from "../core/job.ts";
-import type { Decision, Effect, Event, Outcome } from "../core/state.ts";
+import type { Decision, Effect, Event, Outcome, State } from "../core/state.ts";
 
 type Welcome = Extract<FromCoordinator, { kind: "welcome" }>["value"];
 type Form = Extract<FromCoordinator, { kind: "form" }>["value"];
@@ -28,6 +28,8 @@ export interface DriverHost {
   /** The checkpoint of `step` is whole: make it the latest. That of step `best` has the best weights. */
   publish(step: number, best: number | null): Promise<void>;
   generation(generation: number, worldSize: number): void;
+  /** The run is to have so many workers. */
+  wanted(workers: number): void;
   /** A worker computes on this, and on nothing better for these reasons. */
   engine(description: string, why: readonly string[]): void;
   /** A worker's sentence for the user. */
@@ -36,6 +38,8 @@ export interface DriverHost {
   observe(event: SessionEvent): void;
   /** A sentence for the log. What ends the run is said by the outcome alone. */
   decided(reason: string): void;
+  /** Start so many workers more, or say that they are wanted. */
+  launch(count: number): void;
   /** How the process of a worker ended whose stream broke, where that is known: "was killed by SIGKILL". */
   lastWords(id: string): Promise<string | undefined>;
 }
@@ -43,6 +47,9 @@ export interface DriverHost {
 export interface Driver {
   accept(session: WorkerSession): WorkerSessionHandlers;
   post(event: Event): void;
+  /** Posts what a person asks for. Resolves with the core's sentence; throws `usage` with it when it can't be done. */
+  ask(event: Event): Promise<string>;
+  readonly state: State;
   /** Resolves when the run is over and everything it wrote is on disk. */
   readonly outcome: Promise<Outcome>;
 }
@@ -53,7 +60,9 @@ const JOIN_WITHIN_MS = 10_000;
 export function createDriver(host: DriverHost): Driver {
   const { job } = host;
   const sessions = new Map<string, WorkerSession>();
-  const inbox: Event[] = [];
+  /** Told to go while the run goes on. */
+  const drained = new Set<string>();
+  const inbox: { event: Event; answer?: (decision: Decision) => void }[] = [];
   let handling = false;
   let timer: NodeJS.Timeout | undefined;
   /** Writes to the run directory, one after another. */
@@ -64,21 +73,23 @@ export function createDriver(host: DriverHost): Driver {
   let state = initialState(job, now());
   let over: RingtuneError | undefined;
 
-  function post(event: Event): void {
-    inbox.push(event);
+  function post(event: Event, answer?: (decision: Decision) => void): void {
+    inbox.push({ event, ...(answer === undefined ? {} : { answer }) });
     if (handling) return;
     handling = true;
     for (let next = inbox.shift(); next !== undefined; next = inbox.shift()) {
-      const decision = step(job, state, next, now());
+      const decision = step(job, state, next.event, now());
       state = decision.state;
       const reason = untold(decision);
       if (reason !== "") host.decided(reason);
       decision.effects.forEach(perform);
+      host.wanted(state.wanted);
+      next.answer?.(decision);
     }
     handling = false;
     clearTimeout(timer);
     if (state.phase !== "ended") {
-      timer = setTimeout(() => post({ kind: "tick" }), Math.min(Math.max(1, state.deadlineMs - now()), 2 ** 31 - 1));
+      timer = setTimeout(() => post({ kind: "tick" }), Math.min(Math.max(1, state.tickMs - now()), 2 ** 31 - 1));
     }
   }
 
@@ -90,6 +101,12 @@ export function createDriver(host: DriverHost): Driver {
     switch (effect.kind) {
       case "welcome":
         return send(effect.to, { kind: "welcome", value: host.welcome });
+      case "prepare":
+        return send(effect.to, { kind: "prepare", value: { localWorldSize: effect.localWorldSize } });
+      case "launch":
+        return host.launch(effect.count);
+      case "refuse":
+        return; // the answer to whoever asked, see `ask`
       case "dismiss":
         sessions.get(effect.to)?.reject(new RingtuneError(effect.code, effect.reason));
         sessions.delete(effect.to);
@@ -101,7 +118,8 @@ export function createDriver(host: DriverHost): Driver {
         const { shard, batchTokens } = host.training.shard(effect.batch, effect.shard);
         const { generation, step, learningRate } = effect;
         const plan = { generation, step, learningRate, shard, microbatch: job.microbatch, globalTokens: batchTokens };
-        return send(effect.to, { kind: "plan", value: { ...plan, clip: job.clip ?? 0 } });
+        const value = { ...plan, clip: job.clip ?? 0, verify: effect.verify };
+        return send(effect.to, { kind: "plan", value });
       }
       case "commit":
         return send(effect.to, { kind: "commit", value: { generation: effect.generation, step: effect.step } });
@@ -120,7 +138,8 @@ export function createDriver(host: DriverHost): Driver {
       case "publish":
         return store(() => host.publish(effect.step, effect.best));
       case "finish":
-        return send(effect.to, { kind: "finish", value: { reason: effect.reason } });
+        if (effect.drained) drained.add(effect.to);
+        return send(effect.to, { kind: "finish", value: { reason: effect.reason, drained: effect.drained } });
       case "ended":
         clearTimeout(timer);
         over = new RingtuneError("cancelled", "the run is over, it takes no more workers");
@@ -176,7 +195,7 @@ export function createDriver(host: DriverHost): Driver {
         if (id === undefined) return;
         const left = id;
         sessions.delete(left);
-        host.observe({ kind: "left", id: left, expected: over !== undefined });
+        host.observe({ kind: "left", id: left, expected: over !== undefined || drained.delete(left) });
         void host.lastWords(left).then((words) => post({ kind: "left", id: left, reason: words ?? reason }));
       },
     };
@@ -214,8 +233,27 @@ export function createDriver(host: DriverHost): Driver {
     return id;
   }
 
+  function ask(event: Event): Promise<string> {
+    return new Promise((resolve, reject) => {
+      if (over !== undefined) return reject(over);
+      post(event, ({ effects, reason }) => {
+        const refused = effects.find((effect) => effect.kind === "refuse");
+        if (refused !== undefined) reject(new RingtuneError("usage", refused.reason));
+        else resolve(reason);
+      });
+    });
+  }
+
   post({ kind: "tick" });
-  return { accept, post, outcome };
+  return {
+    accept,
+    post: (event) => post(event),
+    ask,
+    get state() {
+      return state;
+    },
+    outcome,
+  };
 }
 
 /** Why a decision was made, without the sentence that the outcome repeats. */
@@ -240,7 +278,9 @@ function formMessage(effect: Extract<Effect, { kind: "form" }>): Form {
   };
 }
 
-function sourceMessage(source: Extract<Effect, { kind: "form" }>["source"]): Pick<Form, "seed" | "folder" | "held"> {
+function sourceMessage(
+  source: Extract<Effect, { kind: "form" }>["source"],
+): Pick<Form, "seed" | "folder" | "held" | "peer"> {
   switch (source.kind) {
     case "seed":
       return { seed: {} };
@@ -250,6 +290,8 @@ function sourceMessage(source: Extract<Effect, { kind: "form" }>["source"]): Pic
       return { folder: { path: source.path, checkpoint: true } };
     case "held":
       return { held: {} };
+    case "peer":
+      return { peer: { root: source.root, keeps: source.keeps } };
     default:
       return assertNever(source);
   }
@@ -261,6 +303,6 @@ function sameSecret(given: string, expected: string): boolean {
 }
 
 /** Milliseconds since 1970 that never jump back. */
-function now(): number {
+export function now(): number {
   return performance.timeOrigin + performance.now();
 }

@@ -302,10 +302,23 @@ const cluster: DashboardDefinition = {
           title: "Workers come and go",
           description: "Since the coordinator began: taken in, and lost before the run was over.",
           unit: "none",
-          span: 12,
+          span: 6,
           queries: {
             joined: metric("ringtune_workers_joined_total"),
             lost: metric("ringtune_workers_lost_total"),
+          },
+        },
+        {
+          kind: "time",
+          title: "Samples given back",
+          description:
+            "Planned for a worker whose generation ended before the commit; duplicated and lost are 0, always.",
+          unit: "none",
+          span: 6,
+          queries: {
+            requeued: ofRun('ringtune_ledger_samples{state="requeued"}'),
+            duplicated: ofRun('ringtune_ledger_samples{state="duplicated"}'),
+            lost: ofRun('ringtune_ledger_samples{state="lost"}'),
           },
         },
       ],

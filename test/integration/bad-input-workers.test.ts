@@ -109,7 +109,9 @@ describe("whoever is not a worker of the run is told so, and the run does not mi
       expect.stringMatching(/^worker stranger from \S+ has a wrong join token; /),
     ]);
     expect(
-      await refused((stranger) => stranger.send({ kind: "applied", value: { generation: 1, step: 1, seconds: 0 } })),
+      await refused((stranger) =>
+        stranger.send({ kind: "applied", value: { generation: 1, step: 1, seconds: 0, digest: "" } }),
+      ),
     ).toEqual(["protocol_mismatch", "the first message of a session is join, not applied"]);
     expect(await refused((stranger) => stranger.join({ workerId: "\u001b[2Jx" }))).toEqual([
       "usage",
@@ -143,12 +145,15 @@ describe("whoever is not a worker of the run is told so, and the run does not mi
   });
 
   test("a worker too many", async () => {
-    const coordinator = await coordinate(1, "--set", "train.steps=5000");
+    const coordinator = await coordinate(
+      ...([1, "--set", "train.steps=5000"] as const),
+      ...["--set", "train.global_batch=1", "--set", "train.microbatch=1"],
+    );
     workerOf(coordinator);
     await coordinator.running.waitFor(/step +1\//);
     const late = workerOf(coordinator, "--id", "late");
-    expect(sentenceOf(await late.finished, 1, "ringtune worker")).toBe(
-      "the run has its 1 workers already and takes no more while it trains",
+    expect(sentenceOf(await late.finished, 2, "ringtune worker")).toBe(
+      "the run has 1 workers and train.global_batch 1: another would have no sequence",
     );
     coordinator.running.child.kill("SIGINT");
     expect((await coordinator.running.finished).code).toBe(130);
@@ -156,7 +161,16 @@ describe("whoever is not a worker of the run is told so, and the run does not mi
 });
 
 describe("a worker that talks nonsense", () => {
-  const votes = { tokens: 1, gradientNorm: 1, digest: "x", times: null, bytesSent: 0, notFiniteRows: [] };
+  const votes = {
+    tokens: 1,
+    gradientNorm: 1,
+    digest: "x",
+    times: null,
+    bytesSent: 0,
+    notFiniteRows: [],
+    rows: 0,
+    sampleDigest: "",
+  };
   const sums = { lossSum: 1, tokens: 1, notFiniteRows: [], counts: null };
 
   /** Joins alone, and answers the first generation. */
@@ -189,10 +203,10 @@ describe("a worker that talks nonsense", () => {
     ] as const) {
       stranger.send({ kind: "reduced", value: { generation, step, lossSum: 1, ...votes } });
       stranger.send({ kind: "evaluated", value: { generation, step, ...sums } });
-      stranger.send({ kind: "applied", value: { generation, step, seconds: 1 } });
+      stranger.send({ kind: "applied", value: { generation, step, seconds: 1, digest: "" } });
       stranger.send({ kind: "saved", value: { step, sizeBytes: 1 } });
     }
-    stranger.send({ kind: "reduced", value: { generation: 1, step: 1, lossSum: NaN, ...votes } });
+    stranger.send({ kind: "reduced", value: { generation: 1, step: 1, lossSum: NaN, ...votes, rows: 12 } });
     await stranger.hear("finish");
     const sentence = sentenceOf(await coordinator.running.finished, 3);
     expect(sentence).toMatch(
@@ -217,7 +231,7 @@ describe("a worker that talks nonsense", () => {
     for (const stranger of strangers) stranger.send(formed());
     for (const [index, stranger] of strangers.entries()) {
       await stranger.hear("plan");
-      const vote = { generation: 1, step: 1, lossSum: 1, ...votes, digest: `digest${index}` };
+      const vote = { generation: 1, step: 1, lossSum: 1, ...votes, digest: `digest${index}`, rows: 6 };
       stranger.send({ kind: "reduced", value: vote });
     }
     expect(sentenceOf(await coordinator.running.finished, 1)).toMatch(

@@ -23,8 +23,10 @@ function randomJob(seed: number): Job {
     schedule: { schedule: "cosine", peak: 1, min: 0, warmupSteps: 1, totalSteps: steps },
     clip: 1,
     skipsOverflow: false,
+    heartbeatMs: 1e9,
     joinTimeoutMs: 1e9,
     stepTimeoutMs: 1e9,
+    verifyEvery: 0,
     earlyStopping: null,
     scoring: null,
     start: { kind: "seed", step: 0 },
@@ -64,6 +66,40 @@ test("a run that is asked to stop at any moment leaves exactly its committed ste
   }
   console.log(`${stopped} runs stopped in the middle`);
   expect(stopped).toBeGreaterThan(SCHEDULES / 10);
+});
+
+test("workers that join, drain, die, fall silent or are scaled away at any moment lose nothing and restart nobody", () => {
+  const states = new Set<string>();
+  const fired: Record<string, number> = {};
+  const kinds = ["death", "death-seen-late", "join", "drain", "leave", "scale", "silence"] as const;
+  for (let seed = 1; seed <= SCHEDULES; seed++) {
+    const job: Job = { ...randomJob(seed), heartbeatMs: 1e4, verifyEvery: seed % 3 };
+    const result = simulate({ seed, job, deathRate: 0, faults: { rate: 0.01 + (seed % 5) * 0.02, kinds } });
+    expect(result.outcome.kind, `seed ${seed}`).not.toBe("failed");
+    const { step } = result.outcome;
+    if (result.outcome.kind === "completed") expect(step, `seed ${seed}`).toBe(totalSteps(job));
+    expect(result.steps, `seed ${seed}`).toEqual(range(1, step));
+    if (step > 0) expect(result.published.at(-1), `seed ${seed}`).toBe(step);
+    expect(new Set(result.validations).size, `seed ${seed}`).toBe(result.validations.length);
+    for (const [fault, count] of Object.entries(result.fired)) fired[fault] = (fired[fault] ?? 0) + count;
+    result.states.forEach((state) => states.add(state));
+  }
+  console.log(`${SCHEDULES} schedules, ${states.size} distinct states, fired ${JSON.stringify(fired)}`);
+  for (const kind of kinds) expect(fired[kind], kind).toBeGreaterThan(SCHEDULES / 20);
+});
+
+test("a worker whose weights have changed is named at the next comparison and gets those of another", () => {
+  let healed = 0;
+  for (let seed = 1; seed <= SCHEDULES / 3; seed++) {
+    const job: Job = { ...randomJob(seed), globalBatch: 6, workers: 3, totalSamples: 36, verifyEvery: 1 };
+    const result = simulate({ seed, job, deathRate: 0, faults: { rate: 0.03, kinds: ["corruption", "join"] } });
+    expect(result.outcome, `seed ${seed}`).toMatchObject({ kind: "completed", step: 6 });
+    expect(result.corrupt, `seed ${seed}\n${result.reasons.join("\n")}`).toEqual([]);
+    const named = result.reasons.filter((reason) => /the weights of worker w\d+ .* differ after step \d/.test(reason));
+    expect(named.length, `seed ${seed}\n${result.reasons.join("\n")}`).toBeGreaterThanOrEqual(result.fired.corruption);
+    healed += named.length;
+  }
+  expect(healed).toBeGreaterThan(SCHEDULES / 20);
 });
 
 test("the same seed gives the same schedule", () => {

@@ -93,7 +93,10 @@ describe("a session with mutual TLS", () => {
       ...(credentials === undefined ? {} : { credentials }),
       accept(session) {
         accepted += 1;
-        return { message: () => session.send({ kind: "finish", value: { reason: "hello" } }), closed: () => undefined };
+        return {
+          message: () => session.send({ kind: "finish", value: { reason: "hello", drained: false } }),
+          closed: () => undefined,
+        };
       },
     });
     cleanups.push(() => server.close());
@@ -112,7 +115,7 @@ describe("a session with mutual TLS", () => {
         closed: (error) => heard(error?.message ?? "closed"),
       },
     });
-    session.send({ kind: "heartbeat", value: { doing: "calling", inCollective: false } });
+    session.send({ kind: "heartbeat", value: { doing: "calling", inCollective: false, count: 0 } });
     const reason = await answer;
     await session.end();
     return reason;

@@ -12,6 +12,7 @@ import { serveMetrics, type MetricsServer } from "../../coordinator/metrics-serv
 
 const record: StepRecord = {
   kind: "step",
+  ledger: { leased: 40, committed: 32, requeued: 8, duplicated: 0, lost: 0, digest: "00" },
   step: 7,
   epoch: 0.25,
   loss: 3.5,
@@ -76,6 +77,8 @@ const reduced = {
     times: { dataSeconds: 0.001, computeSeconds: 0.5, allReduceSeconds: 0.02 },
     bytesSent: 17e6,
     notFiniteRows: [] as number[],
+    rows: 16,
+    sampleDigest: "",
   },
 } as const;
 

@@ -3,9 +3,9 @@
 import { hostname } from "node:os";
 import type { Credentials } from "../../common/certificates.ts";
 import { describeError, RingtuneError } from "../../common/errors.ts";
-import { openSession, type CoordinatorSession } from "../../proto/session.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { CollectiveEndpoint } from "../collective/collective.ts";
+import { openConnection, type Connection } from "../control/connection.ts";
 import { TaskQueue, type QueuedTask } from "./task-queue.ts";
 import { createTrainer, type Report, type Trainer } from "./trainer.ts";
 
@@ -20,6 +20,8 @@ export interface SessionOptions {
   readonly credentials?: Credentials;
   /** Aborting leaves the run; its reason is told to the coordinator. */
   readonly signal: AbortSignal;
+  /** Aborting asks the coordinator to let this worker go when its step is done; its reason is an Error. Before it is welcome, it leaves. */
+  readonly drain: AbortSignal;
   /** Instead of what the coordinator's config says. */
   readonly device?: string;
   readonly threads?: number;
@@ -27,8 +29,16 @@ export interface SessionOptions {
   readonly protocolVersion?: number;
 }
 
-/** Resolves with the coordinator's reason when the run is over. Throws the cause when this worker has to leave. */
-export async function runSession(options: SessionOptions): Promise<string> {
+/** How a worker's part in a run ended. */
+export interface Ending {
+  /** The coordinator's sentence. */
+  readonly reason: string;
+  /** The run goes on without this worker. */
+  readonly drained: boolean;
+}
+
+/** Resolves when the run is over, or this worker has drained. Throws the cause when this worker has to leave. */
+export async function runSession(options: SessionOptions): Promise<Ending> {
   try {
     return await attend(options);
   } finally {
@@ -36,47 +46,57 @@ export async function runSession(options: SessionOptions): Promise<string> {
   }
 }
 
-async function attend(options: SessionOptions): Promise<string> {
+async function attend(options: SessionOptions): Promise<Ending> {
   const queue = new TaskQueue();
   const gone = new RingtuneError("worker_lost", `the coordinator at ${options.coordinator} is gone`);
-  const session = await openSession({
+  const connection = await openConnection({
     address: options.coordinator,
     timeoutMs: options.connectTimeoutMs,
     ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
-    signal: options.signal,
-    handlers: { message: (message) => queue.push(message), closed: (error) => queue.close(error ?? gone) },
+    signal: AbortSignal.any([options.signal, options.drain]),
+    message: (message) => queue.push(message),
+    closed: (error) => queue.close(error ?? gone),
   });
   const leave = (): void => queue.close(options.signal.reason as Error);
   options.signal.addEventListener("abort", leave, { once: true });
   if (options.signal.aborted) leave();
+  let isWelcome = false;
+  const askToGo = (): void => {
+    const reason = options.drain.reason as Error;
+    if (isWelcome) connection.send({ kind: "leaving", value: { reason: reason.message } });
+    else queue.close(reason);
+  };
+  options.drain.addEventListener("abort", askToGo, { once: true });
+  if (options.drain.aborted) askToGo();
 
-  const report = createReport(session);
+  const report = reportTo(connection);
   let trainer: Trainer | undefined;
   try {
-    session.send({ kind: "join", value: joinMessage(options) });
+    connection.send({ kind: "join", value: joinMessage(options) });
     const { task } = await queue.next();
-    if (task.kind === "finish") return task.value.reason;
+    if (task.kind === "finish") return task.value;
     if (task.kind !== "welcome") throw unexpected(task.kind);
-    report.every(task.value.heartbeatSeconds);
+    isWelcome = true;
+    connection.beatEvery(task.value.heartbeatSeconds * 1000);
     const { device = task.value.device, threads = task.value.threads } = options;
     trainer = createTrainer({ ...task.value, device, threads }, options.endpoint, report);
     return await work(trainer, queue);
   } catch (error) {
     const code = error instanceof RingtuneError ? error.code : "internal";
-    session.send({ kind: "failed", value: { code, message: describeError(error) } });
+    connection.send({ kind: "failed", value: { code, message: describeError(error) } });
     throw error;
   } finally {
-    report.stop();
-    await session.end();
+    await connection.end();
     options.signal.removeEventListener("abort", leave);
+    options.drain.removeEventListener("abort", askToGo);
     await trainer?.close();
   }
 }
 
-async function work(trainer: Trainer, queue: TaskQueue): Promise<string> {
+async function work(trainer: Trainer, queue: TaskQueue): Promise<Ending> {
   for (;;) {
     const next = await queue.next();
-    if (next.task.kind === "finish") return next.task.value.reason;
+    if (next.task.kind === "finish") return next.task.value;
     try {
       await perform(trainer, queue, next);
     } catch (error) {
@@ -90,6 +110,8 @@ async function work(trainer: Trainer, queue: TaskQueue): Promise<string> {
 
 function perform(trainer: Trainer, queue: TaskQueue, { task, waitedSeconds, signal }: QueuedTask): Promise<void> {
   switch (task.kind) {
+    case "prepare":
+      return trainer.prepare(task.value);
     case "form":
       return trainer.form(task.value, signal);
     case "plan":
@@ -103,19 +125,10 @@ function perform(trainer: Trainer, queue: TaskQueue, { task, waitedSeconds, sign
   }
 }
 
-/** Says what the worker does: at every change, and at every heartbeat. */
-function createReport(session: CoordinatorSession): Report & { every(seconds: number): void; stop(): void } {
-  let activity = { doing: "joining", inCollective: false };
-  let timer: NodeJS.Timeout | undefined;
-  const beat = (): void => session.send({ kind: "heartbeat", value: activity });
+function reportTo(connection: Connection): Report {
   return {
-    send: (message) => session.send(message),
-    doing(sentence, inCollective = false) {
-      activity = { doing: sentence, inCollective };
-      beat();
-    },
-    every: (seconds) => (timer = setInterval(beat, seconds * 1000)),
-    stop: () => clearInterval(timer),
+    send: (message) => connection.send(message),
+    doing: (doing, inCollective = false) => connection.doing({ doing, inCollective }),
   };
 }
 

@@ -1,7 +1,9 @@
 // One worker's training: its weights, its optimizer, its place in the ring. Does what the tasks say, one at a time, and
 // reports. It decides nothing: which rows, which rate, when to commit all come from the coordinator.
 
+import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
+import { setImmediate as newsArrives } from "node:timers/promises";
 import { RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import type { Collective, CollectiveEndpoint } from "../collective/collective.ts";
@@ -14,6 +16,8 @@ import { targetsPerRow } from "../model/model.ts";
 import { readBase, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { LossTotal } from "./loss-total.ts";
 import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
+import { transferFromPeer } from "./peer-transfer.ts";
+import { digestOfSamples } from "./sample-digest.ts";
 import { microbatchesOf } from "./shard.ts";
 import { digestOf, summarise } from "./summary.ts";
 import { createTrainedWeights, describeTraining, engineTraining, type TrainingSettings } from "./trained-weights.ts";
@@ -35,6 +39,8 @@ export interface PlanContext {
 }
 
 export interface Trainer {
+  /** Makes the engine, so that nobody waits for it when this worker enters a generation. */
+  prepare(task: Message<"prepare">): Promise<void>;
   form(form: Message<"form">, signal: AbortSignal): Promise<void>;
   runPlan(plan: Message<"plan">, context: PlanContext): Promise<void>;
   evaluate(task: Message<"evaluate">): Promise<void>;
@@ -64,6 +70,31 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
   let knowsFrozen = false;
   /** Optimizer steps in the weights. */
   let step = 0;
+
+  /** Of the frozen weights, which change only when a generation is formed. */
+  let frozenDigest = "";
+
+  /** Of everything that must be equal on all workers: weights and optimizer state. */
+  const stateDigest = (): string => {
+    const { step: updates, buffers } = optimizer.state();
+    const parts = [parameters, ...Object.values(buffers)].map(digestOf);
+    return createHash("sha256")
+      .update([...parts, frozenDigest, updates].join())
+      .digest("hex")
+      .slice(0, 16);
+  };
+
+  async function makeEngine(localWorldSize: number): Promise<Engine> {
+    const threads = welcome.threads || Math.max(1, Math.floor(availableParallelism() / (localWorldSize || 1)));
+    engine ??= await createEngine({
+      kind: welcome.engine === "tfjs" ? "tfjs" : "onnx",
+      device: welcome.device,
+      ...{ model, parameters, trainable, frozen },
+      training: engineTraining(settings),
+      threads,
+    });
+    return engine;
+  }
 
   const ready = (): { engine: Engine; collective: Collective } => {
     if (engine === undefined || collective === undefined) {
@@ -108,11 +139,14 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     return unchanged;
   }
 
-  async function shardGradients(engine: Engine, plan: Message<"plan">): Promise<LossTotal> {
+  async function shardGradients(engine: Engine, plan: Message<"plan">, signal: AbortSignal): Promise<LossTotal> {
     const total = new LossTotal();
     const weight = 1 / plan.globalTokens;
     const microbatches = cut(plan.shard, plan.microbatch);
     for (const [index, batch] of microbatches.entries()) {
+      // The engine computes on this thread: only between microbatches can the news come that the generation is over.
+      await newsArrives();
+      signal.throwIfAborted();
       const result = await engine.gradients(batch, {
         weight,
         gradients,
@@ -131,6 +165,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     const found: number[] = [];
     let start = 0;
     for (const batch of cut(plan.shard, plan.microbatch)) {
+      await newsArrives();
       signal.throwIfAborted();
       await engine.gradients(batch, { weight: 1 / plan.globalTokens, gradients, accumulate: false, unchanged: "all" });
       if (!Number.isFinite(globalNorm(gradients))) for (let i = 0; i < batch.rows; i++) found.push(start + i);
@@ -140,6 +175,13 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
   }
 
   return {
+    async prepare({ localWorldSize }) {
+      report.doing("making its engine");
+      await makeEngine(localWorldSize);
+      report.send({ kind: "prepared", value: {} });
+      report.doing("waiting for the next step boundary");
+    },
+
     async form(form, signal) {
       report.doing(`forming generation ${form.generation}`, true);
       knowsFrozen = false;
@@ -150,15 +192,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
         rank: form.rank,
         endpoints: form.members.map(({ ringEndpoint }) => ringEndpoint),
       });
-      const threads = welcome.threads || Math.max(1, Math.floor(availableParallelism() / (form.localWorldSize || 1)));
       if (engine === undefined && form.rank === 0) notices.push(describeTraining(weights));
-      engine ??= await createEngine({
-        kind: welcome.engine === "tfjs" ? "tfjs" : "onnx",
-        device: welcome.device,
-        ...{ model, parameters, trainable, frozen },
-        training: engineTraining(settings),
-        threads,
-      });
+      const { description, why } = await makeEngine(form.localWorldSize);
       if (form.seed) {
         initialiseParameters(model, trainable, parameters, welcome.seed);
         initialiseParameters(model, frozen.layout, frozen.parameters, welcome.seed);
@@ -166,18 +201,29 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       } else if (form.folder) {
         await loadFrom(form.folder, form, signal);
         step = form.step;
+      } else if (form.peer) {
+        const state = optimizer.state();
+        // Its own count: a step may be committed without an update.
+        const updates = Float64Array.of(state.step);
+        const buffers = [updates, parameters, frozen.parameters, ...Object.values(state.buffers)];
+        await transferFromPeer(collective, buffers, { ...form.peer, step: form.step, signal });
+        if (!form.peer.keeps) {
+          optimizer.load({ ...state, step: updates[0]! });
+          step = form.step;
+        }
       }
       await collective.barrier({ step: form.step, bucket: 0, signal });
       if (form.rank === 0 && collective.path !== toldPath) notices.push(`gradients: ${(toldPath = collective.path)}`);
+      frozenDigest = frozen.layout.size === 0 ? "" : digestOf(frozen.parameters);
       report.send({
         kind: "formed",
         value: {
           generation: form.generation,
           step,
-          engine: engine.description,
-          engineWhy: [...engine.why],
+          engine: description,
+          engineWhy: [...why],
           parameters: trainable.size,
-          digest: digestOf(parameters) + (frozen.layout.size === 0 ? "" : digestOf(frozen.parameters)),
+          digest: stateDigest(),
           notices: notices.splice(0),
         },
       });
@@ -188,7 +234,8 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       const { engine, collective } = ready();
       report.doing(`computing step ${plan.step}`);
       const start = performance.now();
-      const { lossSum, tokens, notFiniteRows } = await shardGradients(engine, plan);
+      const { lossSum, tokens, notFiniteRows } = await shardGradients(engine, plan, signal);
+      await newsArrives();
       signal.throwIfAborted();
       const computed = performance.now();
       report.doing(`reducing step ${plan.step}`, true);
@@ -215,6 +262,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
           },
           bytesSent,
           notFiniteRows,
+          ...digestOfSamples(cut(plan.shard, plan.microbatch)),
         },
       });
       await committed(plan.step);
@@ -225,7 +273,15 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       });
       step = plan.step;
       const applySeconds = (performance.now() - applying) / 1000;
-      report.send({ kind: "applied", value: { generation: plan.generation, step, seconds: applySeconds } });
+      report.send({
+        kind: "applied",
+        value: {
+          generation: plan.generation,
+          step,
+          seconds: applySeconds,
+          digest: plan.verify ? stateDigest() : "",
+        },
+      });
     },
 
     async evaluate(task) {

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+import { digestOfSample } from "../../../common/sample-digest.ts";
 import { initialState, step } from "../../../coordinator/core/coordinator.ts";
 import { batchOf, shardsOf, type Job } from "../../../coordinator/core/job.ts";
+import { createLedger, lease, leasedRows, settle } from "../../../coordinator/core/ledger.ts";
 import type { Effect, Event, State } from "../../../coordinator/core/state.ts";
 import { describePositions } from "../../../coordinator/core/votes.ts";
 
@@ -17,8 +19,10 @@ const job: Job = {
   schedule: { schedule: "constant", peak: 0.1, min: 0, warmupSteps: 0, totalSteps: 4 },
   clip: 1,
   skipsOverflow: false,
+  heartbeatMs: 1e6,
   joinTimeoutMs: 1000,
   stepTimeoutMs: 5000,
+  verifyEvery: 0,
   earlyStopping: null,
   scoring: null,
   start: { kind: "seed", step: 0 },
@@ -56,12 +60,24 @@ function drive(overrides: Partial<Job> = {}) {
     },
     reduced: (id: string, extra = {}) => {
       const times = { dataSeconds: 0, computeSeconds: id === "w0" ? 0.2 : 0.3, allReduceSeconds: 0.1 };
-      const vote = { lossSum: 6, tokens: 2, gradientNorm: 1, digest: "g", times, bytesSent: 40, notFiniteRows: [] };
+      const rows = leasedRows(state.ledger, id, state.committed + 1);
+      const sampleDigest = digestOfSample([state.committed, rows]);
+      const vote = {
+        rows,
+        sampleDigest,
+        lossSum: 6,
+        tokens: 2,
+        gradientNorm: 1,
+        digest: "g",
+        times,
+        bytesSent: 40,
+        notFiniteRows: [],
+      };
       const value = { generation: state.generation, step: state.committed + 1, ...vote, ...extra };
       return run.post({ kind: "said", id, message: { kind: "reduced", value } });
     },
-    applied: (id: string) => {
-      const value = { generation: state.generation, step: state.committed, seconds: 0 };
+    applied: (id: string, digest = "") => {
+      const value = { generation: state.generation, step: state.committed, seconds: 0, digest };
       return run.post({ kind: "said", id, message: { kind: "applied", value } });
     },
   };
@@ -109,6 +125,29 @@ test("commits only when every worker has reduced the step", () => {
   const effects = run.reduced("w1");
   expect(kinds(effects)).toEqual(["commit", "commit", "plan", "plan"]);
   expect(run.state.committed).toBe(1);
+});
+
+test("a worker that has reduced other rows than those leased to it goes, and its rows are leased anew", () => {
+  const run = running();
+  run.reduced("w0");
+  const effects = run.reduced("w1", { rows: 3 });
+  expect(effects[0]).toMatchObject({ kind: "dismiss", to: "w1", code: "protocol_mismatch" });
+  expect(run.reason).toMatch(/lost worker w1 .*: it has reduced 3 rows of step 1, and 4 were leased to it$/);
+  run.formed("w0");
+  run.reduced("w0");
+  // Of 16 rows that were leased for two steps, all were given back, and leased again.
+  expect(run.state.ledger.counts).toMatchObject({ leased: 40, committed: 8, requeued: 16, duplicated: 0, lost: 0 });
+});
+
+test("a step that would count samples twice, or leave some out, is not committed", () => {
+  const leases = [
+    { worker: "a", step: 1, start: 0, rows: 5 },
+    { worker: "b", step: 1, start: 4, rows: 2 },
+  ];
+  const ledger = createLedger(0);
+  for (const { worker, step: number, ...range } of leases) lease(ledger, worker, number, range);
+  settle(ledger, 1, { start: 0, rows: 8 }, []);
+  expect(ledger.counts).toMatchObject({ leased: 7, committed: 7, duplicated: 1, lost: 2 });
 });
 
 test("does not count a worker's vote twice", () => {
@@ -269,13 +308,124 @@ test("an old checkpoint's news does not bring `latest` back", () => {
   expect(saved(2)).toEqual([]);
 });
 
-test("weights that differ after forming end the run", () => {
+test("weights that differ after forming are named, and replaced by those of the lowest rank", () => {
   const run = drive();
   run.join("w0");
   run.join("w1");
   run.formed("w0");
   const effects = run.formed("w1", { digest: "x" });
-  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "internal" } });
+  expect(run.reason).toMatch(
+    /^the weights of worker w1 \(.*\) differ after step 0: digest x, 1 of 2 workers have d; generation 1 -> 2/,
+  );
+  expect(effects).toMatchObject([
+    { kind: "form", to: "w0", source: { kind: "peer", root: 0, keeps: true } },
+    { kind: "form", to: "w1", source: { kind: "peer", root: 0, keeps: false } },
+  ]);
+  run.formed("w0");
+  expect(kinds(run.formed("w1"))).toContain("plan");
+});
+
+test("a worker whose weights never are those of the others is sent away", () => {
+  const run = drive();
+  run.join("w0");
+  run.join("w1");
+  for (let i = 0; i < 3; i++) {
+    run.formed("w0");
+    run.formed("w1", { digest: `x${i}` });
+  }
+  expect(run.reason).toMatch(/lost worker w1 .*its weights differed 3 times$/);
+  expect(run.state.members.map(({ id }) => id)).toEqual(["w0"]);
+});
+
+test("a comparison after a step finds the worker that differs from most, and the run goes on from the committed step", () => {
+  const run = drive({ workers: 3, verifyEvery: 1 });
+  for (const id of ["w0", "w1", "w2"]) run.join(id);
+  for (const id of ["w0", "w1", "w2"]) run.formed(id);
+  for (const id of ["w0", "w1", "w2"]) run.reduced(id);
+  run.applied("w0", "odd");
+  run.applied("w1", "right");
+  const effects = run.applied("w2", "right");
+  expect(run.reason).toMatch(
+    /^the weights of worker w0 \(.*differ after step 1: digest odd, 2 of 3 workers have right/,
+  );
+  expect(effects.filter(({ kind }) => kind === "form")).toMatchObject([
+    { to: "w0", step: 1, source: { kind: "peer", root: 1, keeps: false } },
+    { to: "w1", step: 1, source: { kind: "peer", root: 1, keeps: true } },
+    { to: "w2", step: 1, source: { kind: "peer", root: 1, keeps: true } },
+  ]);
+});
+
+test("a worker that comes while others train is prepared, and enters when the step is committed", () => {
+  const run = running();
+  expect(run.join("w2")).toEqual([
+    { kind: "welcome", to: "w2" },
+    { kind: "prepare", to: "w2", localWorldSize: 3 },
+  ]);
+  run.reduced("w0");
+  expect(kinds(run.reduced("w1"))).toEqual(["commit", "commit", "plan", "plan"]);
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.reduced("w0");
+  const effects = run.reduced("w1");
+  expect(kinds(effects)).toEqual(["commit", "commit", "form", "form", "form"]);
+  expect(effects[4]).toMatchObject({ to: "w2", rank: 2, step: 2, source: { kind: "peer", root: 0, keeps: false } });
+  expect(run.reason).toContain("generation 1 -> 2 with 3 workers: worker w2 (host node1) joins");
+});
+
+test("a newcomer that does not form its generation in time goes, not those that wait for it", () => {
+  const run = running();
+  run.join("w2");
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.reduced("w0");
+  run.reduced("w1");
+  run.nowMs = 1000;
+  const effects = run.post({ kind: "tick" });
+  expect(effects[0]).toMatchObject({ kind: "dismiss", to: "w2", reason: "did not form generation 2 within 1 s" });
+  expect(run.state.members.map(({ id }) => id)).toEqual(["w0", "w1"]);
+});
+
+test("a worker that drains goes when its step is committed, and has applied it", () => {
+  const run = running();
+  run.post({ kind: "said", id: "w0", message: { kind: "leaving", value: { reason: "stopped by SIGTERM" } } });
+  expect(run.reason).toBe("worker w0 drains (stopped by SIGTERM): it goes when step 1 is committed");
+  run.reduced("w0");
+  const effects = run.reduced("w1");
+  expect(effects.map((effect) => ("to" in effect ? [effect.kind, effect.to] : []))).toEqual([
+    ["commit", "w0"],
+    ["commit", "w1"],
+    ["finish", "w0"],
+    ["form", "w1"],
+  ]);
+  expect(effects[2]).toMatchObject({ reason: "drained after step 1 (stopped by SIGTERM)", drained: true });
+});
+
+test("the last worker that drains takes the run with it, saved", () => {
+  const run = running();
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  run.post({ kind: "drain", id: "w0", reason: "asked to drain" });
+  run.post({ kind: "drain", id: "w1", reason: "asked to drain" });
+  expect(run.reason).toContain("worker w1 drains (asked to drain), and it is the last one");
+  for (const id of ["w0", "w1"]) run.applied(id);
+  run.formed("w0");
+  expect(run.formed("w1")).toMatchObject([{ kind: "save", step: 1 }]);
+});
+
+test("scaling starts what is missing, drains the last ones, and refuses what can't be", () => {
+  const run = running();
+  expect(run.post({ kind: "scale", workers: 4 })).toEqual([{ kind: "launch", count: 2 }]);
+  expect(run.post({ kind: "scale", workers: 1 })).toEqual([]);
+  expect(run.state.members.map(({ status }) => status)).toEqual(["healthy", "draining"]);
+  expect(run.state.wanted).toBe(1);
+  const refused = (workers: number): unknown => run.post({ kind: "scale", workers })[0];
+  expect(refused(0)).toMatchObject({
+    kind: "refuse",
+    reason: expect.stringMatching(/^0 workers can't train/) as string,
+  });
+  expect(refused(9)).toMatchObject({
+    kind: "refuse",
+    reason: expect.stringMatching(/^9 workers can't share train.global_batch 8/) as string,
+  });
+  const nobody = run.post({ kind: "drain", id: "w7", reason: "asked to drain" });
+  expect(nobody).toEqual([{ kind: "refuse", reason: "there is no worker w7; there are w0, w1" }]);
 });
 
 test("says how many workers joined when the join timeout is over", () => {
@@ -290,9 +440,9 @@ test("says how many workers joined when the join timeout is over", () => {
 
 test("a step that takes too long costs the worker that others wait for", () => {
   const run = running();
-  const waiting = { doing: "reducing step 1", inCollective: true };
+  const waiting = { doing: "reducing step 1", inCollective: true, count: 0 };
   run.post({ kind: "said", id: "w0", message: { kind: "heartbeat", value: waiting } });
-  const computing = { doing: "computing step 1", inCollective: false };
+  const computing = { doing: "computing step 1", inCollective: false, count: 0 };
   run.post({ kind: "said", id: "w1", message: { kind: "heartbeat", value: computing } });
   run.nowMs = 5000;
   const effects = run.post({ kind: "tick" });
@@ -347,9 +497,10 @@ test("a stop drops the plans under way, saves what is committed and ends", () =>
   expect(kinds(run.post(saved))).toEqual(["publish", "finish", "finish", "ended"]);
 });
 
-test("refuses a worker that comes when the run has all it waits for", () => {
-  const run = running();
+test("refuses a worker that would have no sequence to compute", () => {
+  const run = running({ globalBatch: 2, totalSamples: 8 });
   expect(run.join("w2")).toMatchObject([{ kind: "dismiss", to: "w2" }]);
+  expect(run.reason).toContain("the run has 2 workers and train.global_batch 2: another would have no sequence");
   expect(run.state.members.length).toBe(2);
 });
 

@@ -5,7 +5,7 @@ import { TaskQueue } from "../../../worker/train/task-queue.ts";
 
 const plan = (step: number): FromCoordinator => ({
   kind: "plan",
-  value: { generation: 1, step, shard: null, microbatch: 1, globalTokens: 1, learningRate: 1, clip: 0 },
+  value: { generation: 1, step, shard: null, microbatch: 1, globalTokens: 1, learningRate: 1, clip: 0, verify: false },
 });
 const commit = (step: number): FromCoordinator => ({ kind: "commit", value: { generation: 1, step } });
 const form = (generation: number, step: number): FromCoordinator => ({
@@ -66,7 +66,7 @@ test("closing wakes whoever waits for a task, with the reason", async () => {
 
 test("the coordinator's farewell is heard even if the connection closes right after it", async () => {
   const queue = new TaskQueue();
-  const finish: FromCoordinator = { kind: "finish", value: { reason: "done" } };
+  const finish: FromCoordinator = { kind: "finish", value: { reason: "done", drained: false } };
   queue.push(finish);
   queue.close(new RingtuneError("worker_lost", "the coordinator is gone"));
   expect((await queue.next()).task).toEqual(finish);

@@ -6,10 +6,12 @@ export interface Applied {
   'generation'?: (number | string | Long);
   'step'?: (number | string | Long);
   'seconds'?: (number | string);
+  'digest'?: (string);
 }
 
 export interface Applied__Output {
   'generation': (number);
   'step': (number);
   'seconds': (number);
+  'digest': (string);
 }

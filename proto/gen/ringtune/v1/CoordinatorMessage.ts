@@ -7,6 +7,7 @@ import type { Commit as _ringtune_v1_Commit, Commit__Output as _ringtune_v1_Comm
 import type { Evaluate as _ringtune_v1_Evaluate, Evaluate__Output as _ringtune_v1_Evaluate__Output } from '../../ringtune/v1/Evaluate.ts';
 import type { Save as _ringtune_v1_Save, Save__Output as _ringtune_v1_Save__Output } from '../../ringtune/v1/Save.ts';
 import type { Finish as _ringtune_v1_Finish, Finish__Output as _ringtune_v1_Finish__Output } from '../../ringtune/v1/Finish.ts';
+import type { Prepare as _ringtune_v1_Prepare, Prepare__Output as _ringtune_v1_Prepare__Output } from '../../ringtune/v1/Prepare.ts';
 
 export interface CoordinatorMessage {
   'welcome'?: (_ringtune_v1_Welcome | null);
@@ -16,7 +17,8 @@ export interface CoordinatorMessage {
   'evaluate'?: (_ringtune_v1_Evaluate | null);
   'save'?: (_ringtune_v1_Save | null);
   'finish'?: (_ringtune_v1_Finish | null);
-  'message'?: "welcome"|"form"|"plan"|"commit"|"evaluate"|"save"|"finish";
+  'prepare'?: (_ringtune_v1_Prepare | null);
+  'message'?: "welcome"|"form"|"plan"|"commit"|"evaluate"|"save"|"finish"|"prepare";
 }
 
 export interface CoordinatorMessage__Output {
@@ -27,5 +29,6 @@ export interface CoordinatorMessage__Output {
   'evaluate'?: (_ringtune_v1_Evaluate__Output | null);
   'save'?: (_ringtune_v1_Save__Output | null);
   'finish'?: (_ringtune_v1_Finish__Output | null);
-  'message'?: "welcome"|"form"|"plan"|"commit"|"evaluate"|"save"|"finish";
+  'prepare'?: (_ringtune_v1_Prepare__Output | null);
+  'message'?: "welcome"|"form"|"plan"|"commit"|"evaluate"|"save"|"finish"|"prepare";
 }

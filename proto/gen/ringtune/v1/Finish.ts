@@ -3,8 +3,10 @@
 
 export interface Finish {
   'reason'?: (string);
+  'drained'?: (boolean);
 }
 
 export interface Finish__Output {
   'reason': (string);
+  'drained': (boolean);
 }

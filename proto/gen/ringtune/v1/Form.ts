@@ -4,6 +4,7 @@ import type { Member as _ringtune_v1_Member, Member__Output as _ringtune_v1_Memb
 import type { Seed as _ringtune_v1_Seed, Seed__Output as _ringtune_v1_Seed__Output } from '../../ringtune/v1/Seed.ts';
 import type { Folder as _ringtune_v1_Folder, Folder__Output as _ringtune_v1_Folder__Output } from '../../ringtune/v1/Folder.ts';
 import type { Held as _ringtune_v1_Held, Held__Output as _ringtune_v1_Held__Output } from '../../ringtune/v1/Held.ts';
+import type { Peer as _ringtune_v1_Peer, Peer__Output as _ringtune_v1_Peer__Output } from '../../ringtune/v1/Peer.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Form {
@@ -15,7 +16,8 @@ export interface Form {
   'folder'?: (_ringtune_v1_Folder | null);
   'held'?: (_ringtune_v1_Held | null);
   'localWorldSize'?: (number);
-  'source'?: "seed"|"folder"|"held";
+  'peer'?: (_ringtune_v1_Peer | null);
+  'source'?: "seed"|"folder"|"held"|"peer";
 }
 
 export interface Form__Output {
@@ -27,5 +29,6 @@ export interface Form__Output {
   'folder'?: (_ringtune_v1_Folder__Output | null);
   'held'?: (_ringtune_v1_Held__Output | null);
   'localWorldSize': (number);
-  'source'?: "seed"|"folder"|"held";
+  'peer'?: (_ringtune_v1_Peer__Output | null);
+  'source'?: "seed"|"folder"|"held"|"peer";
 }

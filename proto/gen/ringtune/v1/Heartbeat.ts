@@ -4,9 +4,11 @@
 export interface Heartbeat {
   'doing'?: (string);
   'inCollective'?: (boolean);
+  'count'?: (number);
 }
 
 export interface Heartbeat__Output {
   'doing': (string);
   'inCollective': (boolean);
+  'count': (number);
 }

@@ -11,6 +11,7 @@ export interface Plan {
   'globalTokens'?: (number | string | Long);
   'learningRate'?: (number | string);
   'clip'?: (number | string);
+  'verify'?: (boolean);
 }
 
 export interface Plan__Output {
@@ -21,4 +22,5 @@ export interface Plan__Output {
   'globalTokens': (number);
   'learningRate': (number);
   'clip': (number);
+  'verify': (boolean);
 }

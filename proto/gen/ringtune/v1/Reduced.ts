@@ -13,6 +13,8 @@ export interface Reduced {
   'times'?: (_ringtune_v1_StepTimes | null);
   'bytesSent'?: (number | string | Long);
   'notFiniteRows'?: (number)[];
+  'rows'?: (number);
+  'sampleDigest'?: (string);
 }
 
 export interface Reduced__Output {
@@ -25,4 +27,6 @@ export interface Reduced__Output {
   'times': (_ringtune_v1_StepTimes__Output | null);
   'bytesSent': (number);
   'notFiniteRows': (number)[];
+  'rows': (number);
+  'sampleDigest': (string);
 }

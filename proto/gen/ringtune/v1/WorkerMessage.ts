@@ -9,6 +9,8 @@ import type { Saved as _ringtune_v1_Saved, Saved__Output as _ringtune_v1_Saved__
 import type { Heartbeat as _ringtune_v1_Heartbeat, Heartbeat__Output as _ringtune_v1_Heartbeat__Output } from '../../ringtune/v1/Heartbeat.ts';
 import type { Failed as _ringtune_v1_Failed, Failed__Output as _ringtune_v1_Failed__Output } from '../../ringtune/v1/Failed.ts';
 import type { Interrupted as _ringtune_v1_Interrupted, Interrupted__Output as _ringtune_v1_Interrupted__Output } from '../../ringtune/v1/Interrupted.ts';
+import type { Prepared as _ringtune_v1_Prepared, Prepared__Output as _ringtune_v1_Prepared__Output } from '../../ringtune/v1/Prepared.ts';
+import type { Leaving as _ringtune_v1_Leaving, Leaving__Output as _ringtune_v1_Leaving__Output } from '../../ringtune/v1/Leaving.ts';
 
 export interface WorkerMessage {
   'join'?: (_ringtune_v1_Join | null);
@@ -20,7 +22,9 @@ export interface WorkerMessage {
   'heartbeat'?: (_ringtune_v1_Heartbeat | null);
   'failed'?: (_ringtune_v1_Failed | null);
   'interrupted'?: (_ringtune_v1_Interrupted | null);
-  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted";
+  'prepared'?: (_ringtune_v1_Prepared | null);
+  'leaving'?: (_ringtune_v1_Leaving | null);
+  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving";
 }
 
 export interface WorkerMessage__Output {
@@ -33,5 +37,7 @@ export interface WorkerMessage__Output {
   'heartbeat'?: (_ringtune_v1_Heartbeat__Output | null);
   'failed'?: (_ringtune_v1_Failed__Output | null);
   'interrupted'?: (_ringtune_v1_Interrupted__Output | null);
-  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted";
+  'prepared'?: (_ringtune_v1_Prepared__Output | null);
+  'leaving'?: (_ringtune_v1_Leaving__Output | null);
+  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving";
 }

@@ -1,0 +1,65 @@
+// `ringtune status`, `scale` and `drain`: what a person asks the coordinator of a run that is going on.
+
+import { Command, wholeNumber } from "../../common/command-line.ts";
+import type { RunStatus } from "../../proto/admin.ts";
+import { contactRun } from "../rpc/admin.ts";
+
+export function buildStatusCommand(): Command {
+  return new Command("status")
+    .argument("<run>", "folder of the run, such as runs/NAME")
+    .description("show the workers of a run that is going on, and where it is")
+    .action(async (run: string) => {
+      process.stdout.write(formatStatus(await (await contactRun(run)).status()));
+    });
+}
+
+export function buildScaleCommand(): Command {
+  return new Command("scale")
+    .argument("<run>", "folder of the run, such as runs/NAME")
+    .argument("<workers>", "how many are to train", wholeNumber(0))
+    .description(
+      "go on with more workers, which ringtune train starts (ringtune coordinator says how), or with fewer: the last ones finish their step and go",
+    )
+    .action(async (run: string, workers: number) => {
+      process.stdout.write(`${await (await contactRun(run)).scale(workers)}\n`);
+    });
+}
+
+export function buildDrainCommand(): Command {
+  return new Command("drain")
+    .argument("<run>", "folder of the run, such as runs/NAME")
+    .argument("<worker>", "its name, as ringtune status shows it")
+    .description("let a worker finish its step and go; the others take over its share")
+    .action(async (run: string, worker: string) => {
+      process.stdout.write(`${await (await contactRun(run)).drain(worker)}\n`);
+    });
+}
+
+/** A line for the run, then one for each worker, in columns. */
+export function formatStatus(status: RunStatus): string {
+  const { run, phase, step, totalSteps, saved, generation, workers, dead, ledger } = status;
+  const rows = workers.map(({ id, status: state, rank, host, pid, silentSeconds, limitSeconds, doing }) => [
+    `  ${id}`,
+    state,
+    rank < 0 ? "-" : `rank ${rank}`,
+    `${host} ${pid}`,
+    `heard ${silentSeconds.toFixed(1)} s ago (limit ${limitSeconds.toFixed(1)} s)`,
+    doing,
+  ]);
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const lines = rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join("  ")
+      .trimEnd(),
+  );
+  const head = `${run}: ${phase}, step ${step} of ${totalSteps}, checkpoint of step ${saved}, generation ${generation}`;
+  const samples =
+    ledger === null
+      ? []
+      : [
+          `  samples: ${ledger.leased} leased, ${ledger.committed} committed, ${ledger.requeued} re-queued, ${ledger.duplicated} duplicated, ${ledger.lost} lost`,
+        ];
+  const join = `  another would join it: ${status.joinCommand}`;
+  return `${[head, ...lines, ...dead.map((sentence) => `  dead: ${sentence}`), ...samples, join].join("\n")}\n`;
+}

@@ -1,0 +1,77 @@
+// The admin service of a run: what people may ask a coordinator that is at work, and where they find it. The file
+// admin.json in the run directory has the address and the token, for its owner's eyes only; it goes when the run ends.
+
+import { randomBytes } from "node:crypto";
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { writeFileAtomic } from "../../common/atomic-file.ts";
+import { describeError, RingtuneError } from "../../common/errors.ts";
+import { callAdmin, serveAdmin, type AdminClient, type RunStatus } from "../../proto/admin.ts";
+import { limitsOf } from "../core/detection.ts";
+import { totalSteps, type Job } from "../core/job.ts";
+import type { State } from "../core/state.ts";
+import type { RunDirectory } from "../store/run-directory.ts";
+import { now, type Driver } from "./driver.ts";
+
+const contactSchema = z.object({ address: z.string(), token: z.string() });
+const contactFile = "admin.json";
+
+/** Serves until the closer it gives is called. */
+export async function openAdmin(options: {
+  readonly directory: RunDirectory;
+  readonly driver: Driver;
+  readonly job: Job;
+  /** Command that starts another worker. */
+  readonly joinCommand: string;
+}): Promise<() => Promise<void>> {
+  const { directory, driver, job, joinCommand } = options;
+  const token = randomBytes(24).toString("base64url");
+  const server = await serveAdmin(token, {
+    status: () => ({ ...statusOfRun(job, driver.state, now()), joinCommand }),
+    scale: (workers) => driver.ask({ kind: "scale", workers }),
+    drain: (id) => driver.ask({ kind: "drain", id, reason: "asked to drain" }),
+  });
+  const path = directory.file(contactFile);
+  await writeFileAtomic(path, `${JSON.stringify({ address: server.address, token })}\n`, { mode: 0o600 });
+  return async () => {
+    await rm(path, { force: true });
+    await server.close();
+  };
+}
+
+/** The coordinator of a run that is going on. Throws `run_missing` when nobody coordinates it. */
+export async function contactRun(run: string): Promise<AdminClient> {
+  const path = join(run, contactFile);
+  try {
+    const { address, token } = contactSchema.parse(JSON.parse(await readFile(path, "utf8")));
+    return callAdmin(address, token);
+  } catch (cause) {
+    const why = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : describeError(cause);
+    throw new RingtuneError(
+      "run_missing",
+      `no coordinator is at work on ${run}, whose address would be in ${path} (${why}); go on with the run by: ringtune train --resume ${run}`,
+      { cause },
+    );
+  }
+}
+
+export function statusOfRun(job: Job, state: State, nowMs: number): Omit<RunStatus, "joinCommand"> {
+  const everybody = [...state.members, ...state.joining];
+  return {
+    run: job.id,
+    phase: state.phase,
+    generation: state.generation,
+    step: state.committed,
+    totalSteps: totalSteps(job),
+    saved: state.saved,
+    workers: everybody.map(({ id, host, pid, status, doing, pulse }) => ({
+      ...{ id, host, pid, status, doing },
+      rank: state.generation === 0 ? -1 : state.members.findIndex((member) => member.id === id),
+      silentSeconds: Math.max(0, nowMs - pulse.lastMs) / 1000,
+      limitSeconds: limitsOf(pulse).deadMs / 1000,
+    })),
+    dead: state.losses,
+    ledger: state.ledger.counts,
+  };
+}

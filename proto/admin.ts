@@ -1,0 +1,96 @@
+// The admin service's transport, both ends: status, scale, drain. It listens on loopback and asks for a token, which lies
+// with the address in a file of the run directory that only its owner can read.
+
+import { timingSafeEqual } from "node:crypto";
+import { describeError, RingtuneError } from "../common/errors.ts";
+import type { AdminReply__Output } from "./gen/ringtune/v1/AdminReply.ts";
+import type { StatusReply__Output } from "./gen/ringtune/v1/StatusReply.ts";
+import { Admin, bindServer, errorOf, grpc, statusOf } from "./grpc.ts";
+
+export type RunStatus = StatusReply__Output;
+
+/** What a coordinator answers; each may throw a RingtuneError. Scale and drain give a sentence. */
+export interface AdminHandlers {
+  status(): RunStatus;
+  scale(workers: number): Promise<string>;
+  drain(workerId: string): Promise<string>;
+}
+
+export interface AdminClient {
+  status(): Promise<RunStatus>;
+  scale(workers: number): Promise<string>;
+  drain(workerId: string): Promise<string>;
+}
+
+export interface AdminServer {
+  /** host:port */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+const TOKEN_KEY = "ringtune-token";
+const DEADLINE_MS = 10_000;
+
+/** Listens on a free port of loopback. */
+export async function serveAdmin(token: string, handlers: AdminHandlers): Promise<AdminServer> {
+  const server = new grpc.Server();
+  const answer =
+    <Request, Reply>(handle: (request: Request) => Reply | Promise<Reply>) =>
+    (call: grpc.ServerUnaryCall<Request, Reply>, callback: grpc.sendUnaryData<Reply>): void => {
+      const reply = async (): Promise<Reply> => {
+        const given = call.metadata.get(TOKEN_KEY)[0]?.toString() ?? "";
+        if (!sameSecret(given, token)) throw new RingtuneError("unauthenticated", "the admin token is wrong");
+        return handle(call.request);
+      };
+      reply().then(
+        (value) => callback(null, value),
+        (error: unknown) => {
+          const known = error instanceof RingtuneError ? error : new RingtuneError("internal", describeError(error));
+          callback(statusOf(known));
+        },
+      );
+    };
+  server.addService(Admin.service, {
+    Status: answer(() => handlers.status()),
+    Scale: answer(async ({ workers }: { workers: number }) => ({ sentence: await handlers.scale(workers) })),
+    Drain: answer(async ({ workerId }: { workerId: string }) => ({ sentence: await handlers.drain(workerId) })),
+  });
+  const port = await bindServer(server, { host: "127.0.0.1", port: 0, setting: "cluster.port" });
+  return {
+    address: `127.0.0.1:${port}`,
+    close: async () => server.forceShutdown(),
+  };
+}
+
+/** Asks a coordinator, and hangs up. Every call throws what the coordinator says, or `run_missing` if it is gone. */
+export function callAdmin(address: string, token: string): AdminClient {
+  const metadata = new grpc.Metadata();
+  metadata.set(TOKEN_KEY, token);
+  const client = new Admin(address, grpc.credentials.createInsecure());
+  const ask = <Reply>(
+    call: (options: grpc.CallOptions, done: grpc.requestCallback<Reply>) => unknown,
+  ): Promise<Reply> =>
+    new Promise<Reply>((resolve, reject) => {
+      call({ deadline: Date.now() + DEADLINE_MS }, (error, reply) => {
+        if (error === null) return resolve(reply!);
+        const gone = `no coordinator answers at ${address} (${error.details}); has the run ended?`;
+        reject(errorOf(error, gone));
+      });
+    }).finally(() => client.close());
+  return {
+    status: () => ask<RunStatus>((options, done) => client.Status({}, metadata, options, done)),
+    scale: (workers: number) =>
+      ask<AdminReply__Output>((options, done) => client.Scale({ workers }, metadata, options, done)).then(
+        ({ sentence }) => sentence,
+      ),
+    drain: (workerId: string) =>
+      ask<AdminReply__Output>((options, done) => client.Drain({ workerId }, metadata, options, done)).then(
+        ({ sentence }) => sentence,
+      ),
+  };
+}
+
+function sameSecret(given: string, expected: string): boolean {
+  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}

@@ -1,0 +1,54 @@
+// Original file: proto/ringtune/v1/coordinator.proto
+
+import type * as grpc from '@grpc/grpc-js'
+import type { MethodDefinition } from '@grpc/proto-loader'
+import type { AdminReply as _ringtune_v1_AdminReply, AdminReply__Output as _ringtune_v1_AdminReply__Output } from '../../ringtune/v1/AdminReply.ts';
+import type { DrainRequest as _ringtune_v1_DrainRequest, DrainRequest__Output as _ringtune_v1_DrainRequest__Output } from '../../ringtune/v1/DrainRequest.ts';
+import type { ScaleRequest as _ringtune_v1_ScaleRequest, ScaleRequest__Output as _ringtune_v1_ScaleRequest__Output } from '../../ringtune/v1/ScaleRequest.ts';
+import type { StatusReply as _ringtune_v1_StatusReply, StatusReply__Output as _ringtune_v1_StatusReply__Output } from '../../ringtune/v1/StatusReply.ts';
+import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output as _ringtune_v1_StatusRequest__Output } from '../../ringtune/v1/StatusRequest.ts';
+
+export interface AdminClient extends grpc.Client {
+  Drain(argument: _ringtune_v1_DrainRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Drain(argument: _ringtune_v1_DrainRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Drain(argument: _ringtune_v1_DrainRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Drain(argument: _ringtune_v1_DrainRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  drain(argument: _ringtune_v1_DrainRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  drain(argument: _ringtune_v1_DrainRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  drain(argument: _ringtune_v1_DrainRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  drain(argument: _ringtune_v1_DrainRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  
+  Scale(argument: _ringtune_v1_ScaleRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Scale(argument: _ringtune_v1_ScaleRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Scale(argument: _ringtune_v1_ScaleRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Scale(argument: _ringtune_v1_ScaleRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  scale(argument: _ringtune_v1_ScaleRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  scale(argument: _ringtune_v1_ScaleRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  scale(argument: _ringtune_v1_ScaleRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  scale(argument: _ringtune_v1_ScaleRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  
+  Status(argument: _ringtune_v1_StatusRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
+  Status(argument: _ringtune_v1_StatusRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
+  Status(argument: _ringtune_v1_StatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
+  Status(argument: _ringtune_v1_StatusRequest, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
+  status(argument: _ringtune_v1_StatusRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
+  status(argument: _ringtune_v1_StatusRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
+  status(argument: _ringtune_v1_StatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
+  status(argument: _ringtune_v1_StatusRequest, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
+  
+}
+
+export interface AdminHandlers extends grpc.UntypedServiceImplementation {
+  Drain: grpc.handleUnaryCall<_ringtune_v1_DrainRequest__Output, _ringtune_v1_AdminReply>;
+  
+  Scale: grpc.handleUnaryCall<_ringtune_v1_ScaleRequest__Output, _ringtune_v1_AdminReply>;
+  
+  Status: grpc.handleUnaryCall<_ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply>;
+  
+}
+
+export interface AdminDefinition extends grpc.ServiceDefinition {
+  Drain: MethodDefinition<_ringtune_v1_DrainRequest, _ringtune_v1_AdminReply, _ringtune_v1_DrainRequest__Output, _ringtune_v1_AdminReply__Output>
+  Scale: MethodDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_AdminReply, _ringtune_v1_ScaleRequest__Output, _ringtune_v1_AdminReply__Output>
+  Status: MethodDefinition<_ringtune_v1_StatusRequest, _ringtune_v1_StatusReply, _ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply__Output>
+}

@@ -1,0 +1,31 @@
+// Original file: proto/ringtune/v1/coordinator.proto
+
+import type { WorkerStatus as _ringtune_v1_WorkerStatus, WorkerStatus__Output as _ringtune_v1_WorkerStatus__Output } from '../../ringtune/v1/WorkerStatus.ts';
+import type { Ledger as _ringtune_v1_Ledger, Ledger__Output as _ringtune_v1_Ledger__Output } from '../../ringtune/v1/Ledger.ts';
+import type { Long } from '@grpc/proto-loader';
+
+export interface StatusReply {
+  'run'?: (string);
+  'phase'?: (string);
+  'generation'?: (number | string | Long);
+  'step'?: (number | string | Long);
+  'totalSteps'?: (number | string | Long);
+  'saved'?: (number | string | Long);
+  'workers'?: (_ringtune_v1_WorkerStatus)[];
+  'dead'?: (string)[];
+  'joinCommand'?: (string);
+  'ledger'?: (_ringtune_v1_Ledger | null);
+}
+
+export interface StatusReply__Output {
+  'run': (string);
+  'phase': (string);
+  'generation': (number);
+  'step': (number);
+  'totalSteps': (number);
+  'saved': (number);
+  'workers': (_ringtune_v1_WorkerStatus__Output)[];
+  'dead': (string)[];
+  'joinCommand': (string);
+  'ledger': (_ringtune_v1_Ledger__Output | null);
+}
