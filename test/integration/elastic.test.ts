@@ -59,7 +59,7 @@ test("a worker that stops without a word is suspected, given up by its measured 
     /generation 1 -> 2 with 1 workers: lost worker w\d \(.*\): has not been heard for \d+ ms; its heartbeats came every \d+ ms \(sd \d+ ms\), limit \d+ ms/,
   );
   process.kill(victim!, "SIGCONT");
-  await running.waitFor(/generation 2 is formed/);
+  await running.waitFor(/generation 2 is formed[^]*step +\d+\//);
   const { steps } = await stopAndRepeat(small, running, "silent");
   expect(steps.at(-1)).toMatchObject({ worldSize: 1, generation: 2 });
 });
