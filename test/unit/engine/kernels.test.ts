@@ -289,7 +289,8 @@ describe("the onnx backend", () => {
     expect(traced.map(({ length }) => length)).toEqual([rows * 300, rows, 300]);
     for (const [i, want] of eager.entries()) {
       const errors = want.map((value, j) => Math.abs(traced[i]![j]! - value));
-      expect(errors.reduce((a, b) => Math.max(a, b), 0)).toBeLessThan(5e-5);
+      // Float32 sums of 600 numbers in two orders, and single operations.
+      expect(errors.reduce((a, b) => Math.max(a, b), 0)).toBeLessThan(i === 2 ? 1e-3 : 5e-5);
     }
     const model = traceModel(onCpu, (trace) => {
       const outputs = [body(...shapes.map((shape, i) => trace.input(`x${i}`, shape, "float32")))].flat();
