@@ -96,6 +96,13 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./admin.ts")).buildDrainCommand(),
   },
   {
+    name: "baseline",
+    usage: "CONFIG.yaml",
+    summary: "what a bag of words does with the data of a classification, before anything is trained",
+    group: "Prepare and check:",
+    run: async () => (await import("./baseline.ts")).buildBaselineCommand(),
+  },
+  {
     name: "config",
     usage: "check|schema|docs",
     summary: "check a configuration, or print its schema and reference",

@@ -71,7 +71,9 @@ function drawGroups(
     const members = groups.get(first);
     if (members === undefined) continue;
     const label = stratify === true ? (documents[first]?.label ?? "") : "";
-    strata.set(label, [...(strata.get(label) ?? []), members]);
+    const stratum = strata.get(label);
+    if (stratum === undefined) strata.set(label, [members]);
+    else stratum.push(members);
   }
   const chosen = new Set<number>();
   for (const stratum of strata.values()) {

@@ -30,17 +30,11 @@ import { invalidData } from "./utf8.ts";
 
 /** @throws RingtuneError data_invalid, tokenizer_invalid, config_invalid; the signal's reason when it is aborted */
 export async function prepareSupervised(config: DataConfig, options: PrepareOptions): Promise<PreparedData> {
-  const { onNotice, signal, model } = options;
+  const { onNotice, model } = options;
   const { sequence_length: sequenceLength } = config.train;
   const startMs = performance.now();
   const cache = createCache(config.data.cache, onNotice);
-  const { records, digest } = await loadRecords(config.data, config.task.kind, { onNotice, signal });
-  const task = resolveTask(config.task, labelsOf(config, records, model?.labels));
-  const { maker, usesChatTemplate } = createMaker(config, task, records);
-  const examples = readAll(records, (record) => maker.read(record));
-
-  const { parts, origin: divided } = await divide(examples, records, maker, config, options);
-  const origin = [digest, ...divided, ...maker.key];
+  const { parts, task, maker, usesChatTemplate, origin, whereOf } = await readExamples(config, options);
   const tokenizer = await obtainTokenizer(config, { ...options, cache, texts: textsOf(parts.train, maker), origin });
   if (!maker.causal) assertRoom(config, tokenizer);
   const hasTypes = (model?.tokenTypes ?? 2) > 1;
@@ -54,7 +48,7 @@ export async function prepareSupervised(config: DataConfig, options: PrepareOpti
   const sourceIn = (part: readonly unknown[]) => (i: number) => {
     // Only asked when a run fails, so what was dropped is found out again.
     const kept = part.filter((example) => typeof make(example) !== "string");
-    return records[examples.indexOf(kept[i])]?.where;
+    return whereOf(kept[i]);
   };
   const train = { ...createStoredDataset(made.train, shape), sourceOf: sourceIn(parts.train) };
   const validation = { ...createStoredDataset(made.validation, shape), sourceOf: sourceIn(parts.validation) };
@@ -87,13 +81,40 @@ export async function prepareSupervised(config: DataConfig, options: PrepareOpti
   };
 }
 
+export interface Examples {
+  /** In the form that `maker` reads. */
+  readonly parts: Parts;
+  readonly task: ResolvedTask;
+  readonly maker: SampleMaker<unknown>;
+  readonly usesChatTemplate: boolean;
+  /** The line of an example, for sentences: "mail.jsonl:12". */
+  readonly whereOf: (example: unknown) => string | undefined;
+  /** What the parts are made from, for the keys of a cache. */
+  readonly origin: readonly (string | number)[];
+}
+
+/** The examples of a task in their two parts, before any tokenizer. Throws data_invalid, config_invalid. */
+export async function readExamples(
+  config: ExampleConfig,
+  options: Omit<PrepareOptions, "tokenizer">,
+): Promise<Examples> {
+  const { onNotice, signal, model } = options;
+  const { records, digest } = await loadRecords(config.data, config.task.kind, { onNotice, signal });
+  const task = resolveTask(config.task, labelsOf(config, records, model?.labels));
+  const { maker, usesChatTemplate } = createMaker(config, task, records);
+  const examples = readAll(records, (record) => maker.read(record));
+  const { parts, origin } = await divide(examples, records, maker, config, options);
+  const whereOf = (example: unknown): string | undefined => records[examples.indexOf(example)]?.where;
+  return { parts, task, maker, usesChatTemplate, whereOf, origin: [digest, ...origin, ...maker.key] };
+}
+
 /** Keeps near duplicates on one side and labels in both parts, as divide.ts does: an example is a document of its texts. */
 async function divide(
   examples: readonly unknown[],
   records: readonly DataRecord[],
   maker: SampleMaker<unknown>,
-  config: DataConfig,
-  options: PrepareOptions,
+  config: ExampleConfig,
+  options: Omit<PrepareOptions, "tokenizer">,
 ): Promise<{ parts: Parts; origin: readonly (string | number)[] }> {
   if (examples.length < 2 && config.data.validation_fraction > 0) {
     throw invalidData(
@@ -114,7 +135,7 @@ async function divide(
 
 /** Named in the config, else those of the model's head, else those that the data has. */
 function labelsOf(
-  { task, data }: DataConfig,
+  { task, data }: ExampleConfig,
   records: readonly DataRecord[],
   ofModel: readonly string[] | undefined,
 ): readonly string[] {
@@ -128,7 +149,7 @@ function labelsOf(
 }
 
 function createMaker(
-  { data }: DataConfig,
+  { data }: ExampleConfig,
   task: ResolvedTask,
   records: readonly DataRecord[],
 ): { maker: SampleMaker<unknown>; usesChatTemplate: boolean } {
@@ -151,6 +172,8 @@ interface MadeSamples {
   /** Tokens per second; undefined when they came from the cache. */
   readonly perSecond: number | undefined;
 }
+
+type ExampleConfig = Pick<DataConfig, "task" | "data" | "train">;
 
 type Parts = Readonly<Record<"train" | "validation", readonly unknown[]>>;
 

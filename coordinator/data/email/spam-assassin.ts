@@ -76,9 +76,10 @@ export function withoutTag(subject: string): string {
     .trim();
 }
 
-/** What servers add to a body: SpamAssassin its report, mailing lists their marks, footers and advertisements. */
+/** What servers add to a body: SpamAssassin its report, feeds address and date, lists marks, footers and advertisements. */
 const traces: readonly RegExp[] = [
   /^SPAM:.*\n?/gm,
+  /^\s*URL: \S+\s*\nDate: [^\n]*/, // of items of news feeds that were made into mails
   /-*(?:DeathToSpam){2,}-*/g,
   /\s_{40,}\s+[^\n]{0,60}mailing list\b[\s\S]{0,400}$/i,
   /\s-{2,3}\s+Irish Linux Users' Group[\s\S]{0,400}$/i,

@@ -112,6 +112,9 @@ test("leaves out what lists and SpamAssassin put into subjects and bodies", () =
     withoutTraces(`Buy now --DeathToSpamDeathToSpamDeathToSpam-- ${advertisement.replaceAll("\n", " ")} ${footer}`),
   ).toBe("Buy now");
   expect(withoutTraces("SPAM: Content analysis details\nSPAM: (5.3 hits)\nHello")).toBe("Hello");
+  expect(withoutTraces("URL: http://www.newsisfree.com/click/-1\nDate: 2002-09-26T01:15:08+01:00\n\n(me)")).toBe(
+    "(me)",
+  );
   expect(withoutTraces("a\nhttp://xent.com/mailman/listinfo/fork\n")).toBe("a");
   expect(withoutTraces(`my ${"_".repeat(40)} line\nand much more text`)).toBe(
     `my ${"_".repeat(40)} line\nand much more text`,
