@@ -19,6 +19,7 @@ export const errorCodes = [
   "timed_out",
   "not_finite",
   "disk_failed",
+  "download_failed",
   "cancelled",
   "usage",
   "internal",

@@ -3,6 +3,7 @@
 
 import { describeDuration, describeQuantity, significant } from "./cli/quantities.ts";
 import { colorsFor, plain, type Colors } from "./cli/colors.ts";
+import type { DownloadProgress } from "../common/hub/obtain.ts";
 import type { DataProgress } from "./data/progress.ts";
 import type { RunRecord, StepRecord, ValidationRecord } from "../common/records.ts";
 
@@ -15,8 +16,8 @@ export interface Progress {
   notice(line: string): void;
   /** A sentence of the core; what a step's own line says already is left out unless `verbose`. */
   decided(reason: string): void;
-  /** How far the preparation of the data is; on a terminal only. */
-  data(progress: DataProgress): void;
+  /** How far a download or the preparation of the data is; on a terminal only. */
+  data(progress: DataProgress | DownloadProgress): void;
   /** Takes the live line away. Call before anything else writes to the terminal, and at the end. */
   end(): void;
 }
@@ -144,9 +145,11 @@ function formatCount(what: string, step: number, total: number | undefined): str
   return `${what.padEnd(5)} ${count}`;
 }
 
-function formatData({ phase, done, total, perSecond }: DataProgress): string {
+/** `downloading: 120.0M of 548.1M bytes, 12.1M/s, ETA 35s` */
+export function formatData({ phase, done, total, perSecond }: DataProgress | DownloadProgress): string {
   const [doing, unit] = (
     {
+      download: ["downloading", "bytes"],
       duplicates: ["comparing", "documents"],
       words: ["counting words", "characters"],
       merges: ["learning merges", "merges"],
@@ -155,7 +158,9 @@ function formatData({ phase, done, total, perSecond }: DataProgress): string {
     } as const
   )[phase];
   const share = total === undefined || total === 0 ? "" : ` of ${describeQuantity(total)}`;
-  return `${doing}: ${describeQuantity(done)}${share} ${unit}, ${describeQuantity(perSecond)}/s`;
+  const isTimed = phase === "download" && perSecond > 0;
+  const left = isTimed ? `, ETA ${describeDuration((total - done) / perSecond)}` : "";
+  return `${doing}: ${describeQuantity(done)}${share} ${unit}, ${describeQuantity(perSecond)}/s${left}`;
 }
 
 function isToldAnyway(sentence: string): boolean {

@@ -29,6 +29,7 @@ import type { Progress } from "./progress.ts";
 import { openAdmin } from "./rpc/admin.ts";
 import { createBatches } from "./rpc/batches.ts";
 import { createDriver, type Driver } from "./rpc/driver.ts";
+import { obtainSources, type Sources } from "./sources.ts";
 import { wayOut } from "./store/checkpoints.ts";
 import { folderBytes, freeBytes } from "./store/disk-space.ts";
 import { createRunDirectory, openRunDirectory, type Checkpoint, type RunDirectory } from "./store/run-directory.ts";
@@ -82,14 +83,15 @@ export async function run(options: RunOptions): Promise<RunResult> {
 }
 
 async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResult> {
-  const { config, resume, progress, signal } = options;
-  const directory = resume === undefined ? await createRunDirectory(config) : await openRunDirectory(resume);
+  const { config: given, resume, progress, signal } = options;
+  const directory = resume === undefined ? await createRunDirectory(given) : await openRunDirectory(resume);
   onClose(() => directory.discard());
   const earlier = directory.checkpoint;
   if (earlier !== undefined) {
-    assertResumable(directory.config, config, directory.path);
-    directory.goOnWith(config);
+    assertResumable(directory.config, given, directory.path);
+    directory.goOnWith(given);
   }
+  const { config, onHub } = await obtainSources(given, { resumed: earlier !== undefined, progress, signal });
   const model = await readEarlierModel(config, directory);
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length });
   if (earlier === undefined) model?.notices.forEach((line) => progress.notice(line));
@@ -121,7 +123,11 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   if (earlier !== undefined) servers.metrics.observeCheckpoint(earlier.step);
 
   const modelConfigJson = JSON.stringify(modelConfig, null, 2);
-  const ended = await train(options, { directory, data, modelConfigJson, job, servers, devices }, onClose);
+  const ended = await train(
+    { ...options, config },
+    { directory, data, modelConfigJson, job, servers, devices, onHub },
+    onClose,
+  );
   const outcome = withSources(ended.outcome, config, data);
   const records = await directory.readRecords();
   if (directory.changed) await writeCurve(directory, records, progress);
@@ -138,6 +144,7 @@ interface Prepared {
   /** Hugging Face config.json. */
   readonly modelConfigJson: string;
   readonly job: Job;
+  readonly onHub: Sources["onHub"];
   readonly servers: Servers;
   readonly devices: DevicePlan;
 }
@@ -174,7 +181,7 @@ async function train(
       tokenizerConfigJson: data.tokenizerConfigJson,
       optimizerJson: JSON.stringify(config.train.optimizer),
       seed: config.train.seed,
-      trainingJson: trainingSettings(config),
+      trainingJson: trainingSettings(config, prepared.onHub),
       baseModelPath: await baseModelPath(config),
       taskJson: JSON.stringify(data.task),
     },
@@ -312,9 +319,9 @@ async function baseModelPath({ lora, model }: Config): Promise<string> {
 }
 
 /** What workers have to know of what is trained and how, in the configuration's own words. */
-function trainingSettings({ lora, train }: Config): string {
+function trainingSettings({ lora, train }: Config, onHub: Sources["onHub"]): string {
   const { freeze, label_smoothing } = train;
-  return JSON.stringify({ lora, freeze, label_smoothing });
+  return JSON.stringify({ lora, freeze, label_smoothing, onHub });
 }
 
 /** Undefined when the model begins with this run. */

@@ -36,6 +36,7 @@ const statusOf: Record<ErrorCode, number> = {
   timed_out: status.deadlineExceeded,
   not_finite: status.aborted,
   disk_failed: status.internal,
+  download_failed: status.unavailable,
   cancelled: status.cancelled,
   internal: status.internal,
 };

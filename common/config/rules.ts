@@ -120,6 +120,10 @@ function modelRules({ model, task, tokenizer, train }: Config): Problem[] {
     }));
   }
   const problems: Problem[] = [];
+  if (model.revision !== undefined) {
+    const message = `${JSON.stringify(model.revision)} is of no use without model.from, which would name a model on the Hub; set it, or remove this`;
+    problems.push({ path: "model.revision", message, involves: ["model.revision", "model.from"] });
+  }
   const shape = resolveShape(model);
   if (shape.hidden % shape.heads !== 0) {
     const path = "model.heads";

@@ -18,7 +18,14 @@ const model = z
       .min(1)
       .optional()
       .describe(
-        "Hugging Face directory to start from: config.json, model.safetensors, tokenizer.json. Leave out to train from scratch.",
+        "Model to start from: a Hugging Face directory (config.json, model.safetensors, tokenizer.json), or a name on the Hub, which is downloaded, such as openai-community/gpt2; see docs/models.md. Leave out to train from scratch.",
+      ),
+    revision: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "Branch, tag or commit of model.from on the Hub; also written behind the name: acme/model@v2. Left out: main.",
       ),
     architecture: z
       .enum(["gpt2", "llama", "bert"])
@@ -96,7 +103,7 @@ const tokenizer = z
       .min(1)
       .optional()
       .describe(
-        "tokenizer.json file, or a directory that holds one. Leave out to train a byte-level BPE on the training documents (or to use the one of model.from).",
+        "tokenizer.json file, a directory that holds one, or a name on the Hub. Leave out to train a byte-level BPE on the training documents (or to use the one of model.from).",
       ),
     vocab_size: z
       .int()

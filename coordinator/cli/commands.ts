@@ -54,6 +54,13 @@ const entries: readonly Entry[] = [
     run: "merge/main",
   },
   {
+    name: "export",
+    usage: "RUN --out DIR",
+    summary: "write a trained model as a directory of its own, also in 16 bits or in shards",
+    group: "Train and use a model:",
+    run: "export/main",
+  },
+  {
     name: "coordinator",
     usage: "CONFIG.yaml",
     summary: "coordinate a run whose workers are started by hand",

@@ -1,5 +1,5 @@
-// Runs a program of the worker's side (`ringtune worker`, `generate`, `predict`, `merge`, `fixtures`) as a child process: the coordinator's
-// side never imports it. The child reads its own arguments, writes to the same terminal and gives the exit code.
+// Runs a program of the worker's side (`ringtune worker`, `generate`, `predict`, `merge`, `export`, `fixtures`) as a
+// child process: the coordinator's side never imports it. The child reads its own arguments, writes to the same terminal and gives the exit code.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -9,7 +9,14 @@ import { RingtuneError } from "../../common/errors.ts";
 import { workerEnvironment } from "../../common/worker-environment.ts";
 
 export type WorkerProgram =
-  "main" | "generate/main" | "predict/main" | "evaluate/main" | "merge/main" | "fixtures/main" | "bench/main";
+  | "main"
+  | "generate/main"
+  | "predict/main"
+  | "evaluate/main"
+  | "merge/main"
+  | "export/main"
+  | "fixtures/main"
+  | "bench/main";
 
 /** Ends the child when this process is gone, however it went; see exit-with-parent.ts. */
 const preload = new URL("./exit-with-parent.js", import.meta.url);

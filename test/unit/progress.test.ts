@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { StepRecord, ValidationRecord } from "../../common/records.ts";
 import { describeDuration, describeQuantity, significant } from "../../coordinator/cli/quantities.ts";
-import { createProgress, createRate, formatStep, formatValidation } from "../../coordinator/progress.ts";
+import { createProgress, createRate, formatData, formatStep, formatValidation } from "../../coordinator/progress.ts";
 
 function step(number: number, seconds = 0.5): StepRecord {
   return {
@@ -157,4 +157,10 @@ test("numbers are written as people read them", () => {
     "1.2e-7",
     "5.0e+9",
   ]);
+});
+
+test("a download shows bytes, rate and the time left", () => {
+  const state = { phase: "download", done: 120e6, total: 548.1e6, perSecond: 12.1e6 } as const;
+  expect(formatData(state)).toBe("downloading: 120.0M of 548.1M bytes, 12.1M/s, ETA 35s");
+  expect(formatData({ ...state, perSecond: 0 })).toBe("downloading: 120.0M of 548.1M bytes, 0/s");
 });

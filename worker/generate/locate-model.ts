@@ -1,8 +1,10 @@
-// Where the weights are: a run directory (its best checkpoint, else the latest), a checkpoint, or a Hugging Face model directory.
+// Where the weights are: a run directory (its best checkpoint, else the latest), a checkpoint, a Hugging Face model
+// directory, or an adapter of PEFT.
 
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { RingtuneError } from "../../common/errors.ts";
+import { isAdapter } from "../model/adapter-files.ts";
 import { verifyCheckpoint } from "../train/checkpoint-state.ts";
 
 /**
@@ -13,7 +15,7 @@ export async function locateModel(path: string): Promise<string> {
   const links = [join(path, "best"), join(path, "latest")];
   const there = await Promise.all(links.map(exists));
   const directory = links.find((_, i) => there[i]) ?? path;
-  if (!(await exists(join(directory, "config.json")))) {
+  if (!(await exists(join(directory, "config.json"))) && !(await isAdapter(directory))) {
     const why = !(await exists(path))
       ? "does not exist"
       : (await exists(join(path, "checkpoints")))

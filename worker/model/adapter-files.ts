@@ -5,15 +5,20 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RingtuneError } from "../../common/errors.ts";
-import { readModelConfig, readModelDirectory, type LoadedModel } from "./huggingface.ts";
-import { readTensors, targetsOf } from "./load-parameters.ts";
+import { obtain, type Obtained } from "../../common/hub/obtain.ts";
+import {
+  readModelConfig,
+  readModelDirectory,
+  readModelWeights,
+  type LoadedModel,
+  type NewHead,
+} from "./huggingface.ts";
+import { targetsOf, type TensorTarget } from "./load-parameters.ts";
 import { adapterNames, loraScale, peftPrefix, type LoraModel } from "./lora.ts";
 import type { LinearModule, Model } from "./model.ts";
 import { describeNames } from "./name-patterns.ts";
-import { viewOf } from "./parameters.ts";
 import { readJson } from "./read-json.ts";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
-import { openModelFiles } from "./shards.ts";
 
 export const adapterConfigFile = "adapter_config.json";
 export const adapterFile = "adapter_model.safetensors";
@@ -25,6 +30,7 @@ const empty = z.record(z.string(), z.never());
 const schema = z.looseObject({
   peft_type: z.literal("LORA"),
   base_model_name_or_path: z.string().nullish(),
+  revision: z.string().nullish(),
   r: z.int().min(1),
   lora_alpha: z.number().positive(),
   use_rslora: z.boolean().default(false),
@@ -39,12 +45,14 @@ export interface AdapterConfig {
   readonly rank: number;
   readonly alpha: number;
   readonly rslora: boolean;
-  /** The model directory that it belongs to, if the file says. */
+  /** The model that it belongs to, a directory or a name on the Hub, if the file says. */
   readonly base: string | undefined;
+  /** Of a base on the Hub. */
+  readonly revision: string | undefined;
 }
 
-/** adapter_config.json of an adapter of the model in `base`, for PEFT. */
-export function adapterConfigJson(model: LoraModel, base: string): string {
+/** adapter_config.json of an adapter of the model in `base`, or of that name `onHub`, for PEFT. */
+export function adapterConfigJson(model: LoraModel, base: string, onHub?: Obtained["hub"]): string {
   const { adapted, settings, head, files } = model;
   const taskType = {
     "causal-lm": "CAUSAL_LM",
@@ -57,7 +65,8 @@ export function adapterConfigJson(model: LoraModel, base: string): string {
   const config = {
     peft_type: "LORA",
     task_type: taskType,
-    base_model_name_or_path: base,
+    base_model_name_or_path: onHub?.name ?? base,
+    revision: onHub?.commit ?? null,
     r: settings.rank,
     lora_alpha: settings.alpha,
     lora_dropout: 0,
@@ -86,7 +95,11 @@ function targetNames({ adapted, base }: LoraModel): string[] {
 
 /** Whether `directory` holds an adapter and not a model. */
 export async function isAdapter(directory: string): Promise<boolean> {
-  return stat(join(directory, adapterConfigFile)).then(
+  return exists(join(directory, adapterConfigFile));
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
     () => true,
     () => false,
   );
@@ -102,87 +115,123 @@ export async function readAdapterConfig(directory: string): Promise<AdapterConfi
       details: { file: path, problems: problems.length },
     });
   }
-  const { r, lora_alpha, use_rslora, base_model_name_or_path: base } = parsed.data;
-  return { rank: r, alpha: lora_alpha, rslora: use_rslora, base: base ?? undefined };
+  const { r, lora_alpha, use_rslora, base_model_name_or_path: base, revision } = parsed.data;
+  const model = { base: base || undefined, revision: revision ?? undefined };
+  return { rank: r, alpha: lora_alpha, rslora: use_rslora, ...model };
 }
 
 /**
- * The model in `directory`; that of an adapter with the adapter (and those below it) folded in. `base` is the model directory that an adapter
- * belongs to, instead of the one that its config names. Errors as in `readModelDirectory`.
+ * The model in `directory`; that of an adapter with the adapter (and those below it) folded in. `base` is the model that an
+ * adapter belongs to, instead of the one that its config names. A classifier's head is in the adapter; a config.json beside
+ * it, as runs write one, says which head that is. Errors as in `readModelDirectory`.
  */
 export async function readWithAdapter(directory: string, base?: string): Promise<LoadedModel> {
   if (!(await isAdapter(directory))) return readModelDirectory(directory);
-  const config = await readAdapterConfig(directory);
-  const folder = base ?? config.base;
-  if (folder === undefined) {
-    throw new RingtuneError("usage", `${join(directory, adapterConfigFile)} names no base model; give it with --base`);
-  }
-  const { fresh, ...loaded } = await readBaseOf(directory, folder).catch((cause: unknown) => {
-    const { code, message, details } = cause as RingtuneError;
-    throw new RingtuneError(
-      code,
-      `${message}; it is the base of the adapter ${directory}, another is given with --base`,
-      {
-        details,
-        cause,
-      },
-    );
+  const model = await readAdaptedConfig(directory, base);
+  const parameters = new Float32Array(model.layout.size);
+  const absent = new Set<string>();
+  const initialise = ({ name }: TensorTarget): void => void absent.add(name);
+  const folded = await readAdaptedWeights(directory, model, targetsOf(model.layout, parameters), { initialise, base });
+  folded.names.forEach((name) => absent.delete(name));
+  if (absent.size === 0) return { model, parameters };
+  throw new RingtuneError(
+    "checkpoint_invalid",
+    `neither the adapter ${directory} nor its base holds ${[...absent].join(", ")} of ${model.name}`,
+    { details: { directory, missing: absent.size } },
+  );
+}
+
+async function readAdaptedConfig(directory: string, base?: string): Promise<Model> {
+  if (!(await isAdapter(directory)) || (await exists(join(directory, "config.json"))))
+    return readModelConfig(directory);
+  return readAdaptedConfig(await locateBase(directory, base)).catch((cause: unknown) => {
+    throw ofBase(directory, cause);
   });
-  await foldAdapter(directory, config, loaded, fresh);
-  return loaded;
 }
 
 /**
- * The base of an adapter, with the adapter's own head when a config.json beside it names one: `fresh` are the tensors of it
- * that the base does not have, so the adapter must.
+ * Reads the weights of a model directory, or of an adapter and the model below it, into `targets`, which are all tensors of
+ * `model`, without a copy. Gives the tensors that adapters have as a whole, and sentences about what is not as in the files.
  */
-async function readBaseOf(directory: string, folder: string): Promise<LoadedModel & { fresh: readonly string[] }> {
-  const hasConfig = await stat(join(directory, "config.json")).catch(() => undefined);
-  if (hasConfig === undefined || (await isAdapter(folder))) return { ...(await readWithAdapter(folder)), fresh: [] };
-  const model = await readModelConfig(directory);
-  const parameters = new Float32Array(model.layout.size);
-  const { initialised } = await readTensors(await openModelFiles(folder), targetsOf(model.layout, parameters), {
-    conventions: model.files,
-    initialise: () => undefined,
-  });
-  return { model, parameters, fresh: initialised };
+export async function readAdaptedWeights(
+  directory: string,
+  model: Model,
+  targets: readonly TensorTarget[],
+  { base, ...newHead }: NewHead & { readonly base?: string | undefined } = {},
+): Promise<{ readonly names: readonly string[]; readonly notices: readonly string[] }> {
+  if (!(await isAdapter(directory))) {
+    return { names: [], notices: await readModelWeights(directory, model, targets, newHead) };
+  }
+  const below = await readAdaptedWeights(await locateBase(directory, base), model, targets, newHead).catch(
+    (cause: unknown) => {
+      throw ofBase(directory, cause);
+    },
+  );
+  const into = new Map(targets.map(({ name, into }) => [name, into]));
+  const names = await foldAdapter(directory, { model, tensor: (name) => into.get(name) });
+  return { names: [...below.names, ...names], notices: below.notices };
+}
+
+function ofBase(directory: string, cause: unknown): unknown {
+  if (!(cause instanceof RingtuneError)) return cause;
+  const { code, message, details } = cause;
+  const sentence = `${message}; it is the base of the adapter ${directory}, another is given with --base`;
+  return new RingtuneError(code, sentence, { details, cause });
+}
+
+/**
+ * The folder of the model that the adapter in `directory` belongs to, or of `base` instead; one of the Hub is taken from the
+ * cache or downloaded. Throws `usage` when nothing says which.
+ */
+export async function locateBase(directory: string, base?: string): Promise<string> {
+  const config = await readAdapterConfig(directory);
+  const name = base ?? config.base;
+  if (name === undefined) {
+    throw new RingtuneError("usage", `${join(directory, adapterConfigFile)} names no base model; give it with --base`);
+  }
+  const revision = base === undefined ? config.revision : undefined;
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const options = { env: process.env, need: "model", revision, preferCached: true, onNotice: say } as const;
+  return (await obtain(name, options)).path;
+}
+
+/** Where weights are that an adapter is folded into: those of `model`, by name. */
+export interface FoldTarget {
+  readonly model: Model;
+  readonly tensor: (name: string) => Float32Array | undefined;
 }
 
 /**
  * Adds the adapter in `directory` to the weights of its model: scale * B A to a layer's [outputs, inputs], the transpose of
  * that to [inputs, outputs]; tensors that were trained as a whole take their place. Computed in double precision.
- * Throws `checkpoint_invalid` for tensors that do not fit the model, and for one of `fresh` that the file lacks.
+ * Gives the names of these. Throws `checkpoint_invalid` for tensors that do not fit the model.
  */
-export async function foldAdapter(
-  directory: string,
-  config: AdapterConfig,
-  { model, parameters }: LoadedModel,
-  fresh: readonly string[] = [],
-): Promise<void> {
+export async function foldAdapter(directory: string, { model, tensor }: FoldTarget): Promise<string[]> {
+  const config = await readAdapterConfig(directory);
   const file = await openSafetensors(join(directory, adapterFile));
   try {
-    const specs = new Map(model.layout.specs.map((spec) => [spec.name, spec]));
+    const shapes = new Map(model.layout.specs.map(({ name, shape }) => [name, shape]));
     const linears = new Map(model.linears.map((linear) => [linear.name, linear]));
     const left = new Set(file.tensors.keys());
-    const lacking = fresh.find((name) => !left.has(name) && !left.has(peftPrefix + name));
-    if (lacking !== undefined) assertShape(file, peftPrefix + lacking, specs.get(lacking)?.shape ?? []);
+    const whole: string[] = [];
     for (const name of file.tensors.keys()) {
       const bare = name.startsWith(peftPrefix) ? name.slice(peftPrefix.length) : name;
-      const spec = specs.get(bare);
+      const shape = shapes.get(bare);
       const linear = linears.get(/^(.*)\.lora_A\.weight$/.exec(bare)?.[1] ?? "");
-      if (spec !== undefined) {
-        assertShape(file, name, spec.shape);
-        await file.read(name, viewOf(parameters, spec));
+      if (shape !== undefined) {
+        assertShape(file, name, shape);
+        await file.read(name, tensor(bare)!);
+        whole.push(bare);
         left.delete(name);
       } else if (linear !== undefined) {
-        const into = viewOf(parameters, specs.get(`${linear.name}.weight`)!);
-        await foldLinear(file, linear, config, into);
+        await foldLinear(file, linear, config, tensor(`${linear.name}.weight`)!);
         const { a, b } = adapterNames(linear.name);
         left.delete(a);
         left.delete(b);
       }
     }
     if (left.size > 0) throw unfitting(file, model, [...left]);
+    return whole;
   } finally {
     await file.close();
   }

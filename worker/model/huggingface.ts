@@ -36,23 +36,34 @@ export async function readModelDirectory(directory: string): Promise<LoadedModel
   return { model, parameters };
 }
 
+/** What to do about a new head, which the files lack as a whole; one of them at most. */
+export interface NewHead {
+  /** Draw it from this seed. */
+  readonly seed?: number;
+  /** Fill it in. */
+  readonly initialise?: (target: TensorTarget) => void;
+}
+
 /**
- * Reads the weights of `directory` into `targets`, which are tensors of `model`, tensor by tensor and without a copy. With
- * a `seed`, what a file of another head lacks is initialised from it. Gives sentences about what is not as in the file.
+ * Reads the weights of `directory` into `targets`, which are tensors of `model`, tensor by tensor and without a copy. Gives
+ * sentences about what is not as in the file.
  * Throws `checkpoint_invalid` that lists everything that is missing, unexpected or of another shape.
  */
 export async function readModelWeights(
   directory: string,
   model: Model,
   targets: readonly TensorTarget[],
-  { seed }: { readonly seed?: number } = {},
+  { seed, initialise: given }: NewHead = {},
 ): Promise<string[]> {
+  const drawn =
+    seed === undefined ? undefined : (target: TensorTarget): void => initialiseTensor(model, target, target.into, seed);
+  const initialise = given ?? drawn;
   const { initialised, unused } = await readTensors(await openModelFiles(directory), targets, {
     conventions: model.files,
-    ...(seed === undefined ? {} : { initialise: (target) => initialiseTensor(model, target, target.into, seed) }),
+    ...(initialise === undefined ? {} : { initialise }),
   });
   return [
-    [describeList("tensors of a new head", initialised), "start from the seed, because the files have none"],
+    [describeList("tensors of a new head", given === undefined ? initialised : []), "start from the seed, because the files have none"],
     [describeList("tensors of another head", unused), "are not used"],
   ].flatMap(([what, rest]) => (what === "" ? [] : [`${directory}: ${what} ${rest}`]));
 }

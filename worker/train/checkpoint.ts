@@ -13,11 +13,10 @@ import {
   adapterConfigFile,
   adapterConfigJson,
   adapterFile,
-  isAdapter,
+  readAdaptedWeights,
   readAdapterConfig,
-  readWithAdapter,
 } from "../model/adapter-files.ts";
-import { modelConfigJson, modelTensors, readModelWeights, specialTokensOf } from "../model/huggingface.ts";
+import { modelConfigJson, readModelWeights, specialTokensOf } from "../model/huggingface.ts";
 import { initialiseTensor } from "../model/initialise.ts";
 import { describeList, loadTensors, type TensorTarget } from "../model/load-parameters.ts";
 import { peftPrefix } from "../model/lora.ts";
@@ -81,7 +80,7 @@ export async function writeCheckpoint(
     await write("tokenizer.json", [Buffer.from(tokenizerJson)]);
     if (tokenizerConfigJson !== "") await write("tokenizer_config.json", [Buffer.from(tokenizerConfigJson)]);
     if (lora !== undefined) {
-      await write(adapterConfigFile, [Buffer.from(adapterConfigJson(lora, contents.basePath ?? ""))]);
+      await write(adapterConfigFile, [Buffer.from(adapterConfigJson(lora, contents.basePath ?? "", weights.onHub))]);
       await write(adapterFile, encodeSafetensors(adapterTensors(weights)));
     } else {
       const { shards, index } = cutShards(viewsOf(weights, base.layout), contents.shardBytes);
@@ -136,25 +135,21 @@ export async function readCheckpoint(
 }
 
 /**
- * The weights of a model directory, or of an adapter on one, into their places; what a file of another head lacks is drawn
- * from `seed`. Gives sentences about what is not as in the file.
+ * The weights of a model directory, or of an adapter on one, into their places, without a copy; what a file of another head
+ * lacks is drawn from `seed`. Gives sentences about what is not as in the file.
  */
-export async function readBase(directory: string, weights: TrainedWeights, seed: number): Promise<string[]> {
-  if (await isAdapter(directory)) {
-    const { model, parameters } = await readWithAdapter(directory);
-    const found = new Map(modelTensors(model.layout, parameters).map(({ name, data }) => [name, data]));
-    const fresh: string[] = [];
-    for (const target of targetsIn(weights, weights.base)) {
-      const data = found.get(target.name);
-      if (data === undefined) {
-        initialiseTensor(weights.base, target, target.into, seed);
-        fresh.push(target.name);
-      } else target.into.set(data);
-    }
-    const what = describeList("tensors of a new head", fresh);
-    return what === "" ? [] : [`${directory}: ${what} start from the seed, because the adapter's model has none`];
-  }
-  return readModelWeights(directory, weights.base, targetsIn(weights, weights.base), { seed });
+export async function readBase(directory: string, weights: TrainedWeights, seed: number): Promise<readonly string[]> {
+  const { base } = weights;
+  const fresh = new Set<string>();
+  const initialise = (target: TensorTarget): void => {
+    initialiseTensor(base, target, target.into, seed);
+    fresh.add(target.name);
+  };
+  const { names, notices } = await readAdaptedWeights(directory, base, targetsIn(weights, base), { initialise });
+  names.forEach((name) => fresh.delete(name)); // the adapter has them
+  const what = describeList("tensors of a new head", [...fresh]);
+  const said = what === "" ? [] : [`${directory}: ${what} start from the seed, because the files have none`];
+  return [...said, ...notices];
 }
 
 async function readAdapter(

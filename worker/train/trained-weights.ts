@@ -3,6 +3,7 @@
 
 import type { Config } from "../../common/config/schema.ts";
 import { RingtuneError } from "../../common/errors.ts";
+import type { Obtained } from "../../common/hub/obtain.ts";
 import type { FrozenWeights } from "../engine/engine-weights.ts";
 import type { TrainingOptions } from "../engine/training-options.ts";
 import { withLora, type LoraModel, type LoraSettings } from "../model/lora.ts";
@@ -22,12 +23,15 @@ export interface TrainedWeights {
   /** The trained weights, flat, in the order of `trainable`. */
   readonly parameters: Float32Array;
   readonly frozen: FrozenWeights;
+  /** What the base is on the Hub, if it is from there. */
+  readonly onHub: Obtained["hub"];
 }
 
 export interface TrainingChoice {
   readonly lora?: LoraSettings | undefined;
   /** Patterns, see name-patterns.ts. */
   readonly freeze?: Config["train"]["freeze"];
+  readonly onHub?: Obtained["hub"];
 }
 
 /** Everything that the coordinator says about what is trained and how, in the configuration's own words. */
@@ -46,7 +50,7 @@ export function engineTraining({ label_smoothing: labelSmoothing = 0 }: Training
  */
 export function createTrainedWeights(
   base: Model,
-  { lora: settings, freeze = [] }: TrainingChoice = {},
+  { lora: settings, freeze = [], onHub }: TrainingChoice = {},
 ): TrainedWeights {
   const lora = settings === undefined ? undefined : withLora(base, settings);
   const model = lora ?? base;
@@ -67,6 +71,7 @@ export function createTrainedWeights(
     trainable,
     parameters: new Float32Array(trainable.size),
     frozen: { layout: frozen, parameters: new Float32Array(frozen.size) },
+    onHub,
   };
 }
 

@@ -1,7 +1,7 @@
 // Which layers get adapters, how they start, that only they have gradients, and their files. The numbers of whole
 // trajectories are in fixtures.test.ts.
 
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -17,12 +17,13 @@ import {
   readWithAdapter,
 } from "../../../worker/model/adapter-files.ts";
 import { createModel } from "../../../worker/model/architectures.ts";
-import { readModelDirectory } from "../../../worker/model/huggingface.ts";
+import { readModelDirectory, writeModelDirectory } from "../../../worker/model/huggingface.ts";
 import { initialiseParameters } from "../../../worker/model/initialise.ts";
-import { withLora, type LoraSettings } from "../../../worker/model/lora.ts";
+import { peftPrefix, withLora, type LoraSettings } from "../../../worker/model/lora.ts";
 import type { Model } from "../../../worker/model/model.ts";
 import { viewOf } from "../../../worker/model/parameters.ts";
-import { writeSafetensors } from "../../../worker/model/safetensors.ts";
+import { openSafetensors, writeSafetensors } from "../../../worker/model/safetensors.ts";
+import { readBase, writeCheckpoint } from "../../../worker/train/checkpoint.ts";
 import { createTrainedWeights, describeTraining, viewsOf } from "../../../worker/train/trained-weights.ts";
 
 const golden = join(import.meta.dirname, "../../golden");
@@ -129,7 +130,8 @@ describe.each(["onnx", "tfjs"] as const)("on %s", (kind) => {
         await writeSafetensors(join(directory, adapterFile), viewsOf(weights, trainable));
         await writeFile(join(directory, adapterConfigFile), adapterConfigJson(weights.lora!, "nowhere"));
         const merged = frozen.parameters.slice();
-        await foldAdapter(directory, await readAdapterConfig(directory), { model: gpt2, parameters: merged });
+        const specs = new Map(gpt2.layout.specs.map((spec) => [spec.name, spec]));
+        await foldAdapter(directory, { model: gpt2, tensor: (name) => viewOf(merged, specs.get(name)!) });
         frozen.parameters.set(merged);
         const distance = Math.max(...(await plain.logits(batch)).map((logit, i) => Math.abs(logit - logits[i]!)));
         expect(distance).toBeLessThan(1e-5);
@@ -199,6 +201,7 @@ describe("files", () => {
 
   test("have the config that PEFT reads", async () => {
     expect(json(gpt2)).toEqual({
+      revision: null,
       peft_type: "LORA",
       task_type: "CAUSAL_LM",
       base_model_name_or_path: "/models/base",
@@ -262,5 +265,87 @@ describe("files", () => {
     expect(await header(join(directory, adapterFile))).toEqual(
       await header(join(golden, "gpt2/lora_trained.safetensors")),
     );
+  });
+});
+
+describe("an adapter of a classifier on an encoder that was pre-trained with another head", () => {
+  const rows = { rows: 3, length: 8 };
+  const inputIds = Int32Array.from({ length: 24 }, (_, i) => (i * 11 + 3) % 96);
+  const batch = { ...rows, inputIds, targets: Int32Array.of(0, 2, 1) };
+  let folder: string;
+  let adapter: string;
+  let weights: ReturnType<typeof createTrainedWeights>;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "ringtune-classifier-"));
+    const [base, empty] = [join(folder, "base"), join(folder, "runs")];
+    for (const path of [base, empty]) await mkdir(path);
+    const classifier = await bert();
+    const pretrained = createModel({ ...classifier.config, architectures: ["BertForMaskedLM"] }, "test");
+    const parameters = new Float32Array(pretrained.layout.size);
+    initialiseParameters(pretrained, pretrained.layout, parameters, 4);
+    await writeModelDirectory(base, { model: pretrained, parameters });
+
+    weights = createTrainedWeights(classifier, { lora: { ...settings, target_modules: ["query", "value"] } });
+    initialiseParameters(weights.model, weights.trainable, weights.parameters, 5);
+    const notices = await readBase(base, weights, 5);
+    expect(notices[0]).toMatch(
+      /4 tensors of a new head \(bert\.pooler\.dense\.weight, .*classifier\.bias\) start from/,
+    );
+    const random = createRandom(6, "b");
+    weights.parameters.forEach((value, i, all) => (all[i] = value + 0.1 * random.normal()));
+    adapter = join(empty, "checkpoint");
+    await writeCheckpoint(adapter, {
+      weights,
+      basePath: base,
+      optimizer: { name: "sgd", step: 0, buffers: {} },
+      ...{ tokenizerJson: "{}", tokenizerConfigJson: "", step: 0, position: 0, seed: 5, worldSize: 1 },
+    });
+  });
+  afterEach(async () => rm(folder, { recursive: true }));
+
+  test("is saved with its head, as PEFT's modules_to_save, and merged to the same logits on both engines", async () => {
+    const config = JSON.parse(await readFile(join(adapter, adapterConfigFile), "utf8")) as Record<string, unknown>;
+    expect(config).toMatchObject({
+      task_type: "SEQ_CLS",
+      modules_to_save: ["pooler", "classifier"],
+      target_modules: ["query", "value"],
+    });
+    const file = await openSafetensors(join(adapter, adapterFile));
+    await file.close();
+    const saved = [...file.tensors.keys()];
+    expect(saved).toContain("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight");
+    expect(saved.filter((name) => !name.includes("lora_")).sort()).toEqual([
+      "base_model.model.bert.pooler.dense.bias",
+      "base_model.model.bert.pooler.dense.weight",
+      "base_model.model.classifier.bias",
+      "base_model.model.classifier.weight",
+    ]);
+    const merged = await readWithAdapter(adapter);
+    expect(merged.model.head).toMatchObject({ kind: "sequence-classification", labels: 3 });
+    for (const kind of ["onnx", "tfjs"] as const) {
+      const [beside, folded] = [
+        await createEngine({ kind, ...weights, threads: 1 }),
+        await createEngine({ kind, ...merged, threads: 1 }),
+      ];
+      const [expected, found] = [await beside.logits(batch), await folded.logits(batch)];
+      expect(new Set(expected.map((logit) => Math.round(logit * 1e3))).size).toBeGreaterThan(5);
+      found.forEach((logit, i) => expect(Math.abs(logit - expected[i]!), kind).toBeLessThan(2e-5));
+      await beside.close();
+      await folded.close();
+    }
+  });
+
+  test("without its head is refused, and so is one without a config that says what it classifies", async () => {
+    const thin = viewsOf(weights, weights.trainable).filter(({ name }) => !name.startsWith("classifier"));
+    await writeSafetensors(
+      join(adapter, adapterFile),
+      thin.map((tensor) => ({ ...tensor, name: tensor.name.replace(/^(?!base_model)/, peftPrefix) })),
+    );
+    await expect(readWithAdapter(adapter)).rejects.toThrow(
+      /neither the adapter .* nor its base holds classifier\.weight, classifier\.bias of bert/,
+    );
+    await rm(join(adapter, "config.json"));
+    await expect(readWithAdapter(adapter)).rejects.toThrow(/does not fit bert .*bert\.pooler\.dense/);
   });
 });
