@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-step bench-start demo demo-spam clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-step bench-start demo demo-spam demo-lora clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,6 +118,15 @@ demo-spam: build ## tell spam from ham in 6,046 real e-mails with a BERT from sc
 	@run=spam-$$(date +%Y%m%d-%H%M%S) && \
 	$(RINGTUNE) baseline examples/spam.yaml && \
 	echo && $(RINGTUNE) train examples/spam.yaml --workers $(WORKERS) --set checkpoint.name=$$run
+
+demo-lora: build ## pre-train on the speeches to 1900, then learn those after with LoRA and, to compare, in full
+	@early=early-$$(date +%Y%m%d-%H%M%S) late=$${early#early-} && \
+	$(RINGTUNE) train examples/sotu-pretrain.yaml --workers $(WORKERS) --set checkpoint.name=$$early && \
+	for how in lora full; do \
+		$(RINGTUNE) train examples/sotu-$$how.yaml --workers $(WORKERS) --set checkpoint.name=$$how-$$late \
+			--set model.from=runs/$$early/latest || exit 1; \
+	done && \
+	echo && node examples/compare-runs.mjs runs/$$early runs/lora-$$late runs/full-$$late
 
 clean: ## remove what was built (runs stay)
 	rm -rf dist .cache $(SETUP)

@@ -29,6 +29,7 @@ export function checkRules(config: Config): Problem[] {
     ...stoppingRules(config),
     ...taskRules(config),
     ...modelRules(config),
+    ...yearRules(config.data),
     ...deviceRules(config.cluster),
     ...adapterRules(config),
     ...addressRules(config),
@@ -149,6 +150,18 @@ function modelRules({ model, task, tokenizer, train }: Config): Problem[] {
     problems.push({ path, message, involves });
   }
   return problems;
+}
+
+function yearRules({ years, source }: Config["data"]): Problem[] {
+  if (years === undefined) return [];
+  const path = "data.years";
+  const [first = 0, last = 0] = years;
+  const problem = (message: string): Problem => ({ path, message, involves: [path, "data.source"] });
+  if (![source].flat().includes("sotu")) {
+    return [problem(`${JSON.stringify(years)} chooses among the addresses of sotu, which data.source does not name`)];
+  }
+  if (first <= last) return [];
+  return [problem(`${JSON.stringify(years)} ends before it begins; write [${last}, ${first}]`)];
 }
 
 function deviceRules({ engine, device }: Config["cluster"]): Problem[] {

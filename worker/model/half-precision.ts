@@ -4,17 +4,19 @@
 const bits = new Uint32Array(1);
 const float = new Float32Array(bits.buffer);
 
-/** The largest finite numbers: binary16's, and bfloat16's (about 3.4e38). */
-export const largestHalf = 65504;
-
-/** IEEE 754 binary16 to float32, exactly. */
-export function floatOfHalf(half: number): number {
+/** Every binary16 as a float32: a table, because powers are slow. */
+const halves = Float32Array.from({ length: 0x1_0000 }, (_, half) => {
   const sign = half & 0x8000 ? -1 : 1;
   const exponent = (half >> 10) & 0x1f;
   const fraction = half & 0x3ff;
   if (exponent === 0) return sign * fraction * 2 ** -24;
   if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
   return sign * (1024 + fraction) * 2 ** (exponent - 25);
+});
+
+/** IEEE 754 binary16 to float32, exactly. */
+export function floatOfHalf(half: number): number {
+  return halves[half]!;
 }
 
 /** The nearest binary16; infinite from 65520 on. */
@@ -42,11 +44,10 @@ export function floatOfBrain(brain: number): number {
 export function brainOfFloat(value: number): number {
   float[0] = value;
   if ((bits[0]! & 0x7fff_ffff) > 0x7f80_0000) return 0x7fc0; // NaN
-  return nearest(bits[0]!, 16);
+  return ((bits[0]! >>> 16) & 0x8000) | nearest(bits[0]! & 0x7fff_ffff, 16);
 }
 
-/** `word` without its lowest `count` bits, rounded to nearest, ties to even. */
+/** `word` (31 bits) without its lowest `count` bits, rounded to nearest, ties to even. */
 function nearest(word: number, count: number): number {
-  const half = 2 ** (count - 1);
-  return Math.floor((word + half - 1 + ((word >>> count) & 1)) / 2 ** count);
+  return (word + (1 << (count - 1)) - 1 + ((word >>> count) & 1)) >>> count;
 }

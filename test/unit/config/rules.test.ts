@@ -15,6 +15,12 @@ const classification = (settings: object) => ({
 describe("combinations that can't work", () => {
   test.each<[Record<string, Record<string, unknown>>, string]>([
     [
+      { data: { source: "a.jsonl", years: [1790, 1900] } },
+      "data.years: [1790,1900] chooses among the addresses of sotu, which data.source does not name",
+    ],
+    [{ data: { years: [1900, 1790] } }, "data.years: [1900,1790] ends before it begins; write [1790, 1900]"],
+    [{ model: { revision: "v2" } }, 'model.revision: "v2" is of no use without model.from'],
+    [
       { task: { kind: "instruction" }, model: { architecture: "bert" }, data: { source: "a.jsonl" } },
       "model.architecture: bert has no causal-lm head, which task.kind instruction needs (it has masked-lm, sequence-classification, token-classification); use gpt2 or llama",
     ],

@@ -40,6 +40,17 @@ test("reads the 233 State of the Union addresses in the order of their years", a
   expect(documents.reduce((sum, { text }) => sum + text.length, 0)).toBeGreaterThan(10_700_000);
 });
 
+test("takes the addresses of some years only", async () => {
+  const load = (...years: number[]) => loadDocuments({ source: "sotu", text_field: "text", years });
+  const early = await load(1790, 1900);
+  const late = await load(1901, 2021);
+  expect(early.at(-1)?.id).toMatch(/^1900_/);
+  expect(late[0]?.id).toMatch(/^1901_/);
+  expect(early.length + late.length).toBe(233);
+  expect((await load(1865, 1865)).map(({ id }) => id)).toEqual(["1865_andrew_johnson_nu"]);
+  await expect(load(1933, 1933)).rejects.toThrow("sotu: there is no address of 1933 to 1933; data.years");
+});
+
 test("reads text files, JSONL files and folders of them, sorted, and says what it left out", async () => {
   put("b/second.TXT", "two");
   put("b/a/first.md", "# one");
