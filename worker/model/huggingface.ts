@@ -63,7 +63,10 @@ export async function readModelWeights(
     ...(initialise === undefined ? {} : { initialise }),
   });
   return [
-    [describeList("tensors of a new head", given === undefined ? initialised : []), "start from the seed, because the files have none"],
+    [
+      describeList("tensors of a new head", given === undefined ? initialised : []),
+      "start from the seed, because the files have none",
+    ],
     [describeList("tensors of another head", unused), "are not used"],
   ].flatMap(([what, rest]) => (what === "" ? [] : [`${directory}: ${what} ${rest}`]));
 }
