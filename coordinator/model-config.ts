@@ -48,7 +48,7 @@ export interface ModelConfig {
   readonly labels: readonly string[] | undefined;
   /** Number of labels of a head that it had already. */
   readonly labelCount: number | undefined;
-  /** Sentences about what of it is not used. */
+  /** Sentences about what starts anew. */
   readonly notices: readonly string[];
 }
 
@@ -78,7 +78,7 @@ export async function readModelConfig(
     throw new RingtuneError("model_mismatch", sentence);
   }
   const headNotice = `${path} has no ${head} head; a new one starts from the seed`;
-  const notices = [...dropoutNotices(path, json), ...(isNew ? [headNotice] : [])];
+  const notices = isNew ? [headNotice] : [];
   return { path, json, ...found, ...(isNew ? noLabels : labelsOf(json)), notices };
 }
 
@@ -146,16 +146,6 @@ async function readText(path: string): Promise<string> {
       { cause },
     );
   }
-}
-
-/** Training with dropout does not exist yet, so what a config says about it has no effect. */
-function dropoutNotices(path: string, json: object): string[] {
-  const rates = Object.entries(json).filter(
-    ([key, value]) => /dropout|pdrop$/.test(key) && typeof value === "number" && value > 0,
-  );
-  if (rates.length === 0) return [];
-  const listed = rates.map(([key, value]) => `${key} ${value}`).join(", ");
-  return [`${path} asks for dropout (${listed}); it is not used, training has none in this version`];
 }
 
 type Description = Pick<ModelConfig, "positions" | "vocabSize" | "tokenTypes">;

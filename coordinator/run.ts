@@ -7,6 +7,7 @@ import { readFile, realpath, rm } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../common/atomic-file.ts";
 import { readCredentials } from "../common/certificates.ts";
+import { describeDropout, withDropout } from "../common/config/dropout.ts";
 import { assertResumable } from "../common/config/resume.ts";
 import type { Config } from "../common/config/schema.ts";
 import { resolveModelConfig } from "../common/config/sizes.ts";
@@ -107,7 +108,11 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const { tokenizer, task } = data;
   const { vocabSize } = tokenizer;
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length, vocabSize });
-  const modelConfig = model ? completeModelConfig(model, task) : resolveModelConfig(config, tokenizer, task);
+  const completed = model ? completeModelConfig(model, task) : resolveModelConfig(config, tokenizer, task);
+  const { dropout } = config.train;
+  const modelConfig = dropout === undefined ? completed : withDropout(completed, dropout);
+  const dropped = describeDropout(modelConfig);
+  if (dropped !== "") progress.notice(`dropout in training: ${dropped}`);
   if (earlier === undefined) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
   await assertSameData(directory, data.summary.digest);
   const devices = await planDevices(config, options.launch);
@@ -320,8 +325,8 @@ async function baseModelPath({ lora, model }: Config): Promise<string> {
 
 /** What workers have to know of what is trained and how, in the configuration's own words. */
 function trainingSettings({ lora, train }: Config, onHub: Sources["onHub"]): string {
-  const { freeze, label_smoothing } = train;
-  return JSON.stringify({ lora, freeze, label_smoothing, onHub });
+  const { freeze, label_smoothing, recompute } = train;
+  return JSON.stringify({ lora, freeze, label_smoothing, recompute, onHub });
 }
 
 /** Undefined when the model begins with this run. */

@@ -197,7 +197,12 @@ const lora = z
         'Linear layers that get an adapter: the ends of their names, such as [c_attn] or [q_proj, v_proj], or "all-linear" for all in the blocks.',
       ),
     rslora: z.boolean().default(false).describe("Multiply with alpha / sqrt(rank) (Kalajdzievski, 2023) instead."),
-    dropout: z.literal(0).default(0).describe("Dropout in front of the adapters; there is only 0 in this version."),
+    dropout: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0)
+      .describe("Share of what goes into the adapters that is dropped in training (lora_dropout)."),
     bias: z.literal("none").default("none").describe("Biases to train with the adapters; there is only none."),
   })
   .describe(
@@ -310,6 +315,20 @@ const train = z
       .default([])
       .describe(
         'Parameters that stay as they are, by patterns over their names: ["transformer.wte.*", "transformer.h.[0-3].*"].',
+      ),
+    recompute: z
+      .enum(["none", "blocks"])
+      .default("none")
+      .describe(
+        "blocks keeps only the input of every block and computes its activations again in the backward pass: less memory for a third more time. See docs/precision.md.",
+      ),
+    dropout: z
+      .number()
+      .min(0)
+      .lt(1)
+      .optional()
+      .describe(
+        "Share of activations and attention probabilities that is dropped in training, wherever the architecture has dropout. Left out: the rates of model.from's config.json, or none from scratch. See docs/regularisation.md.",
       ),
     label_smoothing: z
       .number()

@@ -37,7 +37,7 @@ export const sizes: Readonly<Record<SizeName, ModelShape>> = {
   gpt2: { layers: 12, hidden: 768, heads: 12, positions: 1024 },
 };
 
-/** Hugging Face's config.json of a GPT2LMHeadModel. Ringtune trains without dropout. */
+/** Hugging Face's config.json of a GPT2LMHeadModel. Dropout is 0 until train.dropout says otherwise. */
 export interface Gpt2ConfigJson {
   readonly architectures: readonly ["GPT2LMHeadModel"];
   readonly model_type: "gpt2";

@@ -118,7 +118,8 @@ export function createDriver(host: DriverHost): Driver {
         const { shard, batchTokens } = host.training.shard(effect.batch, effect.shard);
         const { generation, step, learningRate } = effect;
         const plan = { generation, step, learningRate, shard, microbatch: job.microbatch, globalTokens: batchTokens };
-        const value = { ...plan, clip: job.clip ?? 0, verify: effect.verify };
+        const firstRow = effect.shard.start - effect.batch.start;
+        const value = { ...plan, clip: job.clip ?? 0, verify: effect.verify, firstRow };
         return send(effect.to, { kind: "plan", value });
       }
       case "commit":

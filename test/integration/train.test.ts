@@ -70,8 +70,8 @@ describe("the maths does not depend on the number of workers", () => {
     expect(worstRelative(one, four)).toBeLessThan(1e-5);
   });
 
-  test("with unequal shards: 7 sequences over 1, 2 and 4 workers", async () => {
-    const small = await smallRun({ global_batch: 7, microbatch: 7 });
+  test("with unequal shards and dropout: 7 sequences over 1, 2 and 4 workers", async () => {
+    const small = await smallRun({ global_batch: 7, microbatch: 7, dropout: 0.2 });
     const [one, two, four] = [
       await losses(await train(small, "one", "--workers", "1")),
       await losses(await train(small, "two", "--workers", "2")),
@@ -100,9 +100,10 @@ describe("the maths does not depend on the number of workers", () => {
 });
 
 describe("a run that ends early goes on where it was", () => {
-  test("killed without warning after the checkpoint of step 10: the same losses and weights, bit for bit", async () => {
-    const small = await smallRun();
+  test("killed without warning after the checkpoint of step 10: the same losses and weights, bit for bit, dropout included", async () => {
+    const small = await smallRun({ dropout: 0.2 });
     const whole = await train(small, "whole", "--workers", "2");
+    expect(await losses(whole)).not.toEqual(await losses(await train(small, "plain", "--set", "train.dropout=0")));
 
     const killed = start(["train", small.config, "--workers", "2", "--set", "checkpoint.name=killed"]);
     await killed.waitFor(/saved step 10/);

@@ -2,6 +2,7 @@
 // Engines do not optimise, do not talk to other workers and do not know about steps.
 
 import type { ParameterLayout } from "../model/parameters.ts";
+import type { Draw } from "./dropout-masks.ts";
 
 /** Sequences that are computed together, row-major. */
 export interface Microbatch {
@@ -40,6 +41,8 @@ export interface GradientOptions {
   readonly accumulate: boolean;
   readonly gradients: Float32Array;
   readonly unchanged?: Unchanged | undefined;
+  /** Which step, and which of its rows: what decides the masks of dropout. Needed by an engine that has a seed for them. */
+  readonly draw?: Draw;
   /**
    * The next call accumulates into the same `gradients`, which nobody reads before: a GPU may keep the sum until then.
    * Left out: false.

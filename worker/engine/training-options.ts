@@ -7,6 +7,10 @@ import type { Head } from "../model/model.ts";
 export interface TrainingOptions {
   /** Share of the target's probability that is spread evenly over the vocabulary or the labels, 0 to below 1. */
   readonly labelSmoothing: number;
+  /** Of the masks of dropout; undefined drops nothing, whatever rates the model has. */
+  readonly dropoutSeed: number | undefined;
+  /** "blocks" computes the activations of a block again when the backward pass comes to it, instead of keeping them. */
+  readonly recompute: "none" | "blocks";
 }
 
 /** What an engine is made with beside its weights. */
@@ -15,7 +19,7 @@ export interface WithTraining {
   readonly training?: Partial<TrainingOptions> | undefined;
 }
 
-const plain: TrainingOptions = { labelSmoothing: 0 };
+const plain: TrainingOptions = { labelSmoothing: 0, dropoutSeed: undefined, recompute: "none" };
 
 /** `options` with nothing where something is left out. Throws `config_invalid` for what a model with `head` can't have. */
 export function resolveTraining(options: Partial<TrainingOptions> | undefined, head: Head): TrainingOptions {

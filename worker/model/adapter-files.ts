@@ -69,7 +69,7 @@ export function adapterConfigJson(model: LoraModel, base: string, onHub?: Obtain
     revision: onHub?.commit ?? null,
     r: settings.rank,
     lora_alpha: settings.alpha,
-    lora_dropout: 0,
+    lora_dropout: settings.dropout ?? 0,
     use_rslora: settings.rslora,
     target_modules: targetNames(model),
     // Whether the weights are stored [inputs, outputs], as GPT-2's are.

@@ -4,6 +4,9 @@
 //     P = softmax(scale q k' + mask)    o = P v
 //     dv = P' do    dS = P * (do v' - rowsum(do * o))    dq = scale dS k    dk = scale dS' q
 //
+// With dropout, K being what is kept times 1 / (1 - rate), o = (K * P) v, dv = (K * P)' do and
+// dS = P * (K * do v' - rowsum(do * o)), since the sum over a row of P * K * do v' is that of do * o again.
+//
 // What the causal mask hides is not computed either, up to the size of a block: 4 blocks do 10 of 16 parts of the work.
 //
 //     queries 0..127    ##              ## keys that the block computes
@@ -11,7 +14,7 @@
 //           256..383    ######
 //           384..511    ########
 
-import { scaledMatMul } from "./kernels.ts";
+import { keepWhere, scaledMatMul } from "./kernels.ts";
 import { differentiable } from "./nn.ts";
 import { tf } from "./tf.ts";
 
@@ -25,6 +28,15 @@ export interface AttentionShape {
   readonly keyHeads?: number;
   /** Factor on the scores, usually 1 / sqrt(head width). */
   readonly scale: number;
+  /** Of the probabilities; left out, all are kept. */
+  readonly dropout?: AttentionDropout | undefined;
+}
+
+export interface AttentionDropout {
+  /** Factor on what is kept. */
+  readonly scale: number;
+  /** What to keep of the probabilities [rows * keyHeads, ...] of the queries from `start` on, as bool. */
+  readonly mask: (start: number, shape: readonly number[]) => Tensor;
 }
 
 /** Queries are computed in blocks, each with the keys up to its end only: four blocks, or fewer if they get too small. */
@@ -97,7 +109,11 @@ const hidden = 1e9;
  * computed as one matrix, so that keys and values are not repeated: queries are [groups, share, length, head], or
  * [groups, length, head] where share is 1.
  */
-function attentionCore({ rows, length, heads, keyHeads = heads, scale }: AttentionShape, head: number, bias?: Tensor) {
+function attentionCore(
+  { rows, length, heads, keyHeads = heads, scale, dropout }: AttentionShape,
+  head: number,
+  bias?: Tensor,
+) {
   const groups = rows * keyHeads;
   const share = heads / keyHeads;
   const queryShape = share === 1 ? [groups, length, head] : [groups, share, length, head];
@@ -137,17 +153,26 @@ function attentionCore({ rows, length, heads, keyHeads = heads, scale }: Attenti
     return tf.reshape(tf.softmax(tf.add(tf.reshape(scores, [rows, heads * length, length]), bias)), shape);
   };
 
+  /** p x, or p' x, of the probabilities that are kept. */
+  const weigh = (p: Tensor, mask: Tensor | undefined, x: Tensor, transpose = false): Tensor =>
+    mask === undefined || dropout === undefined
+      ? tf.matMul(p, x, transpose, false)
+      : scaledMatMul(keepWhere(p, mask), x, dropout.scale, transpose, false);
+
   return {
     queryShape,
 
+    /** `probabilities` are what backward needs: those of each block, and with dropout its masks behind them. */
     forward(q: Tensor, k: Tensor, v: Tensor): { result: Tensor; probabilities: Tensor[] } {
       const probabilities = blocks.map(({ start, end }) => {
         const scores = scaledMatMul(block(q, start, end), keysUntil(k, end), scale, false, true);
         return probabilitiesOf(scores, start, end);
       });
-      const o = joined(blocks.map(({ end }, i) => tf.matMul(probabilities[i]!, keysUntil(v, end))));
+      const masks =
+        dropout === undefined ? [] : blocks.map(({ start }, i) => dropout.mask(start, probabilities[i]!.shape));
+      const o = joined(blocks.map(({ end }, i) => weigh(probabilities[i]!, masks[i], keysUntil(v, end))));
       const merged = tf.transpose(tf.reshape(o, [rows, heads, length, head]), [0, 2, 1, 3]);
-      return { result: tf.reshape(merged, [rows * length, heads * head]), probabilities };
+      return { result: tf.reshape(merged, [rows * length, heads * head]), probabilities: [...probabilities, ...masks] };
     },
 
     /** `dy` is [tokens, heads * head], `saved` are queries, keys, values, result and probabilities. */
@@ -159,12 +184,14 @@ function attentionCore({ rows, length, heads, keyHeads = heads, scale }: Attenti
       const rowSums = tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), queryShape.with(-1, 1));
       const parts = blocks.map(({ start, end }, i) => {
         const [p, dOi, qi] = [probabilities[i]!, block(dO, start, end), block(q, start, end)];
-        const dP = tf.matMul(dOi, keysUntil(v, end), false, true);
+        const mask = probabilities[blocks.length + i];
+        const dKept = scaledMatMul(dOi, keysUntil(v, end), dropout?.scale ?? 1, false, true);
+        const dP = mask === undefined ? dKept : keepWhere(dKept, mask);
         const dS = tf.mul(p, tf.sub(dP, block(rowSums, start, end)));
         return {
           dq: scaledMatMul(dS, keysUntil(k, end), scale),
           dk: scaledMatMul(dS, qi, scale, true, false),
-          dv: tf.matMul(p, dOi, true, false),
+          dv: weigh(p, mask, dOi, true),
         };
       });
       const dq = joined(parts.map((part) => part.dq));

@@ -2,7 +2,7 @@
 // names that each family gives to the same parts. The computation is in bert.ts.
 
 import { z } from "zod";
-import { configMismatch, parseConfig } from "./config.ts";
+import { configMismatch, dropoutRate, parseConfig } from "./config.ts";
 
 const positive = z.int().min(1);
 const activation = z.enum(["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"]).default("gelu");
@@ -23,6 +23,10 @@ const bertSchema = z.object({
   type_vocab_size: positive.default(2),
   layer_norm_eps: z.number().positive().default(1e-12),
   pad_token_id: z.int().min(0).nullish(),
+  hidden_dropout_prob: dropoutRate,
+  attention_probs_dropout_prob: dropoutRate,
+  /** Null is hidden_dropout_prob. */
+  classifier_dropout: z.number().min(0).lt(1).nullish(),
   /** Relative positions, cross attention and causal masks belong to other models. */
   position_embedding_type: z.literal("absolute").nullish(),
   is_decoder: z.literal(false).nullish(),
@@ -35,6 +39,9 @@ const distilbertSchema = z.object({
   n_heads: positive,
   hidden_dim: positive,
   activation,
+  dropout: dropoutRate,
+  attention_dropout: dropoutRate,
+  seq_classif_dropout: dropoutRate,
 });
 
 export type BertType = "bert" | "roberta" | "xlm-roberta" | "distilbert";
@@ -58,6 +65,20 @@ export interface BertConfig {
   /** Whether the output embedding of a masked language model is the input embedding. */
   readonly tied: boolean;
   readonly deviation: number;
+  readonly dropout: BertDropout;
+}
+
+/** Rates of dropout, by what is dropped from. */
+export interface BertDropout {
+  readonly embeddings: number;
+  readonly attention: number;
+  /** What attention adds to the residual stream. */
+  readonly attentionOutput: number;
+  /** What the feed-forward layer adds. */
+  readonly output: number;
+  /** What a classifier sees, of each sequence or of each token. */
+  readonly sequenceClassifier: number;
+  readonly tokenClassifier: number;
 }
 
 /** Throws RingtuneError `model_mismatch` that lists every unsupported or missing setting; `where` names the source. */
@@ -76,6 +97,7 @@ export function parseBertConfig(modelType: BertType, json: object, where: string
 
 function parseBert(modelType: Exclude<BertType, "distilbert">, json: object, where: string): BertConfig {
   const parsed = parseConfig(bertSchema, modelType, json, where);
+  const hidden = parsed.hidden_dropout_prob;
   return {
     modelType,
     vocabulary: parsed.vocab_size,
@@ -90,6 +112,14 @@ function parseBert(modelType: Exclude<BertType, "distilbert">, json: object, whe
     epsilon: parsed.layer_norm_eps,
     tied: parsed.tie_word_embeddings,
     deviation: parsed.initializer_range,
+    dropout: {
+      embeddings: hidden,
+      attention: parsed.attention_probs_dropout_prob,
+      attentionOutput: hidden,
+      output: hidden,
+      sequenceClassifier: parsed.classifier_dropout ?? hidden,
+      tokenClassifier: parsed.classifier_dropout ?? hidden,
+    },
   };
 }
 
@@ -109,6 +139,14 @@ function parseDistilbert(json: object, where: string): BertConfig {
     epsilon: 1e-12,
     tied: parsed.tie_word_embeddings,
     deviation: parsed.initializer_range,
+    dropout: {
+      embeddings: parsed.dropout,
+      attention: parsed.attention_dropout,
+      attentionOutput: 0,
+      output: parsed.dropout,
+      sequenceClassifier: parsed.seq_classif_dropout,
+      tokenClassifier: parsed.dropout,
+    },
   };
 }
 
@@ -122,6 +160,10 @@ export interface BertNames {
   readonly key: string;
   readonly value: string;
   readonly attentionOutput: string;
+  /** Where dropout is: of the probabilities, of what attention adds, of what the feed-forward layer adds. */
+  readonly attentionDropout: string;
+  readonly attentionOutputDropout: string;
+  readonly outputDropout: string;
   readonly attentionNorm: string;
   readonly inner: string;
   readonly outer: string;
@@ -143,6 +185,9 @@ const bertLayer = {
   key: "attention.self.key",
   value: "attention.self.value",
   attentionOutput: "attention.output.dense",
+  attentionDropout: "attention.self.dropout",
+  attentionOutputDropout: "attention.output.dropout",
+  outputDropout: "output.dropout",
   attentionNorm: "attention.output.LayerNorm",
   inner: "intermediate.dense",
   outer: "output.dense",
@@ -182,6 +227,9 @@ export const bertNames: Readonly<Record<BertType, BertNames>> = {
     key: "attention.k_lin",
     value: "attention.v_lin",
     attentionOutput: "attention.out_lin",
+    attentionDropout: "attention.dropout",
+    attentionOutputDropout: "attention.out_dropout",
+    outputDropout: "ffn.dropout",
     attentionNorm: "sa_layer_norm",
     inner: "ffn.lin1",
     outer: "ffn.lin2",

@@ -1,14 +1,16 @@
 // BERT (Devlin et al., 2018) and what differs from it in names and config only (RoBERTa, DistilBERT), with its heads, in
 // plain TensorFlow.js: it computes on whatever backend is current and keeps no state. Names and numbers are Hugging
-// Face's, without dropout.
+// Face's.
 
 import { modelClasses } from "../../common/model-classes.ts";
 import { attention, paddingBias } from "./attention.ts";
 import { bertLayout, bertLinears } from "./bert-layout.ts";
 import { bertNames, type BertConfig } from "./bert-config.ts";
+import { attentionDropout, dropout } from "./dropout.ts";
 import { binaryCrossEntropy, crossEntropy } from "./losses.ts";
 import { within, type BatchTensors, type Head, type Model, type Weights } from "./model.ts";
 import { addPositions, embedding, firstTokens, gelu, layerNorm, linear, relu, tanh } from "./nn.ts";
+import { recomputed } from "./recompute.ts";
 import { tf } from "./tf.ts";
 
 /** The model of `config` with `head`; `json` is the config.json that both were read from. */
@@ -73,12 +75,18 @@ function beforeLogits(
   switch (head.kind) {
     case "sequence-classification": {
       const activate = names.poolerActivation === "tanh" ? tanh : relu;
-      const pooled = activate(project(weights, names.pooler, firstTokens(x, batch.rows)));
+      const rate = config.dropout.sequenceClassifier;
+      // RoBERTa's head drops in front of its dense layer too.
+      const first = firstTokens(x, batch.rows);
+      const seen = names.prefix === "roberta." ? dropout(weights, "classifier.dropout.0", first, rate) : first;
+      const pooled = dropout(weights, "dropout", activate(project(weights, names.pooler, seen)), rate);
       const classifier = names.sequenceClassifier;
       return { x: pooled, matrix: tensor(`${classifier}.weight`), bias: tensor(`${classifier}.bias`) };
     }
-    case "token-classification":
-      return { x, matrix: tensor("classifier.weight"), bias: tensor("classifier.bias") };
+    case "token-classification": {
+      const seen = dropout(weights, "dropout", x, config.dropout.tokenClassifier);
+      return { x: seen, matrix: tensor("classifier.weight"), bias: tensor("classifier.bias") };
+    }
     case "masked-lm":
     case "causal-lm": {
       // RoBERTa's head has the exact GELU whatever the layers have.
@@ -106,10 +114,11 @@ function hiddenStates(config: BertConfig, weights: Weights, batch: BatchTensors)
   if (tokenTypeIds !== undefined) {
     x = tf.add(x, embedding(embeddings.tensor("token_type_embeddings.weight"), tokenTypeIds));
   }
-  x = norm(config, embeddings, "LayerNorm", x);
+  x = dropout(embeddings, "dropout", norm(config, embeddings, "LayerNorm", x), config.dropout.embeddings);
   const bias = paddingBias(attentionMask!, rows, length);
   for (let i = 0; i < config.layers; i++) {
-    x = encoderLayer(config, within(weights, `${prefix}${layer}${i}.`), x, batch, bias);
+    const own = within(weights, `${prefix}${layer}${i}.`);
+    x = recomputed(own, x, [bias], (x, bias) => encoderLayer(config, own, x, batch, bias));
   }
   return x;
 }
@@ -122,13 +131,16 @@ function encoderLayer(
   keyBias: tf.Tensor,
 ): tf.Tensor {
   const names = bertNames[config.modelType];
-  const { heads, width } = config;
+  const { heads, width, dropout: rates } = config;
   const [q, k, v] = [names.query, names.key, names.value].map((name) => project(weights, name, x));
-  const attended = attention(q!, k!, v!, { rows, length, heads, scale: 1 / Math.sqrt(width / heads) }, keyBias);
-  const projected = tf.add(project(weights, names.attentionOutput, attended), x);
-  const middle = norm(config, weights, names.attentionNorm, projected);
+  const dropped = attentionDropout(weights, names.attentionDropout, rates.attention);
+  const shape = { rows, length, heads, scale: 1 / Math.sqrt(width / heads), dropout: dropped };
+  const attended = project(weights, names.attentionOutput, attention(q!, k!, v!, shape, keyBias));
+  const kept = dropout(weights, names.attentionOutputDropout, attended, rates.attentionOutput);
+  const middle = norm(config, weights, names.attentionNorm, tf.add(kept, x));
   const inner = activated(config.activation, project(weights, names.inner, middle));
-  return norm(config, weights, names.outputNorm, tf.add(project(weights, names.outer, inner), middle));
+  const outer = dropout(weights, names.outputDropout, project(weights, names.outer, inner), rates.output);
+  return norm(config, weights, names.outputNorm, tf.add(outer, middle));
 }
 
 function project(weights: Weights, module: string, x: tf.Tensor): tf.Tensor {

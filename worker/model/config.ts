@@ -1,8 +1,16 @@
 // Checking a config.json of Hugging Face against the schema of an architecture, with every problem in one sentence.
 // The schemas are with the architectures.
 
-import type { z } from "zod";
+import { z } from "zod";
 import { RingtuneError } from "../../common/errors.ts";
+
+/** What a config says of dropout; a rate that it does not name is 0. */
+export const dropoutRate = z
+  .number()
+  .min(0)
+  .lt(1)
+  .nullish()
+  .transform((rate) => rate ?? 0);
 
 /** Throws RingtuneError `model_mismatch` that lists every unsupported or missing setting of `json`. */
 export function parseConfig<T>(schema: z.ZodType<T>, modelType: string, json: unknown, where: string): T {

@@ -2,7 +2,7 @@
 // The field names are Hugging Face's, so that a config can be written back as it was read. The computation is in gpt2.ts.
 
 import { z } from "zod";
-import { configMismatch, parseConfig } from "./config.ts";
+import { configMismatch, dropoutRate, parseConfig } from "./config.ts";
 import type { LinearModule } from "./model.ts";
 import { createLayout, type ParameterLayout } from "./parameters.ts";
 
@@ -31,9 +31,13 @@ const schema = z.object({
   /** Cross attention belongs to encoder-decoder models, which are not supported. */
   add_cross_attention: z.literal(false).default(false),
   initializer_range: z.number().positive().default(0.02),
+  /** Dropout after the embeddings, of the attention probabilities, and in front of the residual stream. */
+  embd_pdrop: dropoutRate,
+  attn_pdrop: dropoutRate,
+  resid_pdrop: dropoutRate,
 });
 
-/** A validated config.json of model_type "gpt2". Dropout probabilities in the file are not used. */
+/** A validated config.json of model_type "gpt2". */
 export type Gpt2Config = Readonly<z.output<typeof schema>>;
 
 /**

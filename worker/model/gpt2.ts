@@ -1,11 +1,13 @@
 // GPT-2 (Radford et al., 2019) in plain TensorFlow.js: it computes on whatever backend is current and keeps no state.
-// Names, layouts and numbers are Hugging Face's GPT2LMHeadModel without dropout.
+// Names, layouts and numbers are Hugging Face's GPT2LMHeadModel.
 
 import { gpt2Layout, gpt2Linears, type Gpt2Config } from "./gpt2-config.ts";
 import { within, type BatchTensors, type Model, type Weights } from "./model.ts";
 import { packedCausalAttention } from "./attention.ts";
+import { attentionDropout, dropout } from "./dropout.ts";
 import { crossEntropy } from "./losses.ts";
 import { addPositions, conv1d, embedding, gelu, layerNorm } from "./nn.ts";
+import { recomputed } from "./recompute.ts";
 import { tf } from "./tf.ts";
 
 /** The model of `config`; `json` is the config.json that it was read from. */
@@ -43,8 +45,12 @@ export function createGpt2(config: Gpt2Config, json: object = {}): Model {
 function hiddenStates(config: Gpt2Config, weights: Weights, batch: BatchTensors): tf.Tensor {
   const { rows, length, ids } = batch;
   const embedded = embedding(weights.tensor("transformer.wte.weight"), ids);
-  let x = addPositions(embedded, weights.tensor("transformer.wpe.weight"), rows, length);
-  for (let i = 0; i < config.n_layer; i++) x = block(config, i, within(weights, `transformer.h.${i}.`), x, batch);
+  const placed = addPositions(embedded, weights.tensor("transformer.wpe.weight"), rows, length);
+  let x = dropout(weights, "transformer.drop", placed, config.embd_pdrop);
+  for (let i = 0; i < config.n_layer; i++) {
+    const own = within(weights, `transformer.h.${i}.`);
+    x = recomputed(own, x, [], (x) => block(config, i, own, x, batch));
+  }
   return norm(config, weights, "transformer.ln_f", x);
 }
 
@@ -55,13 +61,16 @@ function block(config: Gpt2Config, index: number, weights: Weights, x: tf.Tensor
     (config.scale_attn_by_inverse_layer_idx ? index + 1 : 1);
 
   const qkv = project(weights, "attn.c_attn", norm(config, weights, "ln_1", x));
-  const attended = packedCausalAttention(qkv, { rows: batch.rows, length: batch.length, heads, scale });
-  const afterAttention = tf.add(x, project(weights, "attn.c_proj", attended));
+  const { rows, length } = batch;
+  const dropped = attentionDropout(weights, "attn.attn_dropout", config.attn_pdrop);
+  const attended = packedCausalAttention(qkv, { rows, length, heads, scale, dropout: dropped });
+  const residual = (place: string, y: tf.Tensor): tf.Tensor => dropout(weights, place, y, config.resid_pdrop);
+  const afterAttention = tf.add(x, residual("attn.resid_dropout", project(weights, "attn.c_proj", attended)));
   const inner = gelu(
     project(weights, "mlp.c_fc", norm(config, weights, "ln_2", afterAttention)),
     config.activation_function,
   );
-  return tf.add(afterAttention, project(weights, "mlp.c_proj", inner));
+  return tf.add(afterAttention, residual("mlp.dropout", project(weights, "mlp.c_proj", inner)));
 }
 
 function project(weights: Weights, module: string, x: tf.Tensor): tf.Tensor {

@@ -12,6 +12,8 @@ export const rotaryKernel = "RingtuneRotary";
 export const geluTanhKernel = "RingtuneGeluTanh";
 export const geluErfKernel = "RingtuneGeluErf";
 export const blockwiseKernel = "RingtuneBlockwise";
+export const keepKernel = "RingtuneKeep";
+export const afterKernel = "RingtuneAfter";
 
 export interface ScaledMatMulAttrs extends tf.NamedAttrMap {
   readonly transposeA: boolean;
@@ -110,6 +112,25 @@ export function rotateHalf(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Ten
     3,
   );
   return tf.reshape(turned, [rows, length, width]);
+}
+
+/**
+ * x, but not computed before `events` are: a compiled graph neither moves what follows from it to an earlier place nor
+ * takes it for what was computed from x before. Elsewhere operations run in the order in which they are called.
+ */
+export function after(x: tf.Tensor, events: readonly tf.Tensor[]): tf.Tensor {
+  if (!offers(afterKernel)) return x;
+  const named = Object.fromEntries(events.map((event, i) => [`event${i}`, event]));
+  return tf.engine().runKernel<tf.Tensor>(afterKernel, { x, ...named });
+}
+
+/** x where `mask` (bool, of the same size) is true, 0 elsewhere, times `scale`. */
+export function keepWhere(x: tf.Tensor, mask: tf.Tensor, scale = 1): tf.Tensor {
+  const shaped = tf.reshape(mask, x.shape);
+  const kept = offers(keepKernel)
+    ? tf.engine().runKernel<tf.Tensor>(keepKernel, { x, mask: shaped })
+    : tf.mul(x, tf.cast(shaped, "float32"));
+  return scale === 1 ? kept : tf.mul(kept, scale);
 }
 
 /** x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), Hendrycks and Gimpel's approximation. */

@@ -2,7 +2,7 @@
 // parameters that it implies. They differ in biases, defaults and the sliding window only. The computation is in llama.ts.
 
 import { z } from "zod";
-import { configMismatch, parseConfig } from "./config.ts";
+import { configMismatch, dropoutRate, parseConfig } from "./config.ts";
 import type { LinearModule } from "./model.ts";
 import { createLayout, type ParameterLayout } from "./parameters.ts";
 import { ropeScalingSchema, type RopeScaling } from "./rope.ts";
@@ -32,6 +32,7 @@ const schema = z.object({
   sliding_window: positive.nullish(),
   use_sliding_window: z.boolean().nullish(),
   initializer_range: z.number().positive().default(0.02),
+  attention_dropout: dropoutRate,
 });
 
 export interface LlamaConfig {
@@ -56,6 +57,8 @@ export interface LlamaConfig {
   readonly mlpBias: boolean;
   readonly tied: boolean;
   readonly deviation: number;
+  /** Dropout of the attention probabilities, the only one there is. */
+  readonly attentionDropout: number;
 }
 
 export type LlamaType = "llama" | "mistral" | "qwen2";
@@ -108,6 +111,7 @@ export function parseLlamaConfig(modelType: LlamaType, json: object, where: stri
     mlpBias: modelType === "llama" && parsed.mlp_bias === true,
     tied: parsed.tie_word_embeddings,
     deviation: parsed.initializer_range,
+    attentionDropout: parsed.attention_dropout,
   };
 }
 

@@ -1,12 +1,14 @@
 // LLaMA (Touvron et al., 2023) and what differs from it in its config only (Mistral, Qwen2), in plain TensorFlow.js: it
-// computes on whatever backend is current and keeps no state. Names and numbers are Hugging Face's, without dropout.
+// computes on whatever backend is current and keeps no state. Names and numbers are Hugging Face's.
 
 import { modelClasses } from "../../common/model-classes.ts";
 import { attention } from "./attention.ts";
+import { attentionDropout } from "./dropout.ts";
 import { llamaLayout, llamaLinears, type LlamaConfig } from "./llama-config.ts";
 import { crossEntropy } from "./losses.ts";
 import { within, type BatchTensors, type Model, type Weights } from "./model.ts";
 import { embedding, gatedSilu, linear, rmsNorm, rotary } from "./nn.ts";
+import { recomputed } from "./recompute.ts";
 import { ropeAngles } from "./rope.ts";
 import { tf } from "./tf.ts";
 
@@ -44,11 +46,15 @@ export function createLlama(config: LlamaConfig, json: object): Model {
 /** The last hidden states after the final norm: [tokens, width]. */
 function hiddenStates(config: LlamaConfig, weights: Weights, batch: BatchTensors): tf.Tensor {
   const { head, theta, scaling, epsilon } = config;
-  const angles = ropeAngles(head, batch.length, theta, scaling);
-  const [cos, sin] = [angles.cos, angles.sin].map((values) => tf.tensor(values, [batch.length, head / 2]));
-  const turn = (x: tf.Tensor): tf.Tensor => rotary(x, cos!, sin!, batch.rows);
+  const { cos, sin } = ropeAngles(head, batch.length, theta, scaling);
+  const angles = [cos, sin].map((values) => tf.tensor(values, [batch.length, head / 2]));
   let x = embedding(weights.tensor("model.embed_tokens.weight"), batch.ids);
-  for (let i = 0; i < config.layers; i++) x = layer(config, within(weights, `model.layers.${i}.`), x, batch, turn);
+  for (let i = 0; i < config.layers; i++) {
+    const own = within(weights, `model.layers.${i}.`);
+    x = recomputed(own, x, angles, (x, cos, sin) =>
+      layer(config, own, x, batch, (x) => rotary(x, cos, sin, batch.rows)),
+    );
+  }
   return rmsNorm(x, weights.tensor("model.norm.weight"), epsilon);
 }
 
@@ -68,7 +74,8 @@ function layer(
 
   const before = norm("input_layernorm", x);
   const [q, k, v] = ["q", "k", "v"].map((name) => project(`self_attn.${name}_proj`, before, qkvBias));
-  const shape = { rows, length, heads, keyHeads, scale: 1 / Math.sqrt(head) };
+  const dropped = attentionDropout(weights, "self_attn.dropout", config.attentionDropout);
+  const shape = { rows, length, heads, keyHeads, scale: 1 / Math.sqrt(head), dropout: dropped };
   const attended = attention(turn(q!), turn(k!), v!, shape);
   const middle = tf.add(x, project("self_attn.o_proj", attended, outputBias));
   const after = norm("post_attention_layernorm", middle);

@@ -4,12 +4,16 @@
 
 import type { Config } from "../../common/config/schema.ts";
 import { RingtuneError } from "../../common/errors.ts";
+import { dropout } from "./dropout.ts";
 import { addLowRank } from "./low-rank.ts";
 import type { LinearModule, Model, Weights } from "./model.ts";
 import { describeNames } from "./name-patterns.ts";
 import { createLayout } from "./parameters.ts";
 
-export type LoraSettings = Pick<NonNullable<Config["lora"]>, "rank" | "alpha" | "rslora" | "target_modules">;
+export type LoraSettings = Pick<NonNullable<Config["lora"]>, "rank" | "alpha" | "rslora" | "target_modules"> & {
+  /** Share of the inputs of A that is dropped in training. Left out: 0. */
+  readonly dropout?: number;
+};
 
 export interface LoraModel extends Model {
   readonly base: Model;
@@ -48,10 +52,12 @@ export function withLora(base: Model, settings: LoraSettings): LoraModel {
     { name: adapterNames(name).b, shape: [outputs, rank] },
   ]);
   const withAdapters = (weights: Weights): Weights => ({
-    tensor: (name) => weights.tensor(name),
+    ...weights,
     adapt(module, x, y) {
       const own = names.get(module);
-      return own === undefined ? y : addLowRank(x, y, weights.tensor(own.a), weights.tensor(own.b), scale);
+      if (own === undefined) return y;
+      const seen = dropout(weights, `${module}.lora_dropout`, x, settings.dropout ?? 0);
+      return addLowRank(seen, y, weights.tensor(own.a), weights.tensor(own.b), scale);
     },
   });
   return {

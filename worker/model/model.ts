@@ -39,6 +39,16 @@ export interface Weights {
    * for x [tokens, inputs]: where an adapter adds its part.
    */
   readonly adapt?: (module: string, x: tf.Tensor, y: tf.Tensor) => tf.Tensor;
+  /**
+   * In training with dropout: what to keep of `shape`, which is row after row, at a place that has a name of its own in
+   * the model, as bool. The same for the same place within one call of the model, however often it is asked.
+   */
+  readonly mask?: (place: string, shape: readonly number[], rate: number) => tf.Tensor;
+  /**
+   * In training that recomputes blocks: the trained parameters whose names have `part` in them, adapters too. Left out,
+   * activations are kept.
+   */
+  readonly trained?: (part: string) => tf.Tensor[];
 }
 
 /** A matrix that activations are multiplied with, and that an adapter may be put on. */
@@ -100,11 +110,22 @@ export function logitRows(head: Head, rows: number, length: number): number {
   return head.kind === "sequence-classification" ? rows : rows * length;
 }
 
+/** For `Weights.trained`: the tensors of `trainable` whose names have `part` in them. */
+export function trainedWithin(
+  trainable: ParameterLayout,
+  part: string,
+  { tensor }: Pick<Weights, "tensor">,
+): tf.Tensor[] {
+  return trainable.specs.filter(({ name }) => name.includes(part)).map(({ name }) => tensor(name));
+}
+
 /** `weights` with names that begin with `prefix`. */
 export function within(weights: Weights, prefix: string): Weights {
-  const { adapt } = weights;
+  const { adapt, mask, trained } = weights;
   return {
     tensor: (name) => weights.tensor(prefix + name),
+    ...(mask === undefined ? {} : { mask: (place, shape, rate) => mask(prefix + place, shape, rate) }),
+    ...(trained === undefined ? {} : { trained: (part) => trained(prefix + part) }),
     ...(adapt === undefined ? {} : { adapt: (module, x, y) => adapt(prefix + module, x, y) }),
   };
 }

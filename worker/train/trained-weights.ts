@@ -37,11 +37,13 @@ export interface TrainingChoice {
 /** Everything that the coordinator says about what is trained and how, in the configuration's own words. */
 export interface TrainingSettings extends TrainingChoice {
   readonly label_smoothing?: number;
+  readonly recompute?: Config["train"]["recompute"];
 }
 
 /** The part of it that engines know. */
-export function engineTraining({ label_smoothing: labelSmoothing = 0 }: TrainingSettings): TrainingOptions {
-  return { labelSmoothing };
+export function engineTraining(settings: TrainingSettings, seed: number): TrainingOptions {
+  const { label_smoothing = 0, recompute = "none" } = settings;
+  return { labelSmoothing: label_smoothing, dropoutSeed: seed, recompute };
 }
 
 /**

@@ -90,7 +90,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       kind: welcome.engine === "tfjs" ? "tfjs" : "onnx",
       device: welcome.device,
       ...{ model, parameters, trainable, frozen },
-      training: engineTraining(settings),
+      training: engineTraining(settings, welcome.seed),
       threads,
     });
     return engine;
@@ -143,18 +143,21 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     const total = new LossTotal();
     const weight = 1 / plan.globalTokens;
     const microbatches = cut(plan.shard, plan.microbatch);
+    let { firstRow } = plan;
     for (const [index, batch] of microbatches.entries()) {
       // The engine computes on this thread: only between microbatches can the news come that the generation is over.
       await newsArrives();
       signal.throwIfAborted();
       const result = await engine.gradients(batch, {
         weight,
+        draw: { step: plan.step, firstRow },
         gradients,
         accumulate: index > 0,
         more: index < microbatches.length - 1,
         unchanged: unchangedBefore(index),
       });
       total.add(result, batch.rows);
+      firstRow += batch.rows;
     }
     if (microbatches.length === 0) gradients.fill(0);
     return total;
@@ -167,7 +170,9 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     for (const batch of cut(plan.shard, plan.microbatch)) {
       await newsArrives();
       signal.throwIfAborted();
-      await engine.gradients(batch, { weight: 1 / plan.globalTokens, gradients, accumulate: false, unchanged: "all" });
+      const draw = { step: plan.step, firstRow: plan.firstRow + start };
+      const weight = 1 / plan.globalTokens;
+      await engine.gradients(batch, { weight, gradients, draw, accumulate: false, unchanged: "all" });
       if (!Number.isFinite(globalNorm(gradients))) for (let i = 0; i < batch.rows; i++) found.push(start + i);
       start += batch.rows;
     }

@@ -11,8 +11,10 @@ import { selectTfjsBackend } from "../../../worker/engine/tfjs/backends.ts";
 import { withBackend } from "../../../worker/engine/with-backend.ts";
 import {
   blockwise,
+  after,
   geluErfForward,
   geluTanhForward,
+  keepWhere,
   layerNormWithStatistics,
   rmsNormWithStatistics,
   rotateHalf,
@@ -42,6 +44,19 @@ const comparisons = ["Equal", "Greater", "GreaterEqual", "Less", "LessEqual"];
 const unary = ["Abs", "Cos", "Erf", "Exp", "Neg", "Reciprocal", "Relu", "Sigmoid", "Sign", "Sin", "Square", "Tanh"];
 
 const cases: Case[] = [
+  {
+    kernel: "RingtuneAfter",
+    shapes: [[3, 4], [2], [5, 1]],
+    body: (x, a, b) => after(x, [a, b]),
+  },
+  {
+    kernel: "RingtuneKeep",
+    shapes: [
+      [3, 4],
+      [3, 4],
+    ],
+    body: (x, y) => keepWhere(x, isPositive(y), 2),
+  },
   ...elementwise.map((kernel) => ({
     kernel,
     shapes: [

@@ -1,23 +1,59 @@
 // Gradients of regularised training on every engine, against float64 numbers of PyTorch (test/golden/make_regularised.py).
 
 import { readFileSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createEngine } from "../../../worker/engine/create-engine.ts";
+import { createOnnxEngine } from "../../../worker/engine/onnx/engine.ts";
+import { loadRuntime } from "../../../worker/engine/onnx/runtime.ts";
 import type { Engine } from "../../../worker/engine/engine.ts";
 import { createModel } from "../../../worker/model/architectures.ts";
-import { viewOf, type ParameterLayout } from "../../../worker/model/parameters.ts";
+import { withLora } from "../../../worker/model/lora.ts";
+import type { Model } from "../../../worker/model/model.ts";
+import { loadTensors } from "../../../worker/model/load-parameters.ts";
+import { splitLayout, viewOf, type ParameterLayout } from "../../../worker/model/parameters.ts";
+import { tf } from "../../../worker/model/tf.ts";
+import { temporaryFolder } from "../../support/cli.ts";
 import { contractEngines } from "../../support/engines.ts";
-import { goldenNames, readGolden, type GoldenName } from "./golden.ts";
+import { goldenNames, readGolden, rowsOf, type GoldenName } from "./golden.ts";
 
 interface Case {
+  readonly rates: Readonly<Record<string, number>>;
   readonly smoothing: number;
   readonly loss: number;
   readonly grad_norms: Readonly<Record<string, number>>;
 }
 
+interface ProfileEvent {
+  readonly cat: string;
+  readonly args?: { readonly op_name?: string };
+}
+
 const golden = JSON.parse(readFileSync(new URL("../../golden/regularised.json", import.meta.url), "utf8")) as {
-  readonly models: Readonly<Record<GoldenName, { readonly smoothed: Case }>>;
+  readonly seed: number;
+  readonly step: number;
+  readonly first_row: number;
+  readonly models: Readonly<Record<GoldenName, { readonly smoothed: Case; readonly dropped: Case }>>;
+  readonly lora: Case;
+  readonly mask: number[][];
 };
+const draw = { step: golden.step, firstRow: golden.first_row };
+
+/** The model of `name` with the rates of the golden numbers in its config. */
+function withRates(name: GoldenName): Model {
+  const { model } = readGolden(name);
+  const { embedding = 0, hidden = 0, attention = 0, classifier = 0 } = golden.models[name].dropped.rates;
+  const gpt2 = { embd_pdrop: embedding, resid_pdrop: hidden, attn_pdrop: attention };
+  const bert = {
+    hidden_dropout_prob: hidden,
+    attention_probs_dropout_prob: attention,
+    classifier_dropout: classifier,
+  };
+  const rates = name === "gpt2" ? gpt2 : name === "llama" ? { attention_dropout: attention } : bert;
+  return createModel({ ...model.config, ...rates }, name);
+}
 
 const norm = (values: Float32Array): number => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
 
@@ -30,11 +66,16 @@ function expectNorms(layout: ParameterLayout, gradients: Float32Array, expected:
   }
 }
 
-const cases = contractEngines.flatMap((choice) => goldenNames.map((name) => ({ ...choice, name })));
+// Every model where that is quick; the contract of the engines (engine.test.ts) has all of them everywhere.
+const cases = contractEngines.flatMap((choice) => {
+  const isQuick =
+    choice.threads === 1 && choice.device !== "webgpu" && !(choice.kind === "tfjs" && choice.device === "cpu");
+  return (isQuick ? goldenNames : (["gpt2"] as const)).map((name) => ({ ...choice, name }));
+});
 
 describe.each(cases)("$name on $kind $device with $threads thread(s)", ({ kind, device, threads, name }) => {
   const { model, batch, expected, parameters } = readGolden(name);
-  const { smoothed } = golden.models[name];
+  const { smoothed, dropped } = golden.models[name];
   let engine: Engine;
 
   beforeAll(async () => {
@@ -53,6 +94,79 @@ describe.each(cases)("$name on $kind $device with $threads thread(s)", ({ kind, 
     const validation = await engine.loss(batch);
     expect(Math.abs(validation.lossSum / validation.tokens / expected.loss - 1)).toBeLessThan(1e-5);
   });
+
+  test("drops the same elements as the reference in training, and none in validation", async () => {
+    const training = { dropoutSeed: golden.seed };
+    const own = { kind, device, threads, parameters: parameters(), model: withRates(name), training };
+    const dropping = await createEngine(own);
+    const gradients = new Float32Array(model.layout.size);
+    const options = { weight: 1 / expected.loss_count, gradients };
+    const { lossSum, tokens } = await dropping.gradients(batch, { ...options, draw, accumulate: false });
+    expect(Math.abs(lossSum / tokens / dropped.loss - 1)).toBeLessThan(1e-5);
+    expectNorms(model.layout, gradients, dropped.grad_norms);
+    // A part of the rows, elsewhere, has the masks of those rows.
+    const parts = [rowsOf(batch, 0, 1), rowsOf(batch, 1, 3)];
+    for (const [i, part] of parts.entries()) {
+      const place = { step: golden.step, firstRow: golden.first_row + i };
+      await dropping.gradients(part, { ...options, draw: place, accumulate: i > 0 });
+    }
+    expectNorms(model.layout, gradients, dropped.grad_norms);
+    const next = await dropping.gradients(batch, { ...options, draw: { ...draw, step: 4 }, accumulate: false });
+    expect(Math.abs(next.lossSum / lossSum - 1)).toBeGreaterThan(1e-4);
+    const validation = await dropping.loss(batch);
+    expect(Math.abs(validation.lossSum / validation.tokens / expected.loss - 1)).toBeLessThan(1e-5);
+    await dropping.close();
+  });
+});
+
+describe.each(cases)("$name on $kind $device with $threads thread(s)", ({ kind, device, threads, name }) => {
+  test("computes blocks again to the same gradients, with the same masks, and keeps no tensors", async () => {
+    const { batch, parameters } = readGolden(name);
+    const model = withRates(name);
+    const results = [];
+    for (const recompute of ["none", "blocks"] as const) {
+      const training = { dropoutSeed: golden.seed, recompute };
+      const engine = await createEngine({ kind, device, threads, parameters: parameters(), model, training });
+      const gradients = new Float32Array(model.layout.size);
+      const options = { weight: 0.01, gradients, draw, accumulate: false };
+      await engine.gradients(batch, options);
+      const { numTensors } = tf.memory();
+      const { lossSum } = await engine.gradients(batch, options);
+      expect(tf.memory().numTensors).toBe(numTensors);
+      results.push({ lossSum, gradients });
+      await engine.close();
+    }
+    const [kept, again] = results as [(typeof results)[0], (typeof results)[0]];
+    expect(Math.abs(again.lossSum / kept.lossSum - 1)).toBeLessThan(1e-6);
+    const difference = norm(again.gradients.map((value, i) => value - kept.gradients[i]!));
+    expect(difference / norm(kept.gradients)).toBeLessThan(1e-6);
+  });
+});
+
+test("ONNX Runtime computes blocks again, one after another, and does not take them for what it has", async () => {
+  const { model, batch, parameters } = readGolden("gpt2");
+  const runtime = await loadRuntime();
+  const selection = { provider: { name: "cpu", index: 0 }, description: "cpu", why: [] } as const;
+  const order = async (recompute: "none" | "blocks"): Promise<string[]> => {
+    const profilePrefix = join(await temporaryFolder(), "profile");
+    const own = { model, parameters: parameters(), selection, threads: 1, profilePrefix, training: { recompute } };
+    const engine = createOnnxEngine(runtime, own);
+    await engine.gradients(batch, { weight: 1, accumulate: false, gradients: new Float32Array(model.layout.size) });
+    await engine.close();
+    const [file] = await readdir(dirname(profilePrefix));
+    const events = JSON.parse(await readFile(join(dirname(profilePrefix), file!), "utf8")) as ProfileEvent[];
+    return events.flatMap(({ cat, args }) => (cat === "Node" ? (args?.op_name ?? []) : []));
+  };
+  const [kept, again] = [await order("none"), await order("blocks")];
+  const count = (nodes: readonly string[], operator: string): number =>
+    nodes.filter((name) => name === operator).length;
+  // GELU's forward pass: of two blocks once, or once more each.
+  expect(count(kept, "FastGelu")).toBe(2);
+  expect(count(again, "FastGelu")).toBe(4);
+  // Its derivative is the only sigmoid: that of the upper block is done before the lower one is computed again.
+  expect(again.filter((name) => name === "FastGelu" || name === "Sigmoid").join(" ")).toBe(
+    "FastGelu FastGelu FastGelu Sigmoid FastGelu Sigmoid",
+  );
 });
 
 test("labels that each are yes or no are not smoothed", async () => {
@@ -64,4 +178,32 @@ test("labels that each are yes or no are not smoothed", async () => {
     code: "config_invalid",
     message: expect.stringContaining("train.label_smoothing: 0.1 spreads one answer over 3 labels") as string,
   });
+});
+
+test.each(["onnx", "tfjs"] as const)("drops what goes into adapters, on %s", async (kind) => {
+  const { model: base, batch, expected, parameters } = readGolden("gpt2");
+  const settings = {
+    rank: 4,
+    alpha: 8,
+    rslora: false,
+    target_modules: ["c_attn"],
+    dropout: golden.lora.rates["lora"]!,
+  };
+  const model = withLora(base, settings);
+  const { trainable, frozen } = splitLayout(model.layout, (name) => model.trains(name));
+  const trained = new Float32Array(trainable.size);
+  const folder = new URL("../../golden/gpt2/lora_trained.safetensors", import.meta.url);
+  const targets = trainable.specs.map((spec) => ({ name: spec.name, shape: spec.shape, into: viewOf(trained, spec) }));
+  await loadTensors(fileURLToPath(folder), targets);
+  const engine = await createEngine({
+    ...{ kind, threads: 1, model, parameters: trained, trainable },
+    frozen: { layout: frozen, parameters: parameters() },
+    training: { dropoutSeed: golden.seed },
+  });
+  const gradients = new Float32Array(trainable.size);
+  const weight = 1 / expected.loss_count;
+  const { lossSum, tokens } = await engine.gradients(batch, { weight, draw, gradients, accumulate: false });
+  expect(Math.abs(lossSum / tokens / golden.lora.loss - 1)).toBeLessThan(1e-5);
+  expectNorms(trainable, gradients, golden.lora.grad_norms);
+  await engine.close();
 });

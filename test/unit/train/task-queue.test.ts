@@ -5,7 +5,10 @@ import { TaskQueue } from "../../../worker/train/task-queue.ts";
 
 const plan = (step: number): FromCoordinator => ({
   kind: "plan",
-  value: { generation: 1, step, shard: null, microbatch: 1, globalTokens: 1, learningRate: 1, clip: 0, verify: false },
+  value: {
+    ...{ generation: 1, step, shard: null, microbatch: 1, globalTokens: 1, learningRate: 1, clip: 0 },
+    ...{ verify: false, firstRow: 0 },
+  },
 });
 const commit = (step: number): FromCoordinator => ({ kind: "commit", value: { generation: 1, step } });
 const form = (generation: number, step: number): FromCoordinator => ({

@@ -1,8 +1,16 @@
 // The compiled engine: for every batch shape the model is traced once, loss and gradients as one ONNX graph, and then
 // run by ONNX Runtime on the caller's flat buffers. It holds programs and no copy of the weights, except on a GPU.
 
+import { assert } from "../../../common/errors.ts";
 import { registerGradients } from "../../model/gradients.ts";
-import { logitRows, targetsPerRow, type BatchTensors, type Model, type Weights } from "../../model/model.ts";
+import {
+  logitRows,
+  targetsPerRow,
+  trainedWithin,
+  type BatchTensors,
+  type Model,
+  type Weights,
+} from "../../model/model.ts";
 import { viewOf, type ParameterLayout } from "../../model/parameters.ts";
 import { tf } from "../../model/tf.ts";
 import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
@@ -10,6 +18,7 @@ import { resolveWeights, type EngineWeights } from "../engine-weights.ts";
 import type { Engine, LossResult, Microbatch, Unchanged } from "../engine.ts";
 import { resolveTraining, type TrainingOptions, type WithTraining } from "../training-options.ts";
 import { DeviceCopies, release, type Slots } from "./device-memory.ts";
+import { createMasks, traceMasks, type MaskPlace } from "./mask-inputs.ts";
 import { ProgramCache } from "./program-cache.ts";
 import type { Target } from "./graph.ts";
 import type { Selection } from "./providers.ts";
@@ -18,6 +27,11 @@ import { traceModel, type Trace } from "./tracing-backend.ts";
 
 /** "kept" ones stay on the device, to be added to by the next microbatch. */
 type Kind = "gradients" | "accumulated gradients" | "losses" | "logits" | `kept ${"" | "accumulated "}gradients`;
+
+interface TracedProgram extends Program {
+  /** Of dropout, to be drawn for every run; left out without. */
+  readonly masks?: ReturnType<typeof createMasks>;
+}
 
 export interface OnnxEngineOptions extends EngineWeights, WithTraining {
   readonly threads: number;
@@ -36,11 +50,14 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     threads,
     ...(options.profilePrefix === undefined ? {} : { profilePrefix: options.profilePrefix }),
   };
-  const programs = new ProgramCache((rows, length, kind: Kind) => {
+  const { dropoutSeed } = training;
+  const programs = new ProgramCache<Kind, TracedProgram>(async (rows, length, kind) => {
     const target = { provider: provider.name, threads };
-    const model = traceComputation(options.model, trainable, training, { rows, length, target }, kind);
+    const shape = { rows, length, target };
+    const { model, places } = traceComputation(options.model, trainable, training, shape, kind);
     const keep = kind.startsWith("kept") ? trainable.specs.map(({ name }) => `gradient.${name}`) : [];
-    return runtime.load(model, { ...runtimeOptions, keep });
+    const program = await runtime.load(model, { ...runtimeOptions, keep });
+    return places.length === 0 ? program : { ...program, masks: createMasks(runtime, places, rows, dropoutSeed ?? 0) };
   });
   const slotsOf = (prefix: string, layout: ParameterLayout, flat: Float32Array): Record<string, Slot> =>
     Object.fromEntries(
@@ -81,7 +98,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     ...(tokenTypeIds && { tokenTypeIds: runtime.slot(tokenTypeIds, [tokens], "int32") }),
   });
   const targetSlot = ({ targets }: PreparedBatch): Slot => runtime.slot(targets, [targets.length], "int32");
-  const run = async (batch: Microbatch, kind: Kind, body: (program: Program) => Promise<void>): Promise<void> => {
+  const run = async (batch: Microbatch, kind: Kind, body: (program: TracedProgram) => Promise<void>): Promise<void> => {
     await programs.use(batch.rows, batch.length, kind, body);
   };
 
@@ -91,7 +108,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     layout: trainable,
     parameters,
 
-    async gradients(microbatch, { weight, accumulate, gradients, unchanged, more = false }): Promise<LossResult> {
+    async gradients(microbatch, { weight, accumulate, gradients, unchanged, draw, more = false }): Promise<LossResult> {
       const batch = prepareBatch(model, microbatch, weight);
       const slots = slotsOfGradients(gradients);
       const count = batch.targets.length;
@@ -105,17 +122,22 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
           weights: runtime.slot(batch.weights, [count], "float32"),
           ...(accumulate ? (before?.gradients === gradients ? before.slots : slots.read) : {}),
         };
+        const withMasks = ({ masks }: TracedProgram): Slots => {
+          if (masks === undefined) return inputs;
+          assert(draw !== undefined, "an engine with dropout was not told which rows it computes");
+          return { ...inputs, ...masks.draw(draw) };
+        };
         const kind = accumulate ? "accumulated gradients" : "gradients";
         if (more && onDevice) {
           await run(microbatch, `kept ${kind}`, async (program) => {
-            const { losses: computed, ...sums } = await program.compute(inputs);
+            const { losses: computed, ...sums } = await program.compute(withMasks(program));
             losses = computed!.data as Float32Array<ArrayBuffer>;
             const named = trainable.specs.map(({ name }) => [`sum.${name}`, sums[`gradient.${name}`]!] as const);
             kept = { slots: Object.fromEntries(named), gradients };
           });
         } else {
           await run(microbatch, kind, (program) =>
-            program.run(inputs, { ...slots.write, losses: runtime.slot(losses, [count], "float32") }),
+            program.run(withMasks(program), { ...slots.write, losses: runtime.slot(losses, [count], "float32") }),
           );
         }
       } finally {
@@ -158,11 +180,12 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
 function traceComputation(
   model: Model,
   trainable: ParameterLayout,
-  { labelSmoothing }: TrainingOptions,
+  { labelSmoothing, dropoutSeed, recompute }: TrainingOptions,
   { rows, length, target }: { rows: number; length: number; target: Target },
   kind: Kind,
-): Uint8Array {
-  return traceModel(target, (trace) => {
+): { readonly model: Uint8Array; readonly places: readonly MaskPlace[] } {
+  const places: MaskPlace[] = [];
+  const traced = traceModel(target, (trace) => {
     const tensors = new Map(
       model.layout.specs.map(({ name, shape }) => [name, trace.input(name, shape, "float32")] as const),
     );
@@ -179,10 +202,15 @@ function traceComputation(
       kind === "gradients" || kind === "kept gradients"
         ? undefined
         : specs.map((spec) => trace.input(`sum.${spec.name}`, spec.shape, "float32"));
+    const training: Weights = {
+      ...weights,
+      ...(dropoutSeed === undefined ? {} : { mask: traceMasks(trace, places) }),
+      ...(recompute === "none" ? {} : { trained: (part) => trainedWithin(trainable, part, weights) }),
+    };
     // What is computed for the gradients of frozen parameters ends nowhere, and the graph drops it.
     const { grads } = tf.engine().gradients(
       () => {
-        const losses = model.losses(weights, batch, targets, labelSmoothing);
+        const losses = model.losses(training, batch, targets, labelSmoothing);
         trace.output("losses", losses);
         return losses;
       },
@@ -194,6 +222,7 @@ function traceComputation(
       trace.output(`gradient.${spec.name}`, total);
     }
   });
+  return { model: traced, places };
 }
 
 function traceBatch(model: Model, trace: Trace, rows: number, length: number): BatchTensors {

@@ -3,19 +3,19 @@
 
 import type { Program } from "./runtime.ts";
 
-interface Entry {
-  readonly program: Promise<Program>;
+interface Entry<P> {
+  readonly program: Promise<P>;
   users: number;
 }
 
 const defaultCapacity = 12;
 
-export class ProgramCache<Kind extends string> {
-  readonly #load: (rows: number, length: number, kind: Kind) => Promise<Program>;
+export class ProgramCache<Kind extends string, P extends Pick<Program, "close"> = Program> {
+  readonly #load: (rows: number, length: number, kind: Kind) => Promise<P>;
   readonly #capacity: number;
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, Entry<P>>();
 
-  constructor(load: (rows: number, length: number, kind: Kind) => Promise<Program>, capacity = defaultCapacity) {
+  constructor(load: (rows: number, length: number, kind: Kind) => Promise<P>, capacity = defaultCapacity) {
     this.#load = load;
     this.#capacity = capacity;
   }
@@ -25,7 +25,7 @@ export class ProgramCache<Kind extends string> {
   }
 
   /** Runs `body` with the program, loading it first if it is not there. */
-  async use<T>(rows: number, length: number, kind: Kind, body: (program: Program) => Promise<T>): Promise<T> {
+  async use<T>(rows: number, length: number, kind: Kind, body: (program: P) => Promise<T>): Promise<T> {
     const key = `${rows}x${length} ${kind}`;
     const entry = this.#entries.get(key) ?? { program: this.#load(rows, length, kind), users: 0 };
     entry.users++;
@@ -58,6 +58,6 @@ export class ProgramCache<Kind extends string> {
   }
 }
 
-async function settled(program: Promise<Program>): Promise<Program | undefined> {
+async function settled<P>(program: Promise<P>): Promise<P | undefined> {
   return program.catch(() => undefined);
 }

@@ -1,12 +1,14 @@
 // The eager engine: the same model code on a stock TensorFlow.js backend, operation by operation. Weights are copied into
 // tensors at every call, because the caller may have changed them; nothing else outlives a call.
 
+import { assert } from "../../../common/errors.ts";
 import { registerGradients } from "../../model/gradients.ts";
-import type { BatchTensors, Weights } from "../../model/model.ts";
+import { trainedWithin, type BatchTensors, type Weights } from "../../model/model.ts";
 import { viewOf, type ParameterLayout } from "../../model/parameters.ts";
 import { tf } from "../../model/tf.ts";
 import { prepareBatch, sumLosses, type PreparedBatch } from "../batch.ts";
 import { resolveWeights, type EngineWeights } from "../engine-weights.ts";
+import { drawMask, type Draw } from "../dropout-masks.ts";
 import type { Engine, LossResult, Microbatch } from "../engine.ts";
 import { resolveTraining, type WithTraining } from "../training-options.ts";
 import { withBackend } from "../with-backend.ts";
@@ -25,7 +27,7 @@ interface Computation {
 export function createTfjsEngine(options: EngineWeights & WithTraining, backend: TfjsBackend): Engine {
   const { model, parameters } = options;
   const { trainable, frozen } = resolveWeights(options);
-  const { labelSmoothing } = resolveTraining(options.training, model.head);
+  const { labelSmoothing, dropoutSeed, recompute } = resolveTraining(options.training, model.head);
   registerGradients();
 
   // TensorFlow.js may keep a reference to what it is given, so it gets a copy.
@@ -58,18 +60,33 @@ export function createTfjsEngine(options: EngineWeights & WithTraining, backend:
     });
   };
 
+  const masksOf = (rows: number, draw: Draw | undefined): Pick<Weights, "mask"> => {
+    if (dropoutSeed === undefined) return {};
+    assert(draw !== undefined, "an engine with dropout was not told which rows it computes");
+    return {
+      mask(place, shape, rate) {
+        const mask = new Uint8Array(shape.reduce((size, length) => size * length, 1));
+        drawMask(mask, { seed: dropoutSeed, place, rate, rows, draw });
+        return tf.tensor(mask, [...shape], "bool");
+      },
+    };
+  };
+
   return {
     description: backend.description,
     why: backend.why,
     layout: trainable,
     parameters,
 
-    async gradients(microbatch, { weight, accumulate, gradients }): Promise<LossResult> {
+    async gradients(microbatch, { weight, accumulate, gradients, draw }): Promise<LossResult> {
       return compute(microbatch, weight, ({ weights, trained, batch, targets, prepared }) => {
+        const masks = masksOf(microbatch.rows, draw);
+        const blocks =
+          recompute === "none" ? {} : { trained: (part: string) => trainedWithin(trainable, part, weights) };
         const { value, grads } = tf
           .engine()
           .gradients(
-            () => model.losses(weights, batch, targets, labelSmoothing),
+            () => model.losses({ ...weights, ...masks, ...blocks }, batch, targets, labelSmoothing),
             trained,
             tf.tensor1d(prepared.weights),
           );

@@ -12,6 +12,7 @@ export interface Plan {
   'learningRate'?: (number | string);
   'clip'?: (number | string);
   'verify'?: (boolean);
+  'firstRow'?: (number | string | Long);
 }
 
 export interface Plan__Output {
@@ -23,4 +24,5 @@ export interface Plan__Output {
   'learningRate': (number);
   'clip': (number);
   'verify': (boolean);
+  'firstRow': (number);
 }

@@ -1,10 +1,12 @@
 // Kernels that work on each element: ONNX operators of the same meaning, with broadcasting where there are two inputs.
 
+import { afterKernel, keepKernel } from "../../../model/kernels.ts";
 import { tf } from "../../../model/tf.ts";
 import type { Dtype, GraphBuilder, Value } from "../graph.ts";
 import type { KernelRecorder } from "../tracing-backend.ts";
 import { addScattered } from "./indexing.ts";
 import { input, inputList } from "./inputs.ts";
+import { reshape, sizeOf } from "./shapes.ts";
 
 export const elementwiseKernels: Record<string, KernelRecorder> = {
   Add: (graph, inputs) => add(graph, input(inputs, "a"), input(inputs, "b")),
@@ -52,6 +54,21 @@ export const elementwiseKernels: Record<string, KernelRecorder> = {
   Select: (graph, inputs) => {
     const [condition, t, e] = [input(inputs, "condition"), input(inputs, "t"), input(inputs, "e")];
     return graph.node("Where", [condition, t, e], t.shape, t.dtype);
+  },
+  // ONNX has no order but that of the data: a number of every event, times 0, is added. They are not known to be finite,
+  // so no optimiser may leave them out.
+  [afterKernel]: (graph, { x, ...events }) => {
+    const firsts = Object.values(events).map((event) => {
+      const flat = reshape(graph, event, [sizeOf(event.shape)]);
+      return graph.node("Slice", [flat, graph.integers([0]), graph.integers([1])], [1], event.dtype);
+    });
+    const all = firsts.reduce((sum, first) => binaryNode(graph, "Add", sum, first));
+    return binaryNode(graph, "Add", x!, binaryNode(graph, "Mul", all, graph.scalar(0)));
+  },
+  // Where, and not a product: the mask stays a byte per element, and drops what is infinite too.
+  [keepKernel]: (graph, inputs) => {
+    const [x, mask] = [input(inputs, "x"), input(inputs, "mask")];
+    return graph.node("Where", [mask, x, graph.scalar(0)], x.shape, x.dtype);
   },
 };
 
