@@ -320,7 +320,7 @@ const train = z
       .enum(["none", "blocks"])
       .default("none")
       .describe(
-        "blocks keeps only the input of every block and computes its activations again in the backward pass: less memory for a third more time. See docs/precision.md.",
+        "blocks keeps only the input of every block and computes its activations again in the backward pass: less memory for up to a fifth more time. See docs/precision.md.",
       ),
     dropout: z
       .number()
