@@ -4,7 +4,7 @@ import tseslint from "typescript-eslint";
 const forbid = (...patterns) => ["error", { patterns: patterns.map(([regex, message]) => ({ regex, message })) }];
 
 export default tseslint.config(
-  { ignores: ["dist/", "node_modules/", "proto/gen/", "runs/", ".cache/", "*.config.*"] },
+  { ignores: ["dist/", "examples/", "node_modules/", "proto/gen/", "runs/", ".cache/", "*.config.*"] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

@@ -54,13 +54,10 @@ const windows1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090�
 
 /** Line ends are \n; no control characters, which are no text. */
 function tidy(text: string): string {
-  return (
-    text
-      .replace(/\r\n?/g, "\n")
-      .replace(/[\u0080-\u009f]/g, (control) => windows1252[control.charCodeAt(0) - 0x80] ?? " ")
-      // eslint-disable-next-line no-control-regex
-      .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufeff]/g, " ")
-      .replace(/[^\S\n]+$/gm, "")
-      .trim()
-  );
+  return text
+    .replace(/\r\n?/g, "\n")
+    .replace(/[\u0080-\u009f]/g, (control) => windows1252[control.charCodeAt(0) - 0x80] ?? " ")
+    .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufeff]/g, " ")
+    .replace(/[^\S\n]+$/gm, "")
+    .trim();
 }
