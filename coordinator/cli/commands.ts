@@ -15,6 +15,8 @@ interface Entry {
   readonly group: string;
   /** A command of the coordinator's side, or a program of the worker's side that reads its arguments itself. */
   readonly run: (() => Promise<Command>) | WorkerProgram;
+  /** Subcommands that are programs of the worker's side. */
+  readonly programs?: Readonly<Record<string, WorkerProgram>>;
 }
 
 const entries: readonly Entry[] = [
@@ -132,10 +134,11 @@ const entries: readonly Entry[] = [
   },
   {
     name: "bench",
-    usage: "allreduce",
-    summary: "measure how fast this machine sums gradients",
+    usage: "allreduce|load",
+    summary: "measure how fast this machine sums gradients, and how many workers a coordinator serves",
     group: "Prepare and check:",
-    run: "bench/main",
+    run: async () => (await import("./bench.ts")).buildBenchCommand(),
+    programs: { allreduce: "bench/main" },
   },
   {
     name: "fixtures",
@@ -161,10 +164,11 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   const asked = args[0] === "help" ? (args[1] === undefined ? ["--help"] : [args[1], "--help"]) : args;
   const [name] = asked;
   const called = entries.find((entry) => entry.name === name);
-  if (typeof called?.run === "string") return runWorkerProgram(called.run, asked.slice(1));
+  const program = typeof called?.run === "string" ? called.run : called?.programs?.[asked[1] ?? ""];
+  if (program !== undefined) return runWorkerProgram(program, asked.slice(1));
   if (called === undefined && name !== undefined && !name.startsWith("-")) throw unknownCommand(name);
 
-  const program = new Command("ringtune")
+  const commandLine = new Command("ringtune")
     .description(
       "Fine-tunes language models on every GPU you own: a coordinator, and a worker process for each device.",
     )
@@ -175,14 +179,14 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     .addHelpText("after", firstSteps);
   for (const entry of entries) {
     const command = entry === called && typeof entry.run === "function" ? await entry.run() : outline(entry);
-    program.addCommand(command.helpGroup(entry.group));
+    commandLine.addCommand(command.helpGroup(entry.group));
   }
-  makeStrict(program);
+  makeStrict(commandLine);
   if (args.length === 0) {
-    program.outputHelp({ error: true });
+    commandLine.outputHelp({ error: true });
     return 2;
   }
-  await program.parseAsync(asked, { from: "user" });
+  await commandLine.parseAsync(asked, { from: "user" });
   return 0;
 }
 

@@ -1,0 +1,128 @@
+// A worker that keeps to the protocol and computes nothing: real stream, real messages, invented votes. For load tests of
+// the coordinator; it has no ring, so it can't tell anything about collectives.
+
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { assertNever, RingtuneError } from "../../common/errors.ts";
+import type { FromCoordinator } from "../../proto/messages.ts";
+import { openSession, type CoordinatorSession } from "../../proto/session.ts";
+import { PROTOCOL_VERSION } from "../../proto/version.ts";
+
+export interface SimulatedWorkerOptions {
+  /** host:port of the coordinator. */
+  readonly coordinator: string;
+  readonly joinToken: string;
+  readonly id: string;
+  /** How long a step's forward and backward pretend to take. */
+  readonly computeMs: number;
+  /** Just before its vote for `step` leaves. */
+  readonly onVote: (step: number) => void;
+  /** The commit of `step` has arrived. */
+  readonly onCommit: (step: number) => void;
+}
+
+type Plan = Extract<FromCoordinator, { kind: "plan" }>["value"];
+
+/** Resolves with the reason when the coordinator says that the run is over. Rejects when the stream breaks. */
+export async function simulateWorker(options: SimulatedWorkerOptions): Promise<string> {
+  let session: CoordinatorSession | undefined;
+  let beat: NodeJS.Timeout | undefined;
+  let count = 0;
+  /** Plans that wait for the commit of the one before. */
+  let plans: Plan[] = [];
+  let generation = 0;
+  let voted = 0;
+
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      const vote = async (): Promise<void> => {
+        const plan = plans[0];
+        if (plan === undefined || voted === plan.step) return;
+        voted = plan.step;
+        if (options.computeMs > 0) await delay(options.computeMs);
+        if (plan.generation !== generation) return;
+        options.onVote(plan.step);
+        session?.send({ kind: "reduced", value: voteFor(plan, options.computeMs) });
+      };
+      const handle = async (message: FromCoordinator): Promise<void> => {
+        switch (message.kind) {
+          case "welcome": {
+            const everyMs = message.value.heartbeatSeconds * 1000;
+            const doing = { doing: "simulating", inCollective: false };
+            beat = setInterval(
+              () => session?.send({ kind: "heartbeat", value: { ...doing, count: ++count } }),
+              everyMs,
+            );
+            return;
+          }
+          case "prepare":
+            return session?.send({ kind: "prepared", value: {} });
+          case "form": {
+            generation = message.value.generation;
+            plans = [];
+            voted = message.value.step;
+            const { step } = message.value;
+            const made = { engine: "simulated", parameters: 1, digest: "0", engineWhy: [], notices: [] };
+            return session?.send({ kind: "formed", value: { generation, step, ...made } });
+          }
+          case "plan":
+            if (message.value.generation === generation) plans.push(message.value);
+            return vote();
+          case "commit": {
+            const { step } = message.value;
+            options.onCommit(step);
+            if (plans[0]?.step === step) plans.shift();
+            session?.send({ kind: "applied", value: { generation, step, seconds: 0, digest: "0" } });
+            return vote();
+          }
+          case "evaluate": {
+            const { step, shard } = message.value;
+            const tokens = shard === null ? 0 : trainedTokens(shard.targets);
+            return session?.send({ kind: "evaluated", value: { generation, step, lossSum: tokens, tokens } });
+          }
+          case "save": {
+            const { step, position, path } = message.value;
+            await mkdir(path);
+            await writeFile(join(path, "state.json"), JSON.stringify({ step, position, files: {} }));
+            return session?.send({ kind: "saved", value: { step, sizeBytes: 0 } });
+          }
+          case "finish":
+            return resolve(message.value.reason);
+          default:
+            assertNever(message);
+        }
+      };
+      openSession({
+        address: options.coordinator,
+        timeoutMs: 60_000,
+        handlers: {
+          message: (message) => void handle(message).catch(reject),
+          closed: (error) => reject(error ?? new RingtuneError("worker_lost", "the coordinator ended the session")),
+        },
+      }).then((opened) => {
+        session = opened;
+        const port = 1024 + (Number(/\d+$/.exec(options.id)?.[0] ?? 0) % 60_000);
+        const identity = { workerId: options.id, joinToken: options.joinToken, host: "simulated", pid: process.pid };
+        const ringEndpoint = `tcp://127.0.0.1:${port}`;
+        session.send({ kind: "join", value: { protocolVersion: PROTOCOL_VERSION, ...identity, ringEndpoint } });
+      }, reject);
+    });
+  } finally {
+    clearInterval(beat);
+    await session?.end();
+  }
+}
+
+function voteFor({ generation, step, shard }: Plan, computeMs: number) {
+  const tokens = shard === null ? 0 : trainedTokens(shard.targets);
+  const times = { dataSeconds: 0, computeSeconds: computeMs / 1000, allReduceSeconds: 0 };
+  return { generation, step, lossSum: tokens, tokens, gradientNorm: 1, digest: "0", times, bytesSent: 0 };
+}
+
+/** Targets that are not masked (-100); int32, little endian. */
+function trainedTokens(targets: Buffer): number {
+  let tokens = 0;
+  for (let at = 0; at + 4 <= targets.length; at += 4) if (targets.readInt32LE(at) !== -100) tokens += 1;
+  return tokens;
+}
