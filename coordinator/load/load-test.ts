@@ -5,6 +5,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { packageRoot } from "../../common/package-root.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import { readUsage, type Usage } from "./process-usage.ts";
@@ -130,11 +131,11 @@ function listening(child: ChildProcess): Promise<Listening> {
 }
 
 interface StepClock {
-  voted(step: number): void;
-  committed(step: number): void;
-  firstVoteMs(): number;
+  readonly voted: (step: number) => void;
+  readonly committed: (step: number) => void;
+  readonly firstVoteMs: () => number;
   /** The last step that all workers know to be committed. */
-  current(): number;
+  readonly current: () => number;
   /** By step: when the last vote left and when the last commit arrived. */
   readonly steps: ReadonlyMap<number, { readonly votedMs: number; readonly committedMs: number }>;
 }
@@ -178,10 +179,7 @@ async function sample(pid: number, clock: StepClock, signal: AbortSignal): Promi
   while (!signal.aborted) {
     const usage = await readUsage(pid).catch(() => undefined);
     if (usage !== undefined) samples.push({ ...usage, step: clock.current(), atMs: performance.now() });
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, SAMPLE_EVERY_MS);
-      signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-    });
+    await delay(SAMPLE_EVERY_MS, undefined, { signal }).catch(() => undefined);
   }
   return samples;
 }

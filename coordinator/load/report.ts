@@ -22,9 +22,14 @@ const columns: readonly (readonly [string, (result: LoadResult) => string])[] = 
 
 /** Right-aligned columns under their names, a line for each result. */
 export function loadTable(results: readonly LoadResult[]): string {
-  const rows = [columns.map(([name]) => name), ...results.map((result) => columns.map(([, cell]) => cell(result)))];
+  const rows = [columns.map(([name]) => name), ...results.map(cellsOf)];
   const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return `${rows.map((row) => row.map((cell, i) => cell.padStart(widths[i] ?? 0)).join("  ")).join("\n")}\n`;
+}
+
+/** What was too short to be measured is a question mark. */
+function cellsOf(result: LoadResult): string[] {
+  return columns.map(([, cell]) => cell(result)).map((cell) => (cell.includes("NaN") ? "?" : cell));
 }
 
 /** One self-contained page. */
@@ -56,15 +61,7 @@ export function loadPage(results: readonly LoadResult[], when: Date): string {
     }),
   ];
   const cells = (tag: string, row: readonly string[]): string => row.map((cell) => `<${tag}>${cell}</${tag}>`).join("");
-  const body = results
-    .map(
-      (result) =>
-        `<tr>${cells(
-          "td",
-          columns.map(([, cell]) => cell(result)),
-        )}</tr>`,
-    )
-    .join("\n");
+  const body = results.map((result) => `<tr>${cells("td", cellsOf(result))}</tr>`).join("\n");
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

@@ -5,6 +5,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { assertNever, RingtuneError } from "../../common/errors.ts";
+import { emptyDigest } from "../../common/sample-digest.ts";
 import type { FromCoordinator } from "../../proto/messages.ts";
 import { openSession, type CoordinatorSession } from "../../proto/session.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
@@ -29,23 +30,49 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
   let session: CoordinatorSession | undefined;
   let beat: NodeJS.Timeout | undefined;
   let count = 0;
-  /** Plans that wait for the commit of the one before. */
-  let plans: Plan[] = [];
   let generation = 0;
-  let voted = 0;
+  /** Told when a commit arrives or a new generation begins. */
+  let wake = (): void => undefined;
+  let committed = 0;
 
-  try {
-    return await new Promise<string>((resolve, reject) => {
-      const vote = async (): Promise<void> => {
-        const plan = plans[0];
-        if (plan === undefined || voted === plan.step) return;
-        voted = plan.step;
+  /** What is done in order: a commit and a new generation overtake, as with real workers. */
+  const perform = async (message: FromCoordinator): Promise<void> => {
+    switch (message.kind) {
+      case "plan": {
+        const plan = message.value;
         if (options.computeMs > 0) await delay(options.computeMs);
         if (plan.generation !== generation) return;
         options.onVote(plan.step);
         session?.send({ kind: "reduced", value: voteFor(plan, options.computeMs) });
-      };
-      const handle = async (message: FromCoordinator): Promise<void> => {
+        while (committed < plan.step && plan.generation === generation) {
+          await new Promise<void>((resolve) => (wake = resolve));
+        }
+        if (committed >= plan.step) {
+          session?.send({ kind: "applied", value: { generation, step: plan.step, seconds: 0, digest: "0" } });
+        }
+        return;
+      }
+      case "evaluate": {
+        const { step, shard } = message.value;
+        const tokens = shard === null ? 0 : trainedTokens(shard.targets);
+        const found = { lossSum: tokens, tokens, notFiniteRows: [], counts: null };
+        return session?.send({ kind: "evaluated", value: { generation, step, ...found } });
+      }
+      case "save": {
+        const { step, position, path } = message.value;
+        await mkdir(path);
+        await writeFile(join(path, "state.json"), JSON.stringify({ step, position, files: {} }));
+        return session?.send({ kind: "saved", value: { step, sizeBytes: 0 } });
+      }
+      default:
+        throw new RingtuneError("protocol_mismatch", `the coordinator sent an unexpected ${message.kind}`);
+    }
+  };
+
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      let tasks = Promise.resolve();
+      const hear = (message: FromCoordinator): void => {
         switch (message.kind) {
           case "welcome": {
             const everyMs = message.value.heartbeatSeconds * 1000;
@@ -59,34 +86,23 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
           case "prepare":
             return session?.send({ kind: "prepared", value: {} });
           case "form": {
-            generation = message.value.generation;
-            plans = [];
-            voted = message.value.step;
             const { step } = message.value;
+            generation = message.value.generation;
+            committed = step;
+            wake();
             const made = { engine: "simulated", parameters: 1, digest: "0", engineWhy: [], notices: [] };
             return session?.send({ kind: "formed", value: { generation, step, ...made } });
           }
+          case "commit":
+            committed = message.value.step;
+            options.onCommit(committed);
+            return wake();
           case "plan":
-            if (message.value.generation === generation) plans.push(message.value);
-            return vote();
-          case "commit": {
-            const { step } = message.value;
-            options.onCommit(step);
-            if (plans[0]?.step === step) plans.shift();
-            session?.send({ kind: "applied", value: { generation, step, seconds: 0, digest: "0" } });
-            return vote();
-          }
-          case "evaluate": {
-            const { step, shard } = message.value;
-            const tokens = shard === null ? 0 : trainedTokens(shard.targets);
-            return session?.send({ kind: "evaluated", value: { generation, step, lossSum: tokens, tokens } });
-          }
-          case "save": {
-            const { step, position, path } = message.value;
-            await mkdir(path);
-            await writeFile(join(path, "state.json"), JSON.stringify({ step, position, files: {} }));
-            return session?.send({ kind: "saved", value: { step, sizeBytes: 0 } });
-          }
+          case "evaluate":
+          case "save":
+            tasks = tasks.then(() => perform(message));
+            tasks.catch(reject);
+            return;
           case "finish":
             return resolve(message.value.reason);
           default:
@@ -97,7 +113,7 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
         address: options.coordinator,
         timeoutMs: 60_000,
         handlers: {
-          message: (message) => void handle(message).catch(reject),
+          message: hear,
           closed: (error) => reject(error ?? new RingtuneError("worker_lost", "the coordinator ended the session")),
         },
       }).then((opened) => {
@@ -117,7 +133,8 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
 function voteFor({ generation, step, shard }: Plan, computeMs: number) {
   const tokens = shard === null ? 0 : trainedTokens(shard.targets);
   const times = { dataSeconds: 0, computeSeconds: computeMs / 1000, allReduceSeconds: 0 };
-  return { generation, step, lossSum: tokens, tokens, gradientNorm: 1, digest: "0", times, bytesSent: 0 };
+  const ledger = { rows: shard?.rows ?? 0, sampleDigest: emptyDigest, notFiniteRows: [] };
+  return { generation, step, lossSum: tokens, tokens, gradientNorm: 1, digest: "0", times, bytesSent: 0, ...ledger };
 }
 
 /** Targets that are not masked (-100); int32, little endian. */
