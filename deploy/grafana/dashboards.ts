@@ -115,6 +115,15 @@ const training: DashboardDefinition = {
         },
         {
           kind: "time",
+          title: "Accuracy, precision, recall and F1",
+          description: "Of the last validation, for models that classify or tag.",
+          unit: "percentunit",
+          span: 24,
+          queries: { "{{metric}}": metric("ringtune_validation_metric") },
+          conditional: "only tasks with labels have them",
+        },
+        {
+          kind: "time",
           title: "Learning rate",
           description: "Of the last committed step.",
           unit: "sci",

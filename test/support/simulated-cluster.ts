@@ -335,7 +335,12 @@ class Cluster {
     const victim = alive[this.random.integer(alive.length)];
     if (victim === undefined) return false;
     const isMember = state.members.some(({ id, holds }) => id === victim.id && holds);
-    const holders = state.members.filter(({ id, holds }) => holds && this.worker(id).alive && !this.worker(id).silent);
+    // Those that can be relied on: one that leaves is let go as long as another seems to be there, heard or not.
+    const leaves = (id: string): boolean => this.worker(id).outbox.some(({ kind }) => kind === "leaving");
+    const holders = state.members.filter(
+      ({ id, holds, status }) =>
+        holds && status !== "draining" && !leaves(id) && this.worker(id).alive && !this.worker(id).silent,
+    );
     switch (fault) {
       case "death":
       case "death-seen-late":
@@ -362,6 +367,8 @@ class Cluster {
         victim.outbox.push({ kind: "leaving", value: { reason: "stopped by SIGTERM" } });
         return true;
       case "scale": {
+        // Scaling drains the newest; the core can't know yet that one that stays is silent.
+        if (this.workers.some(({ alive, silent }) => alive && silent)) return false;
         this.post({ kind: "scale", workers: 1 + this.random.integer(this.job.globalBatch) });
         return true;
       }

@@ -28,6 +28,8 @@ import type { Optimizer, OptimizerState } from "./optimizer.ts";
 import { digestOf, globalNorm } from "./summary.ts";
 import { viewsOf, type TrainedWeights } from "./trained-weights.ts";
 
+const REPLACE_ATTEMPTS = 5;
+
 export interface CheckpointContents {
   /** Must not change until the promise is settled, nor must the buffers of `optimizer`. */
   readonly weights: TrainedWeights;
@@ -212,19 +214,28 @@ function optimizerTensors(layout: ParameterLayout, buffers: OptimizerState["buff
   );
 }
 
-/** Renaming replaces files but not directories, so one that is there steps aside for a moment. */
+/**
+ * Renaming replaces files but not directories, so one that is there steps aside for a moment. Another may come in that
+ * moment: a writer that was given up while it was stopped, and goes on. It holds the same weights; the last one stays.
+ */
 async function replaceDirectory(from: string, to: string): Promise<void> {
   const aside = `${from.slice(0, -".tmp".length)}.old.tmp`;
-  const existed = await rename(to, aside).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return false;
-      throw error;
-    },
-  );
-  await rename(from, to);
-  await syncFolder(dirname(to));
-  if (existed) await rm(aside, { recursive: true, force: true });
+  for (let attempt = 1; ; attempt++) {
+    const existed = await rename(to, aside).then(
+      () => true,
+      (error: NodeJS.ErrnoException) => {
+        if (error.code === "ENOENT") return false;
+        throw error;
+      },
+    );
+    const error = await rename(from, to).then(
+      () => undefined,
+      (error: NodeJS.ErrnoException) => error,
+    );
+    if (existed) await rm(aside, { recursive: true, force: true });
+    if (error === undefined) return syncFolder(dirname(to));
+    if (!["ENOTEMPTY", "EEXIST"].includes(error.code ?? "") || attempt === REPLACE_ATTEMPTS) throw error;
+  }
 }
 
 /** What a writer that was killed left of this very checkpoint. */
