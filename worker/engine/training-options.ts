@@ -11,6 +11,8 @@ export interface TrainingOptions {
   readonly dropoutSeed: number | undefined;
   /** "blocks" computes the activations of a block again when the backward pass comes to it, instead of keeping them. */
   readonly recompute: "none" | "blocks";
+  /** What matrix products compute in; weights, gradients and losses are float32. */
+  readonly precision: "fp32" | "fp16" | "bf16";
 }
 
 /** What an engine is made with beside its weights. */
@@ -19,7 +21,7 @@ export interface WithTraining {
   readonly training?: Partial<TrainingOptions> | undefined;
 }
 
-const plain: TrainingOptions = { labelSmoothing: 0, dropoutSeed: undefined, recompute: "none" };
+const plain: TrainingOptions = { labelSmoothing: 0, dropoutSeed: undefined, recompute: "none", precision: "fp32" };
 
 /** `options` with nothing where something is left out. Throws `config_invalid` for what a model with `head` can't have. */
 export function resolveTraining(options: Partial<TrainingOptions> | undefined, head: Head): TrainingOptions {

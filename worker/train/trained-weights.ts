@@ -43,7 +43,7 @@ export interface TrainingSettings extends TrainingChoice {
 /** The part of it that engines know. */
 export function engineTraining(settings: TrainingSettings, seed: number): TrainingOptions {
   const { label_smoothing = 0, recompute = "none" } = settings;
-  return { labelSmoothing: label_smoothing, dropoutSeed: seed, recompute };
+  return { labelSmoothing: label_smoothing, dropoutSeed: seed, recompute, precision: "fp32" };
 }
 
 /**

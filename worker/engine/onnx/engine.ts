@@ -28,6 +28,8 @@ import { traceModel, type Trace } from "./tracing-backend.ts";
 /** "kept" ones stay on the device, to be added to by the next microbatch. */
 type Kind = "gradients" | "accumulated gradients" | "losses" | "logits" | `kept ${"" | "accumulated "}gradients`;
 
+const halfTypes = { fp32: undefined, fp16: "float16", bf16: "bfloat16" } as const;
+
 interface TracedProgram extends Program {
   /** Of dropout, to be drawn for every run; left out without. */
   readonly masks?: ReturnType<typeof createMasks>;
@@ -52,7 +54,8 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
   };
   const { dropoutSeed } = training;
   const programs = new ProgramCache<Kind, TracedProgram>(async (rows, length, kind) => {
-    const target = { provider: provider.name, threads };
+    const half = halfTypes[training.precision];
+    const target = { provider: provider.name, threads, half };
     const shape = { rows, length, target };
     const { model, places } = traceComputation(options.model, trainable, training, shape, kind);
     const keep = kind.startsWith("kept") ? trainable.specs.map(({ name }) => `gradient.${name}`) : [];

@@ -3,9 +3,17 @@
 
 import type { ProviderName } from "../../../common/devices.ts";
 import { assert } from "../../../common/errors.ts";
-import { encodeModel, type Attribute, type GraphRecord, type NodeRecord, type TensorRecord } from "./proto.ts";
+import {
+  elementTypes,
+  encodeModel,
+  type Attribute,
+  type GraphRecord,
+  type NodeRecord,
+  type TensorRecord,
+} from "./proto.ts";
 
-export type Dtype = "float32" | "int32" | "int64" | "bool";
+export type HalfType = "float16" | "bfloat16";
+export type Dtype = "float32" | "int32" | "int64" | "bool" | HalfType;
 export type Shape = readonly number[];
 
 /** A tensor that the graph will hold when it runs. */
@@ -35,6 +43,8 @@ export interface Target {
   readonly provider: ProviderName;
   /** Of the CPU provider. */
   readonly threads: number;
+  /** What matrix products compute in; left out, float32. See autocast.ts. */
+  readonly half?: HalfType | undefined;
 }
 
 /** `captured` are the values that the graphs in its attributes use besides their own. */
@@ -47,6 +57,7 @@ export class GraphBuilder {
   readonly #constants = new Map<string, TensorRecord>();
   readonly #interned = new Map<string, Value>();
   readonly #producers = new Map<string, Producer>();
+  readonly #casts = new Map<string, Value>();
   readonly target: Target;
   readonly #prefix: string;
   #count = 0;
@@ -79,8 +90,26 @@ export class GraphBuilder {
     return this.constant(BigInt64Array.from(values.map(BigInt)), [values.length], "int64");
   }
 
-  scalar(value: number): Value {
-    return this.constant(Float32Array.of(value), [], "float32");
+  scalar(value: number, dtype: Dtype = "float32"): Value {
+    const constant = this.constant(Float32Array.of(value), [], "float32");
+    return dtype === "float32" ? constant : this.cast(constant, dtype);
+  }
+
+  isConstant(value: Value): boolean {
+    return this.#constants.has(value.name);
+  }
+
+  /** The same value as another type; asked for again, it is the same node. */
+  cast(value: Value, dtype: Dtype): Value {
+    if (value.dtype === dtype) return value;
+    const key = `${value.name} ${dtype}`;
+    const known = this.#casts.get(key);
+    if (known !== undefined) return known;
+    const cast = this.node("Cast", [value], value.shape, dtype, {
+      attributes: { to: { integer: elementTypes[dtype] } },
+    });
+    this.#casts.set(key, cast);
+    return cast;
   }
 
   /** Adds a node with several outputs. */

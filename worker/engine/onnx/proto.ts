@@ -36,7 +36,8 @@ export interface GraphRecord {
   readonly constants: readonly TensorRecord[];
 }
 
-const elementTypes = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
+/** ONNX's numbers for the types of elements. */
+export const elementTypes = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const;
 
 /** Opset 18 has LayerNormalization, ScatterND with reduction and axes as inputs; every execution provider supports it. */
 const opset = 18;

@@ -35,7 +35,7 @@ export interface Runtime {
   readonly version: string;
   /** Execution providers that this build of ONNX Runtime knows; their libraries and GPUs may be missing. */
   readonly backends: readonly string[];
-  slot(data: Float32Array | Int32Array | Uint8Array, shape: Shape, dtype: Dtype): Slot;
+  slot(data: Float32Array | Int32Array | Uint8Array, shape: Shape, dtype: Exclude<Dtype, "bfloat16">): Slot;
   load(model: Uint8Array, options: RuntimeOptions): Promise<Program>;
 }
 

@@ -5,7 +5,8 @@ import { assert } from "../../../common/errors.ts";
 import { blockwiseKernel, type BlockwiseAttrs } from "../../model/kernels.ts";
 import { tf } from "../../model/tf.ts";
 import { withBackend } from "../with-backend.ts";
-import { GraphBuilder, type Dtype, type Target, type Value } from "./graph.ts";
+import { autocast, isHalf } from "./autocast.ts";
+import { GraphBuilder, type Dtype, type HalfType, type Target, type Value } from "./graph.ts";
 import { blocksOf } from "./kernels/blocks.ts";
 import { inputList } from "./kernels/inputs.ts";
 import { kernels } from "./kernels/table.ts";
@@ -112,9 +113,13 @@ function register(): void {
   registered = true;
   tf.registerBackend(backendName, () => backend, 0);
   for (const [kernelName, record] of Object.entries(kernels)) {
-    tf.registerKernel({ kernelName, backendName, kernelFunc: (call) => runKernel(record, call) });
+    tf.registerKernel({ kernelName, backendName, kernelFunc: (call) => runKernel(kernelName, record, call) });
   }
-  tf.registerKernel({ kernelName: blockwiseKernel, backendName, kernelFunc: (call) => runKernel(recordBlocks, call) });
+  tf.registerKernel({
+    kernelName: blockwiseKernel,
+    backendName,
+    kernelFunc: (call) => runKernel(blockwiseKernel, recordBlocks, call),
+  });
 }
 
 /** Operations that are written in TensorFlow.js, on a block of rows at a time where that keeps them in the cache. */
@@ -133,23 +138,25 @@ function tensorOf(value: Value): tf.Tensor {
 }
 
 function runKernel(
+  kernelName: string,
   record: KernelRecorder,
   { inputs, attrs }: { inputs: tf.NamedTensorInfoMap; attrs?: tf.NamedAttrMap },
 ): tf.TensorInfo | tf.TensorInfo[] {
   const values: Record<string, Value> = {};
   for (const [name, info] of Object.entries(inputs)) if (info !== undefined) values[name] = backend.held(info.dataId);
-  const result = record(backend.graph, values, attrs ?? {});
+  const result = record(backend.graph, autocast(backend.graph, kernelName, values), attrs ?? {});
   return Array.isArray(result) ? result.map(infoOf) : infoOf(result);
 }
 
 function infoOf(value: Value): tf.TensorInfo {
   assert(value.dtype !== "int64", "int64 values do not leave a kernel");
-  return { dataId: backend.hold(value), shape: [...value.shape], dtype: value.dtype };
+  const dtype = isHalf(value.dtype) ? "float32" : (value.dtype as Exclude<Dtype, "int64" | HalfType>);
+  return { dataId: backend.hold(value), shape: [...value.shape], dtype };
 }
 
 /** What a traced function is given. */
 export interface Trace {
-  input(name: string, shape: readonly number[], dtype: Exclude<Dtype, "int64">): tf.Tensor;
+  input(name: string, shape: readonly number[], dtype: Exclude<Dtype, "int64" | HalfType>): tf.Tensor;
   output(name: string, tensor: tf.Tensor): void;
 }
 
@@ -164,7 +171,10 @@ export function traceModel(target: Target, body: (trace: Trace) => void): Uint8A
       tf.tidy(() =>
         body({
           input: (name, shape, dtype) => tensorOf(graph.input(name, shape, dtype)),
-          output: (name, tensor) => graph.output(name, backend.held(tensor.dataId)),
+          output: (name, tensor) => {
+            const value = backend.held(tensor.dataId);
+            graph.output(name, isHalf(value.dtype) ? graph.cast(value, "float32") : value);
+          },
         }),
       );
       return graph.encode();

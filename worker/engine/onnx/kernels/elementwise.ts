@@ -60,23 +60,21 @@ export const elementwiseKernels: Record<string, KernelRecorder> = {
   [afterKernel]: (graph, { x, ...events }) => {
     const firsts = Object.values(events).map((event) => {
       const flat = reshape(graph, event, [sizeOf(event.shape)]);
-      return graph.node("Slice", [flat, graph.integers([0]), graph.integers([1])], [1], event.dtype);
+      const first = graph.node("Slice", [flat, graph.integers([0]), graph.integers([1])], [1], event.dtype);
+      return graph.cast(first, x!.dtype);
     });
     const all = firsts.reduce((sum, first) => binaryNode(graph, "Add", sum, first));
-    return binaryNode(graph, "Add", x!, binaryNode(graph, "Mul", all, graph.scalar(0)));
+    return binaryNode(graph, "Add", x!, binaryNode(graph, "Mul", all, graph.scalar(0, x!.dtype)));
   },
   // Where, and not a product: the mask stays a byte per element, and drops what is infinite too.
   [keepKernel]: (graph, inputs) => {
     const [x, mask] = [input(inputs, "x"), input(inputs, "mask")];
-    return graph.node("Where", [mask, x, graph.scalar(0)], x.shape, x.dtype);
+    return graph.node("Where", [mask, x, graph.scalar(0, x.dtype)], x.shape, x.dtype);
   },
 };
 
-const elementCodes = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
-
 export function cast(graph: GraphBuilder, x: Value, dtype: Dtype): Value {
-  if (x.dtype === dtype) return x;
-  return graph.node("Cast", [x], x.shape, dtype, { attributes: { to: { integer: elementCodes[dtype] } } });
+  return graph.cast(x, dtype);
 }
 
 export function binaryNode(graph: GraphBuilder, operator: string, a: Value, b: Value, dtype = a.dtype): Value {

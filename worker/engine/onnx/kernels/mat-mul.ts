@@ -73,7 +73,8 @@ function plainMatMul(graph: GraphBuilder, a: Value, b: Value, flags: ScaledMatMu
       },
     });
   }
-  const scaled = (x: Value): Value => (scale === 1 ? x : graph.node("Mul", [x, graph.scalar(scale)], x.shape, x.dtype));
+  const scaled = (x: Value): Value =>
+    scale === 1 ? x : graph.node("Mul", [x, graph.scalar(scale, x.dtype)], x.shape, x.dtype);
   const isASmaller = sizeOf(a.shape) <= sizeOf(b.shape);
   const left = transposeA ? transpose(graph, a, swapLast(a.shape.length)) : a;
   const right = transposeB ? transpose(graph, b, swapLast(b.shape.length)) : b;

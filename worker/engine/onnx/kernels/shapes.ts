@@ -60,7 +60,12 @@ export const shapeKernels: Record<string, KernelRecorder> = {
     const paddings = attrs.paddings as [number, number][];
     const shape = x.shape.map((length, i) => length + paddings[i]![0] + paddings[i]![1]);
     const pads = graph.integers([...paddings.map(([before]) => before), ...paddings.map(([, after]) => after)]);
-    return graph.node("Pad", [x, pads, graph.scalar((attrs.constantValue as number | undefined) ?? 0)], shape, x.dtype);
+    return graph.node(
+      "Pad",
+      [x, pads, graph.scalar((attrs.constantValue as number | undefined) ?? 0, x.dtype)],
+      shape,
+      x.dtype,
+    );
   },
   Tile: (graph, inputs, attrs) => {
     const x = input(inputs, "x");
