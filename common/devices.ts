@@ -24,6 +24,13 @@ const devices: Readonly<Record<EngineKind, readonly string[]>> = {
   tfjs: ["auto", ...backendNames],
 };
 
+/** What matrix products compute in. */
+export const precisions = ["fp32", "fp16", "bf16"] as const;
+export type Precision = (typeof precisions)[number];
+
+/** Providers with kernels for bfloat16. */
+const bf16Providers: readonly ProviderName[] = ["cuda", "tensorrt"];
+
 export interface Device {
   readonly name: string;
   /** The number behind the colon, or undefined. */
@@ -47,6 +54,18 @@ export function deviceProblem(engine: EngineKind, device: string): string | unde
   const other = engine === "onnx" ? "tfjs" : "onnx";
   if (!devices[other].includes(name)) return `is not a device; ${own}`;
   return `is a device of engine ${other}; ${own}; use one of those, or engine: ${other}`;
+}
+
+/**
+ * Why `engine` can't compute in `precision` on `device`, as the end of a sentence that begins with the precision. What "auto"
+ * stands for, and whether a GPU has float16, is found out by the worker.
+ */
+export function precisionProblem(precision: Precision, engine: EngineKind, device: string): string | undefined {
+  if (precision === "fp32") return undefined;
+  if (engine === "tfjs") return "can't be computed by engine tfjs, which has float32 alone; use engine: onnx, or fp32";
+  const { name } = parseDevice(device);
+  if (precision === "fp16" || name === "auto" || bf16Providers.some((provider) => provider === name)) return undefined;
+  return `can't be computed by device ${device}: ${bf16Providers.join(" and ")} have bfloat16; use one of those, or fp32`;
 }
 
 /**

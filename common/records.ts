@@ -41,7 +41,7 @@ export interface StepRecord {
   /** Mean cross entropy over the step's unmasked targets, in nats, before the update. */
   readonly loss: number;
   readonly learningRate: number;
-  /** Global L2 norm before clipping. */
+  /** Global L2 norm before clipping; of a skipped step infinite or NaN, which JSON writes as null. */
   readonly gradientNorm: number;
   readonly samples: number;
   /** Unmasked targets. */

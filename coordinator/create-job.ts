@@ -71,7 +71,7 @@ export async function createJob(
       totalSteps: steps,
     },
     clip: train.clip,
-    skipsOverflow: false,
+    skipsOverflow: train.precision === "fp16",
     heartbeatMs: cluster.heartbeat_s * 1000,
     joinTimeoutMs: cluster.join_timeout_s * 1000,
     stepTimeoutMs: cluster.step_timeout_s * 1000,

@@ -97,6 +97,7 @@ export function formatStep(record: StepRecord, context: StepContext, colors: Col
     `grad ${significant(gradientNorm, 3).padEnd(5)}`,
     `${describeQuantity(speed).padStart(5)} tokens/s`,
   ];
+  if (record.skipped === true) parts.push("update skipped: fp16 overflow");
   const { totalSteps, secondsPerStep } = context;
   if (totalSteps !== undefined && secondsPerStep !== undefined && totalSteps > step) {
     parts.push(`ETA ${describeDuration((totalSteps - step) * secondsPerStep)}`);

@@ -1,7 +1,7 @@
 // Combinations of fields that can't work, each with both numbers and a way out. Single fields are checked by schema.ts;
 // what depends on the machine or on files (devices, positions of a model directory) is checked where it is known.
 
-import { deviceProblem } from "../devices.ts";
+import { deviceProblem, precisionProblem } from "../devices.ts";
 import { metricsOfTask } from "../evaluation/stopping-metrics.ts";
 import { fields } from "./fields.ts";
 import { listOf } from "./nearest.ts";
@@ -31,6 +31,7 @@ export function checkRules(config: Config): Problem[] {
     ...modelRules(config),
     ...yearRules(config.data),
     ...deviceRules(config.cluster),
+    ...precisionRules(config),
     ...adapterRules(config),
     ...addressRules(config),
     ...timeRules(config.cluster),
@@ -169,6 +170,15 @@ function deviceRules({ engine, device }: Config["cluster"]): Problem[] {
   if (problem === undefined) return [];
   const path = "cluster.device";
   return [{ path, message: `${device} ${problem}`, involves: [path, "cluster.engine"] }];
+}
+
+function precisionRules({ train: { precision }, cluster: { engine, device } }: Config): Problem[] {
+  // A device that the engine does not have has its own sentence.
+  if (deviceProblem(engine, device) !== undefined) return [];
+  const problem = precisionProblem(precision, engine, device);
+  if (problem === undefined) return [];
+  const path = "train.precision";
+  return [{ path, message: `${precision} ${problem}`, involves: [path, "cluster.engine", "cluster.device"] }];
 }
 
 function adapterRules({ lora, model, train }: Config): Problem[] {

@@ -2,7 +2,7 @@
 // `ringtune config schema` prints it as JSON Schema. Combinations of fields are checked in rules.ts.
 
 import { z } from "zod";
-import { deviceNames, numberedDevice } from "../devices.ts";
+import { deviceNames, numberedDevice, precisions } from "../devices.ts";
 import { stoppingMetrics } from "../evaluation/stopping-metrics.ts";
 import { sizeNames } from "./sizes.ts";
 
@@ -321,6 +321,12 @@ const train = z
       .default("none")
       .describe(
         "blocks keeps only the input of every block and computes its activations again in the backward pass: less memory for up to a fifth more time. See docs/precision.md.",
+      ),
+    precision: z
+      .enum(precisions)
+      .default("fp32")
+      .describe(
+        "What matrix products compute in; weights, gradients, the optimizer and validation are always fp32. fp16 scales the loss; bf16 is for cuda and tensorrt. For GPUs: a CPU becomes slower. See docs/precision.md.",
       ),
     dropout: z
       .number()

@@ -11,7 +11,7 @@ import { architectureOf } from "./sizes.ts";
 const smallestEncoderVocabulary = 260;
 
 /** Every combination of a task with something else that can't work. */
-export function taskRules({ task, model, data, tokenizer }: Config): Problem[] {
+export function taskRules({ task, model, data, tokenizer, train }: Config): Problem[] {
   const { kind } = task;
   const problems = labelRules(task);
   const refuse = (path: string, message: string, ...others: string[]): void => {
@@ -23,6 +23,10 @@ export function taskRules({ task, model, data, tokenizer }: Config): Problem[] {
     const fitting = headOf(kind) === "causal-lm" ? "gpt2 or llama" : "bert";
     const message = `${architecture} has no ${headOf(kind)} head, which task.kind ${kind} needs (it has ${heads.join(", ")}); use ${fitting}`;
     refuse("model.architecture", message);
+  }
+  if (task.kind === "classification" && task.multi_label && train.label_smoothing > 0) {
+    const message = `${train.label_smoothing} spreads one answer over all labels, and with task.multi_label each label is yes or no; set it to 0`;
+    refuse("train.label_smoothing", message, "task.multi_label");
   }
   const isSupervised = kind === "instruction" || hasLabels(task);
   const sources = typeof data.source === "string" ? [data.source] : data.source;

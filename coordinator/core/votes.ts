@@ -29,8 +29,12 @@ export function judge(votes: readonly Vote[], { nameOf, shards, skipsOverflow }:
   const isFinite = votes.every(
     ({ lossSum, gradientNorm }) => Number.isFinite(lossSum) && Number.isFinite(gradientNorm),
   );
+  // A worker names rows when a smaller scale would not help.
+  const hasLoss = votes.every(({ lossSum }) => Number.isFinite(lossSum));
+  const isOverflow = hasLoss && votes.every(({ notFiniteRows }) => notFiniteRows.length === 0);
   const differs = votes.findIndex(({ digest }) => digest !== votes[0]?.digest);
-  if (!isFinite && !(skipsOverflow && differs === -1)) return notFinite(votes, nameOf, shards);
+  if (!isFinite && !(skipsOverflow && isOverflow && differs === -1))
+    return notFinite(votes, nameOf, shards, skipsOverflow && hasLoss);
   if (votes.every(({ tokens }) => tokens === 0)) {
     const sentence = `${nameOf(0)} and all others have no token to learn from in this step`;
     return { kind: "not-finite", sentence, positions: shards.flatMap(positionsOf) };
@@ -45,11 +49,12 @@ function notFinite(
   votes: readonly Vote[],
   nameOf: (rank: number) => string,
   shards: readonly Range[],
+  isUnscaled: boolean,
 ): Extract<Verdict, { kind: "not-finite" }> {
   const own = votes.findIndex(({ lossSum, notFiniteRows }) => !Number.isFinite(lossSum) || notFiniteRows.length > 0);
   const rank = Math.max(0, own);
   const { lossSum, tokens, gradientNorm } = votes[rank]!;
-  const found = `${nameOf(rank)} has loss ${lossSum} over ${tokens} tokens and gradient norm ${gradientNorm}`;
+  const found = `${nameOf(rank)} has loss ${lossSum} over ${tokens} tokens and gradient norm ${gradientNorm}${isUnscaled ? " at the smallest loss scale" : ""}`;
   const all = shards.flatMap(positionsOf);
   const positions = blamed(votes, shards);
   if (positions.length === all.length && all.length > 1) {

@@ -9,6 +9,7 @@ import { RingtuneError } from "../../common/errors.ts";
 import { readJson } from "../model/read-json.ts";
 import { adapterFile } from "../model/adapter-files.ts";
 import { indexFile, modelFile } from "../model/shards.ts";
+import { smallestLossScale } from "./loss-scale.ts";
 import { optimizerNames } from "./optimizer-rules.ts";
 
 export const stateFile = "state.json";
@@ -34,6 +35,8 @@ const schema = z.object({
   /** Of the workers that wrote it; any number can resume. */
   worldSize: count,
   optimizer: z.object({ name: z.enum(optimizerNames), step: count }),
+  /** Of float16; see loss-scale.ts. */
+  lossScale: z.object({ scale: z.number().min(smallestLossScale), goodSteps: count }).optional(),
   /** Of the weights that are not trained, where only an adapter is saved. */
   baseDigest: z.string().optional(),
   files: z.record(z.string(), z.object({ sizeBytes: count, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),

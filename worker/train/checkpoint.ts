@@ -24,6 +24,7 @@ import { viewOf, type ParameterLayout } from "../model/parameters.ts";
 import { encodeSafetensors, type NamedTensor } from "../model/safetensors.ts";
 import { cutShards, indexFile } from "../model/shards.ts";
 import { checkpointFormat, stateFile, verifyCheckpoint, type CheckpointState } from "./checkpoint-state.ts";
+import type { LossScale } from "./loss-scale.ts";
 import type { Optimizer, OptimizerState } from "./optimizer.ts";
 import { digestOf, globalNorm } from "./summary.ts";
 import { viewsOf, type TrainedWeights } from "./trained-weights.ts";
@@ -44,6 +45,8 @@ export interface CheckpointContents {
   readonly position: number;
   readonly seed: number;
   readonly worldSize: number;
+  /** Left out where losses are not scaled. */
+  readonly lossScale?: LossScale;
   /** Weights beyond this are written in several files; 5 GB when left out. */
   readonly shardBytes?: number;
 }
@@ -98,6 +101,7 @@ export async function writeCheckpoint(
       seed: contents.seed,
       worldSize: contents.worldSize,
       optimizer: { name: optimizer.name, step: optimizer.step },
+      ...(contents.lossScale === undefined ? {} : { lossScale: contents.lossScale }),
       ...(lora === undefined ? {} : { baseDigest: digestOf(frozen.parameters) }),
       files,
     };

@@ -10,15 +10,18 @@ export interface LossScale {
 
 export const initialLossScale: LossScale = { scale: 2 ** 16, goodSteps: 0 };
 
+/** Of float32 and bfloat16, whose range needs none. */
+export const unscaled: LossScale = { scale: 1, goodSteps: 0 };
+
 const growthInterval = 2000;
 const largest = 2 ** 24;
 
-/** A scale below this does not help any more: what overflows is too large by itself. */
+/** A smaller scale would not help: what overflows here is too large by itself, and the run has to stop. */
 export const smallestLossScale = 1;
 
-/** The scale of the next step. Below `smallestLossScale` there is none: the run has to stop. */
+/** The scale of the next step. */
 export function nextLossScale({ scale, goodSteps }: LossScale, overflowed: boolean): LossScale {
-  if (overflowed) return { scale: scale / 2, goodSteps: 0 };
+  if (overflowed) return { scale: Math.max(scale / 2, smallestLossScale), goodSteps: 0 };
   if (goodSteps + 1 < growthInterval) return { scale, goodSteps: goodSteps + 1 };
   return { scale: Math.min(2 * scale, largest), goodSteps: 0 };
 }

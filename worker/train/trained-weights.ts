@@ -38,12 +38,13 @@ export interface TrainingChoice {
 export interface TrainingSettings extends TrainingChoice {
   readonly label_smoothing?: number;
   readonly recompute?: Config["train"]["recompute"];
+  readonly precision?: Config["train"]["precision"];
 }
 
 /** The part of it that engines know. */
 export function engineTraining(settings: TrainingSettings, seed: number): TrainingOptions {
-  const { label_smoothing = 0, recompute = "none" } = settings;
-  return { labelSmoothing: label_smoothing, dropoutSeed: seed, recompute, precision: "fp32" };
+  const { label_smoothing = 0, recompute = "none", precision = "fp32" } = settings;
+  return { labelSmoothing: label_smoothing, dropoutSeed: seed, recompute, precision };
 }
 
 /**

@@ -14,6 +14,7 @@ import { labelHead, labelLosses, labelsOf, PredictionCounter } from "../evaluati
 import { initialiseParameters } from "../model/initialise.ts";
 import { targetsPerRow } from "../model/model.ts";
 import { readBase, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import { initialLossScale, nextLossScale, smallestLossScale, unscaled } from "./loss-scale.ts";
 import { LossTotal } from "./loss-total.ts";
 import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
 import { transferFromPeer } from "./peer-transfer.ts";
@@ -50,7 +51,13 @@ export interface Trainer {
   close(): Promise<void>;
 }
 
-export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveEndpoint, report: Report): Trainer {
+/** `firstScale` is where loss scaling starts, for tests. */
+export function createTrainer(
+  welcome: Message<"welcome">,
+  endpoint: CollectiveEndpoint,
+  report: Report,
+  firstScale = initialLossScale,
+): Trainer {
   const settings = JSON.parse(welcome.trainingJson) as TrainingSettings;
   const weights = createTrainedWeights(
     createModel(JSON.parse(welcome.modelConfigJson), "the coordinator's model config"),
@@ -68,8 +75,10 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
   let toldPath = "";
   /** Whether the engine has read the frozen weights since they were written. */
   let knowsFrozen = false;
-  /** Optimizer steps in the weights. */
+  /** Steps in the weights; of those that were skipped, nothing but their place. */
   let step = 0;
+  const scalesLoss = settings.precision === "fp16";
+  let lossScale = scalesLoss ? firstScale : unscaled;
 
   /** Of the frozen weights, which change only when a generation is formed. */
   let frozenDigest = "";
@@ -79,7 +88,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
     const { step: updates, buffers } = optimizer.state();
     const parts = [parameters, ...Object.values(buffers)].map(digestOf);
     return createHash("sha256")
-      .update([...parts, frozenDigest, updates].join())
+      .update([...parts, frozenDigest, updates, lossScale.scale, lossScale.goodSteps].join())
       .digest("hex")
       .slice(0, 16);
   };
@@ -106,10 +115,19 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
   const cut = (shard: Message<"plan">["shard"], rows: number): Microbatch[] =>
     microbatchesOf(shard, rows, shard === null ? 0 : targetsPerRow(model.head, shard.length));
 
+  /** What is not in the flat buffers. The optimizer has its own count of steps: those that were skipped are not in it. */
+  const countsOf = (): Float64Array => Float64Array.of(optimizer.state().step, lossScale.scale, lossScale.goodSteps);
+
+  function takeCounts([updates = 0, scale = 1, goodSteps = 0]: Float64Array): void {
+    optimizer.load({ ...optimizer.state(), step: updates });
+    lossScale = { scale, goodSteps };
+  }
+
   /** Rank 0 reads, everybody receives: workers need no shared storage. */
   async function loadFrom(folder: Message<"form">["folder"] & object, form: Message<"form">, signal: AbortSignal) {
     const { collective } = ready();
     const state = optimizer.state();
+    lossScale = scalesLoss ? firstScale : unscaled;
     if (form.rank === 0) {
       if (folder.checkpoint) {
         const basePath = welcome.baseModelPath;
@@ -118,18 +136,20 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
           const both = `it holds step ${checkpoint.step}, the coordinator expects ${form.step}`;
           throw new RingtuneError("checkpoint_invalid", `${folder.path}: ${both}`);
         }
+        if (scalesLoss) lossScale = checkpoint.lossScale ?? firstScale;
       } else {
         if (weights.lora !== undefined) initialiseParameters(model, trainable, parameters, welcome.seed);
         notices.push(...(await readBase(folder.path, weights, welcome.seed)));
       }
     }
-    const buffers = [parameters, frozen.parameters, ...(folder.checkpoint ? Object.values(state.buffers) : [])];
+    const counts = countsOf();
+    const buffers = [counts, parameters, frozen.parameters, ...(folder.checkpoint ? Object.values(state.buffers) : [])];
     for (const [bucket, buffer] of buffers.entries()) {
       if (buffer.length === 0) continue;
       const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
       await collective.broadcast(bytes, 0, { step: form.step, bucket, signal });
     }
-    if (folder.checkpoint) optimizer.load({ ...state, step: form.step });
+    takeCounts(counts);
   }
 
   /** Within a step nothing is written to the weights, and to the frozen ones only when a generation is formed. */
@@ -141,7 +161,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
 
   async function shardGradients(engine: Engine, plan: Message<"plan">, signal: AbortSignal): Promise<LossTotal> {
     const total = new LossTotal();
-    const weight = 1 / plan.globalTokens;
+    const weight = lossScale.scale / plan.globalTokens;
     const microbatches = cut(plan.shard, plan.microbatch);
     let { firstRow } = plan;
     for (const [index, batch] of microbatches.entries()) {
@@ -171,7 +191,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       await newsArrives();
       signal.throwIfAborted();
       const draw = { step: plan.step, firstRow: plan.firstRow + start };
-      const weight = 1 / plan.globalTokens;
+      const weight = lossScale.scale / plan.globalTokens;
       await engine.gradients(batch, { weight, gradients, draw, accumulate: false, unchanged: "all" });
       if (!Number.isFinite(globalNorm(gradients))) for (let i = 0; i < batch.rows; i++) found.push(start + i);
       start += batch.rows;
@@ -203,17 +223,17 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
         initialiseParameters(model, trainable, parameters, welcome.seed);
         initialiseParameters(model, frozen.layout, frozen.parameters, welcome.seed);
         step = 0;
+        lossScale = scalesLoss ? firstScale : unscaled;
       } else if (form.folder) {
         await loadFrom(form.folder, form, signal);
         step = form.step;
       } else if (form.peer) {
         const state = optimizer.state();
-        // Its own count: a step may be committed without an update.
-        const updates = Float64Array.of(state.step);
-        const buffers = [updates, parameters, frozen.parameters, ...Object.values(state.buffers)];
+        const counts = countsOf();
+        const buffers = [counts, parameters, frozen.parameters, ...Object.values(state.buffers)];
         await transferFromPeer(collective, buffers, { ...form.peer, step: form.step, signal });
         if (!form.peer.keeps) {
-          optimizer.load({ ...state, step: updates[0]! });
+          takeCounts(counts);
           step = form.step;
         }
       }
@@ -245,8 +265,13 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       const computed = performance.now();
       report.doing(`reducing step ${plan.step}`, true);
       const { bytesSent, seconds } = await collective.allReduce(gradients, { step: plan.step, bucket: 0, signal });
-      const { norm: gradientNorm, digest } = summarise(gradients);
-      if (!Number.isFinite(gradientNorm) && notFiniteRows.length === 0) {
+      const { norm, digest } = summarise(gradients);
+      const { scale } = lossScale;
+      const gradientNorm = norm / scale;
+      const overflows = !Number.isFinite(norm);
+      // A smaller scale may help, and then nobody is to blame.
+      const canSkip = scalesLoss && scale > smallestLossScale;
+      if (overflows && !canSkip && notFiniteRows.length === 0) {
         // Of the sum; whose part of it? Nothing will be committed, so the gradients are free to be computed again.
         report.doing(`looking for what is not finite in step ${plan.step}`);
         notFiniteRows.push(...(await rowsNotFinite(engine, plan, signal)));
@@ -272,10 +297,12 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
       });
       await committed(plan.step);
       const applying = performance.now();
-      optimizer.step(parameters, gradients, {
-        learningRate: plan.learningRate,
-        clipFactor: clipFactor(gradientNorm, plan.clip || null),
-      });
+      // All ranks hold the same gradients, so they decide the same.
+      if (!(scalesLoss && overflows)) {
+        const factor = clipFactor(gradientNorm, plan.clip || null) / scale;
+        optimizer.step(parameters, gradients, { learningRate: plan.learningRate, clipFactor: factor });
+      }
+      if (scalesLoss) lossScale = nextLossScale(lossScale, overflows);
       step = plan.step;
       const applySeconds = (performance.now() - applying) / 1000;
       report.send({
@@ -323,6 +350,7 @@ export function createTrainer(welcome: Message<"welcome">, endpoint: CollectiveE
         position: task.position,
         seed: welcome.seed,
         worldSize: collective?.worldSize ?? 1,
+        ...(scalesLoss ? { lossScale } : {}),
       });
       report.send({ kind: "saved", value: { step: task.step, sizeBytes } });
     },

@@ -51,6 +51,22 @@ describe("combinations that can't work", () => {
       classification({ multi_label: true, positive_label: "c" }),
       'task.positive_label: "c" is of no use with task.multi_label, where each label is positive or not; remove it',
     ],
+    [
+      { ...classification({ multi_label: true }), train: { label_smoothing: 0.1 } },
+      "train.label_smoothing: 0.1 spreads one answer over all labels, and with task.multi_label each label is yes or no; set it to 0",
+    ],
+    [
+      { train: { precision: "bf16" }, cluster: { device: "webgpu" } },
+      "train.precision: bf16 can't be computed by device webgpu: cuda and tensorrt have bfloat16; use one of those, or fp32",
+    ],
+    [
+      { train: { precision: "fp16" }, cluster: { engine: "tfjs" } },
+      "train.precision: fp16 can't be computed by engine tfjs, which has float32 alone; use engine: onnx, or fp32",
+    ],
+    [
+      { train: { precision: "bf16" }, cluster: { engine: "tfjs", device: "cuda" } },
+      "cluster.device: cuda is a device of engine onnx",
+    ],
     [{ train: { steps: undefined } }, "train.steps: missing, and so is train.epochs"],
     [{ train: { epochs: 2 } }, "train.epochs: 2 is given together with train.steps 10"],
     [
@@ -129,6 +145,15 @@ describe("combinations that can't work", () => {
     ["tfjs", ["auto", "gpu", "node", "wasm", "cpu"]],
   ])("engine %s takes its own devices", (engine, devices) => {
     for (const device of devices) expect(problems({ cluster: { engine, device } }), device).toEqual([]);
+  });
+
+  test.each([
+    ["fp16", ["auto", "cpu", "webgpu", "cuda:1", "tensorrt", "coreml", "dml"]],
+    ["bf16", ["auto", "cuda", "cuda:1", "tensorrt:0"]],
+  ])("%s may be asked of what can have it", (precision, devices) => {
+    for (const device of devices) {
+      expect(problems({ train: { precision }, cluster: { device } }), device).toEqual([]);
+    }
   });
 
   test.each(["tpu", "cuda:", "cuda:x", "cuda:01", "cuda:-1", "coreml:1", "CUDA", ""])("%j is no device", (device) => {

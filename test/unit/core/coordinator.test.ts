@@ -260,6 +260,17 @@ test("a job that takes overflows into account commits the step and leaves its up
   expect(run.state.committed).toBe(2);
 });
 
+test.each([
+  ["a loss is not finite", { lossSum: NaN }, "gradient norm Infinity, from samples"],
+  ["a worker names rows, for which no scale is small enough", {}, "Infinity at the smallest loss scale, from samples"],
+])("a job that takes overflows into account stops all the same when %s", (_, vote, sentence) => {
+  const run = running({ skipsOverflow: true });
+  run.reduced("w0", { gradientNorm: Infinity });
+  const effects = run.reduced("w1", { ...vote, gradientNorm: Infinity, notFiniteRows: [0, 1] });
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "not_finite", step: 0 } });
+  expect(run.reason).toContain(sentence);
+});
+
 test("does not commit a step without a single target", () => {
   const run = running();
   run.reduced("w0", { lossSum: 0, tokens: 0 });

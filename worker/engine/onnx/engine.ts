@@ -1,7 +1,7 @@
 // The compiled engine: for every batch shape the model is traced once, loss and gradients as one ONNX graph, and then
 // run by ONNX Runtime on the caller's flat buffers. It holds programs and no copy of the weights, except on a GPU.
 
-import { assert } from "../../../common/errors.ts";
+import { assert, describeError, RingtuneError } from "../../../common/errors.ts";
 import { registerGradients } from "../../model/gradients.ts";
 import {
   logitRows,
@@ -45,7 +45,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
   const { model, parameters, threads } = options;
   const { provider, description, why } = options.selection;
   const { trainable, frozen } = resolveWeights(options);
-  const training = resolveTraining(options.training, model.head);
+  const training = resolveTraining(options.training, model.head, { kind: "onnx", device: provider.name });
   registerGradients();
   const runtimeOptions: RuntimeOptions = {
     provider,
@@ -54,7 +54,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
   };
   const { dropoutSeed } = training;
   const programs = new ProgramCache<Kind, TracedProgram>(async (rows, length, kind) => {
-    const half = halfTypes[training.precision];
+    const half = kind === "losses" || kind === "logits" ? undefined : halfTypes[training.precision];
     const target = { provider: provider.name, threads, half };
     const shape = { rows, length, target };
     const { model, places } = traceComputation(options.model, trainable, training, shape, kind);
@@ -102,11 +102,19 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
   });
   const targetSlot = ({ targets }: PreparedBatch): Slot => runtime.slot(targets, [targets.length], "int32");
   const run = async (batch: Microbatch, kind: Kind, body: (program: TracedProgram) => Promise<void>): Promise<void> => {
-    await programs.use(batch.rows, batch.length, kind, body);
+    await programs.use(batch.rows, batch.length, kind, body).catch((cause: unknown) => {
+      if (!describeError(cause).includes("requires f16")) throw cause;
+      const message = `train.precision: fp16 can't be computed by ${description}, which lacks WebGPU's shader-f16; use fp32`;
+      throw new RingtuneError("config_invalid", message, { cause, details: { device: description } });
+    });
   };
 
   return {
-    description: `onnx ${description}${provider.name === "cpu" ? `, ${threads} thread${threads === 1 ? "" : "s"}` : ""}`,
+    description: [
+      `onnx ${description}`,
+      ...(provider.name === "cpu" ? [`${threads} thread${threads === 1 ? "" : "s"}`] : []),
+      ...(training.precision === "fp32" ? [] : [training.precision]),
+    ].join(", "),
     why,
     layout: trainable,
     parameters,

@@ -27,7 +27,10 @@ interface Computation {
 export function createTfjsEngine(options: EngineWeights & WithTraining, backend: TfjsBackend): Engine {
   const { model, parameters } = options;
   const { trainable, frozen } = resolveWeights(options);
-  const { labelSmoothing, dropoutSeed, recompute } = resolveTraining(options.training, model.head);
+  const { labelSmoothing, dropoutSeed, recompute } = resolveTraining(options.training, model.head, {
+    kind: "tfjs",
+    device: backend.name,
+  });
   registerGradients();
 
   // TensorFlow.js may keep a reference to what it is given, so it gets a copy.
