@@ -46,6 +46,8 @@ test("a step is one line with loss, learning rate, gradient norm, tokens per sec
   expect(formatStep(step(7, 0), { totalSteps: undefined, secondsPerStep: undefined })).toBe(
     "step  7  loss 4.8120  lr 9.61e-4  grad 1.32       0 tokens/s",
   );
+  const skipped = formatStep({ ...step(20), gradientNorm: NaN, skipped: true }, { totalSteps: 20, secondsPerStep: 1 });
+  expect(skipped).toMatch(/grad NaN .*  update skipped: fp16 overflow$/);
 });
 
 test("a validation is one line with loss and perplexity", () => {

@@ -1,9 +1,10 @@
 // Gradients in float16 against float64 numbers of PyTorch and against float32, and what refuses which precision. ONNX
 // Runtime's CPU computes a part of it in float32, so this is about the graph and its range, not about a GPU's rounding.
 
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { createEngine } from "../../../worker/engine/create-engine.ts";
 import { createOnnxEngine } from "../../../worker/engine/onnx/engine.ts";
+import { GraphBuilder } from "../../../worker/engine/onnx/graph.ts";
 import { loadRuntime } from "../../../worker/engine/onnx/runtime.ts";
 import type { TrainingOptions } from "../../../worker/engine/training-options.ts";
 import { createModel } from "../../../worker/model/architectures.ts";
@@ -53,6 +54,37 @@ test.each(goldenNames)(
     expect(difference).toBeGreaterThan(1e-6); // it is not float32
   },
 );
+
+test.each(
+  goldenNames.flatMap(
+    (name) =>
+      [
+        [name, "fp16", "float16"],
+        [name, "bf16", "bfloat16"],
+      ] as const,
+  ),
+)("of %s, %s has products in %s and sums, softmax and normalisation in float32", async (name, precision, half) => {
+  const { model, batch, parameters } = readGolden(name);
+  const nodes = vi.spyOn(GraphBuilder.prototype, "nodes");
+  onTestFinished(() => nodes.mockRestore());
+  const own = { model, parameters: parameters(), threads: 1, training: { precision } };
+  const selection = { provider: { name: "cuda", index: 0 }, description: "cuda", why: [] } as const;
+  // The graph alone: it runs nowhere.
+  const runtime = { ...(await loadRuntime()), load: () => Promise.reject(new Error("traced")) };
+  const engine = createOnnxEngine(runtime, { ...own, selection });
+  const gradients = new Float32Array(model.layout.size);
+  await expect(engine.gradients(batch, { weight: 1, accumulate: false, gradients })).rejects.toThrow("traced");
+  const typesOf = (...operators: string[]): string[] =>
+    nodes.mock.calls.flatMap(([operator, inputs]) =>
+      operators.includes(operator) ? inputs.map(({ dtype }) => dtype).filter((dtype) => !dtype.startsWith("int")) : [],
+    );
+  const products = typesOf("MatMul", "Gemm", "FusedMatMul");
+  expect(products.length).toBeGreaterThan(20);
+  expect(new Set(products)).toEqual(new Set([half]));
+  const sums = typesOf("Softmax", "LayerNormalization", "ReduceSum", "ReduceMean", "ScatterND", "Exp", "Log");
+  expect(sums.length).toBeGreaterThan(5);
+  expect(new Set(sums)).toEqual(new Set(["float32"]));
+});
 
 test("float16 goes with dropout, label smoothing and blocks that are computed again", async () => {
   const rates = { embd_pdrop: 0.1, resid_pdrop: 0.1, attn_pdrop: 0.1 };

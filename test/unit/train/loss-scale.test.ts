@@ -91,7 +91,7 @@ async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
       // A newcomer is the last rank.
       await all((trainer, rank) => {
         const peer = source.peer ? { peer: { root: 0, keeps: rank < size - 1 } } : {};
-        return trainer.form({ ...message, ...peer, rank } as Message<"form">, signal);
+        return trainer.form({ ...message, ...peer, rank }, signal);
       });
       return last("formed");
     },
@@ -105,7 +105,7 @@ async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
         const bytes = Buffer.from(ids.buffer);
         const shard = { ...{ rows: share, length, inputIds: bytes, targets: bytes }, ...empty };
         const rates = { learningRate: 0.01, clip: 0.5, verify: true };
-        return { ...{ generation, step, shard, microbatch: 2, globalTokens, firstRow }, ...rates } as Message<"plan">;
+        return { ...{ generation, step, shard, microbatch: 2, globalTokens, firstRow }, ...rates };
       };
       await all(async (trainer, rank) => {
         const run = trainer.runPlan(plan(rank), { waitedSeconds: 0, signal, committed: isCommitted });
@@ -132,8 +132,8 @@ async function filesOf(path: string): Promise<Buffer[]> {
   return Promise.all(["model.safetensors", "optimizer.safetensors"].map((file) => readFile(join(path, file))));
 }
 
-/** 2 to this overflows even float32, in which ONNX Runtime's CPU computes most of what is float16 elsewhere. */
-const first = 136;
+/** 2 to this is too large a scale for the first steps of the model. */
+const first = 32;
 
 describe("a trainer with float16", () => {
   test("skips steps that overflow, alike on all ranks, as if they had not been, and halves the scale", async () => {
