@@ -14,6 +14,18 @@ const distance = (a: Float32Array, b: Float32Array): number => norm(a.map((value
 
 test.skipIf(hasWebgpu)(withoutWebgpu, () => undefined);
 
+test("ONNX Runtime's copies of the gradients are freed without a garbage collection", async () => {
+  const { model, batch, parameters } = readGolden("gpt2");
+  const engine = await createEngine({ kind: "onnx", threads: 1, parameters: parameters(), model });
+  const gradients = new Float32Array(model.layout.size);
+  const step = (): Promise<unknown> => engine.gradients(batch, { weight: 1, accumulate: false, gradients });
+  await step();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 8; i++) await step();
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(gradients.byteLength);
+  await engine.close();
+});
+
 const cases = contractEngines.flatMap((choice) => goldenNames.map((name) => ({ ...choice, choice, name })));
 
 describe.each(cases)("$name on $kind $device with $threads thread(s)", ({ choice, kind, device, threads, name }) => {

@@ -143,21 +143,22 @@ describe.each(cases)("$name on $kind $device with $threads thread(s)", ({ kind, 
   });
 });
 
-test("ONNX Runtime computes blocks again, one after another, and does not take them for what it has", async () => {
+/** The operators of the GPT of two blocks, as ONNX Runtime computed them. */
+async function operatorsOf(recompute: "none" | "blocks", accumulate = false): Promise<string[]> {
   const { model, batch, parameters } = readGolden("gpt2");
-  const runtime = await loadRuntime();
   const selection = { provider: { name: "cpu", index: 0 }, description: "cpu", why: [] } as const;
-  const order = async (recompute: "none" | "blocks"): Promise<string[]> => {
-    const profilePrefix = join(await temporaryFolder(), "profile");
-    const own = { model, parameters: parameters(), selection, threads: 1, profilePrefix, training: { recompute } };
-    const engine = createOnnxEngine(runtime, own);
-    await engine.gradients(batch, { weight: 1, accumulate: false, gradients: new Float32Array(model.layout.size) });
-    await engine.close();
-    const [file] = await readdir(dirname(profilePrefix));
-    const events = JSON.parse(await readFile(join(dirname(profilePrefix), file!), "utf8")) as ProfileEvent[];
-    return events.flatMap(({ cat, args }) => (cat === "Node" ? (args?.op_name ?? []) : []));
-  };
-  const [kept, again] = [await order("none"), await order("blocks")];
+  const profilePrefix = join(await temporaryFolder(), "profile");
+  const own = { model, parameters: parameters(), selection, threads: 1, profilePrefix, training: { recompute } };
+  const engine = createOnnxEngine(await loadRuntime(), own);
+  await engine.gradients(batch, { weight: 1, accumulate, gradients: new Float32Array(model.layout.size) });
+  await engine.close();
+  const [file] = await readdir(dirname(profilePrefix));
+  const events = JSON.parse(await readFile(join(dirname(profilePrefix), file!), "utf8")) as ProfileEvent[];
+  return events.flatMap(({ cat, args }) => (cat === "Node" ? (args?.op_name ?? []) : []));
+}
+
+test("ONNX Runtime computes blocks again, one after another, and does not take them for what it has", async () => {
+  const [kept, again] = [await operatorsOf("none"), await operatorsOf("blocks")];
   const count = (nodes: readonly string[], operator: string): number =>
     nodes.filter((name) => name === operator).length;
   // GELU's forward pass: of two blocks once, or once more each.
@@ -168,6 +169,21 @@ test("ONNX Runtime computes blocks again, one after another, and does not take t
     "FastGelu FastGelu FastGelu Sigmoid FastGelu Sigmoid",
   );
 });
+
+test.each([false, true])(
+  "gradients of weights do not wait for the whole backward pass, accumulate %s",
+  async (accumulate) => {
+    const operators = await operatorsOf("none", accumulate);
+    // From the derivative of one GELU to that of the other the gradients of as many weights and biases as after it.
+    const [upper, lower] = [operators.indexOf("Sigmoid"), operators.lastIndexOf("Sigmoid")];
+    for (const operator of ["FusedMatMul", "ReduceSum"]) {
+      const places = operators.flatMap((name, i) => (name === operator && i > upper ? [i] : []));
+      const between = places.filter((i) => i < lower).length;
+      expect(between, operator).toBeGreaterThan(0);
+      expect(between, operator).toBe(places.length - between);
+    }
+  },
+);
 
 test("labels that each are yes or no are not smoothed", async () => {
   const { model } = readGolden("bert-seqcls");

@@ -180,7 +180,7 @@ export class GraphBuilder {
     this.#outputs.push({ name, value: fresh ? value : this.node("Identity", [value], value.shape, value.dtype) });
   }
 
-  /** Serialised ModelProto of what the outputs need; nodes are in the order in which they were added. */
+  /** Serialised ModelProto of what the outputs need. */
   encode(): Uint8Array {
     return encodeModel(this.#record());
   }
@@ -193,7 +193,11 @@ export class GraphBuilder {
     return {
       inputs: this.#inputs,
       outputs: this.#outputs.map(({ name, value }) => ({ ...value, name })),
-      nodes: live.map((node) => ({ ...node, inputs: node.inputs.map(named), outputs: node.outputs.map(named) })),
+      nodes: outermostLast(live, used).map((node) => ({
+        ...node,
+        inputs: node.inputs.map(named),
+        outputs: node.outputs.map(named),
+      })),
       constants: [...this.#constants.values()].filter((constant) => used.has(constant.name)),
     };
   }
@@ -212,6 +216,21 @@ export class GraphBuilder {
   #fresh(prefix: string): string {
     return `${this.#prefix}${prefix}_${this.#count++}`;
   }
+}
+
+/**
+ * `nodes` in an order in which ONNX Runtime computes each whose results no other uses as soon as it can. It begins with the
+ * last of those in the file and what that needs, then goes on with the last but one; so they are put at the end, those
+ * whose inputs are there first the last. Otherwise all gradients of weights come after the backward pass, and activations
+ * stay until then.
+ */
+function outermostLast(nodes: readonly RecordedNode[], used: ReadonlySet<string>): RecordedNode[] {
+  const places = new Map(nodes.flatMap(({ outputs }, place) => outputs.map((name) => [name, place] as const)));
+  const readyAt = ({ inputs, captured }: RecordedNode): number =>
+    Math.max(...[...inputs, ...captured].map((name) => places.get(name) ?? 0));
+  const isOutermost = ({ outputs }: RecordedNode): boolean => !outputs.some((name) => used.has(name));
+  const outermost = nodes.filter(isOutermost).sort((a, b) => readyAt(b) - readyAt(a));
+  return [...nodes.filter((node) => !isOutermost(node)), ...outermost];
 }
 
 function capturedBy(graph: GraphRecord): string[] {

@@ -97,7 +97,8 @@ function createProgram(session: InferenceSession, { keep = [], profilePrefix }: 
     run: async (inputs, outputs) => {
       // With outputs on the device, ONNX Runtime leaves preallocated ones unwritten.
       assert(keep.length === 0, `a program that keeps ${keep.length} outputs on the device was run into arrays`);
-      await session.run(inputs, outputs);
+      const copies = await session.run(inputs, outputs);
+      free(Object.values(copies), Object.values(outputs));
     },
     compute: (inputs) => session.run(inputs),
     close: async () => {
@@ -105,4 +106,19 @@ function createProgram(session: InferenceSession, { keep = [], profilePrefix }: 
       await session.release();
     },
   };
+}
+
+const closed = new MessageChannel().port1;
+closed.close();
+
+/**
+ * Frees the memory of `copies`, except what they share with `own`, at once and not with the next garbage collection:
+ * onnxruntime-node copies every output once more, preallocated or not, which is as much as all gradients. What is
+ * transferred to a closed port is gone.
+ */
+function free(copies: readonly Slot[], own: readonly Slot[]): void {
+  const bufferOf = ({ data }: Slot): ArrayBufferLike => (data as Float32Array).buffer;
+  const kept = new Set(own.map(bufferOf));
+  const buffers = new Set(copies.map((copy) => bufferOf(copy) as ArrayBuffer).filter((buffer) => !kept.has(buffer)));
+  closed.postMessage(undefined, [...buffers]);
 }
