@@ -10,6 +10,7 @@
 // weights have not changed: a new generation is formed from the members that are left, and the program is written anew
 // from the committed step.
 
+import { copyOf } from "./copy.ts";
 import { assertNever } from "../../common/errors.ts";
 import { said } from "./answers.ts";
 import { Draft } from "./draft.ts";
@@ -59,7 +60,7 @@ export function initialState(job: Job, nowMs: number): State {
 
 /** Decides. `state` is not changed. */
 export function step(job: Job, state: State, event: Event, nowMs: number): Decision {
-  const draft = new Draft(job, structuredClone(state), nowMs);
+  const draft = new Draft(job, copyOf(state), nowMs);
   handle(draft, event);
   draft.state.tickMs = nextTickMs(draft.state);
   return { state: draft.state, effects: draft.effects, reason: draft.reason };
