@@ -29,5 +29,5 @@ test("simulated workers step against a real coordinator, and the results are a t
 test("a wrong list of workers is refused", async () => {
   const run = await finish(["bench", "load", "--workers", "8,many"]);
   expect(run).toMatchObject({ code: 2 });
-  expect(run.stderr).toContain("give whole numbers from 1 to 4096, such as 8,64,256.");
+  expect(run.stderr).toContain("give whole numbers from 1 to 4096, such as 8,64,256");
 });
