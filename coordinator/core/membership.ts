@@ -67,6 +67,7 @@ export function form(draft: Draft, reason: string): void {
   draft.because(
     `generation ${state.generation - 1} -> ${state.generation} with ${state.members.length} workers: ${reason}`,
   );
+  const members = state.members.map(({ id, host, pid, ringEndpoint }) => ({ id, host, pid, ringEndpoint }));
   state.members.forEach((member, rank) => {
     const peer = { kind: "peer", root, keeps: member.holds } as const;
     draft.effects.push({
@@ -74,7 +75,7 @@ export function form(draft: Draft, reason: string): void {
       to: member.id,
       generation: state.generation,
       rank,
-      members: state.members,
+      members,
       step: state.committed,
       source: !state.established ? job.start : isHeld ? { kind: "held" } : peer,
     });

@@ -177,7 +177,7 @@ export type Effect =
       readonly to: string;
       readonly generation: number;
       readonly rank: number;
-      readonly members: readonly Member[];
+      readonly members: readonly NewWorker[];
       readonly step: number;
       readonly source: Source;
     }

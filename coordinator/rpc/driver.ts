@@ -9,7 +9,7 @@ import type { WorkerSession, WorkerSessionHandlers } from "../../proto/session.t
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { SessionEvent } from "../metrics.ts";
 import type { Batches } from "./batches.ts";
-import { initialState, step } from "../core/coordinator.ts";
+import { advance, initialState } from "../core/coordinator.ts";
 import type { Job } from "../core/job.ts";
 import type { Decision, Effect, Event, Outcome, State } from "../core/state.ts";
 
@@ -70,7 +70,7 @@ export function createDriver(host: DriverHost): Driver {
   let storeFailure: string | undefined;
   let finish: (outcome: Outcome) => void = () => undefined;
   const outcome = new Promise<Outcome>((resolve) => (finish = resolve));
-  let state = initialState(job, now());
+  const state = initialState(job, now());
   let over: RingtuneError | undefined;
 
   function post(event: Event, answer?: (decision: Decision) => void): void {
@@ -78,8 +78,7 @@ export function createDriver(host: DriverHost): Driver {
     if (handling) return;
     handling = true;
     for (let next = inbox.shift(); next !== undefined; next = inbox.shift()) {
-      const decision = step(job, state, next.event, now());
-      state = decision.state;
+      const decision = advance(job, state, next.event, now());
       const reason = untold(decision);
       if (reason !== "") host.decided(reason);
       decision.effects.forEach(perform);

@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
 import { digestOfSample } from "../../../common/sample-digest.ts";
-import { initialState, step } from "../../../coordinator/core/coordinator.ts";
+import { advance, initialState } from "../../../coordinator/core/coordinator.ts";
 import { batchOf, shardsOf, type Job } from "../../../coordinator/core/job.ts";
 import { createLedger, lease, leasedRows, settle } from "../../../coordinator/core/ledger.ts";
 import type { Effect, Event, State } from "../../../coordinator/core/state.ts";
 import { describePositions } from "../../../coordinator/core/votes.ts";
+import { frozen } from "../../support/frozen.ts";
 
 const job: Job = {
   id: "job",
@@ -31,15 +32,15 @@ const job: Job = {
 /** Posts events and remembers everything that was decided. */
 function drive(overrides: Partial<Job> = {}) {
   const spec = { ...job, ...overrides };
-  let state: State = initialState(spec, 0);
+  const state: State = initialState(spec, 0);
   const run = {
     nowMs: 0,
     reason: "",
     post(event: Event): readonly Effect[] {
-      const decision = step(spec, state, event, run.nowMs);
-      state = decision.state;
+      const decision = advance(spec, state, event, run.nowMs);
       run.reason = decision.reason;
-      return decision.effects;
+      // Effects are carried out later: the core may not write to what it has handed out.
+      return frozen(decision.effects);
     },
     get state() {
       return state;
