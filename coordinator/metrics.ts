@@ -11,6 +11,8 @@ import { metricDefinitions, type MetricName } from "./metric-catalogue.ts";
 export { serveMetrics } from "./metrics-server.ts";
 
 /** What happens to the session of a worker; `id` is unknown of one that was refused. */
+type Reduced = Extract<FromWorker, { kind: "reduced" }>["value"];
+
 export type SessionEvent =
   | { readonly kind: "joined"; readonly id: string }
   | { readonly kind: "said"; readonly id: string; readonly message: FromWorker }
@@ -55,12 +57,25 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
   const { set, add, observe, forget } = own;
   const now = (): number => nowMs() / 1000;
   let facts: RunFacts | undefined;
+  /** Workers speak a thousand times between two scrapes, so their series are written when somebody looks. */
+  const workers = new Map<string, { readonly heard: number; readonly reduced: Reduced | undefined }>();
+
+  function showWorker(worker: string, heard: number, reduced: Reduced | undefined): void {
+    set("ringtune_worker_last_heard_timestamp_seconds", heard, { worker });
+    if (!reduced?.times) return;
+    const { dataSeconds: data, computeSeconds: compute, allReduceSeconds } = reduced.times;
+    for (const [phase, seconds] of Object.entries({ data, compute, all_reduce: allReduceSeconds })) {
+      set("ringtune_worker_phase_seconds", seconds, { worker, phase });
+    }
+    if (compute > 0) set("ringtune_worker_tokens_per_second", reduced.tokens / compute, { worker });
+  }
 
   return {
     contentType: registry.contentType,
     async text() {
       const free = await facts?.freeBytes().catch(() => undefined);
       if (free !== undefined) set("ringtune_run_directory_free_bytes", free);
+      for (const [worker, { heard, reduced }] of workers) showWorker(worker, heard, reduced);
       return registry.metrics();
     },
     begin(run) {
@@ -108,21 +123,15 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
     },
     observeSession(event) {
       if (event.kind === "refused") return add("ringtune_workers_refused_total", 1);
-      const labels = { worker: event.id };
       if (event.kind === "left") {
         if (!event.expected) add("ringtune_workers_lost_total", 1);
+        workers.delete(event.id);
         return forget(event.id);
       }
       if (event.kind === "joined") add("ringtune_workers_joined_total", 1);
-      set("ringtune_worker_last_heard_timestamp_seconds", now(), labels);
-      if (event.kind !== "said" || event.message.kind !== "reduced") return;
-      const { times, tokens } = event.message.value;
-      if (times === null) return;
-      const { dataSeconds: data, computeSeconds: compute, allReduceSeconds } = times;
-      for (const [phase, seconds] of Object.entries({ data, compute, all_reduce: allReduceSeconds })) {
-        set("ringtune_worker_phase_seconds", seconds, { ...labels, phase });
-      }
-      if (compute > 0) set("ringtune_worker_tokens_per_second", tokens / compute, labels);
+      const { reduced } = workers.get(event.id) ?? {};
+      const isVote = event.kind === "said" && event.message.kind === "reduced";
+      workers.set(event.id, { heard: now(), reduced: isVote ? event.message.value : reduced });
     },
     setWorldSizeTarget: (workers) => set("ringtune_world_size_target", workers),
     setWorldSize: (workers) => set("ringtune_world_size", workers),

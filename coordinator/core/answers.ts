@@ -134,8 +134,8 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
     notFiniteRows: reduced.notFiniteRows,
     sampleDigest: reduced.sampleDigest,
   };
+  if (!state.members.every(({ id }) => id in state.votes)) return;
   const votes = state.members.flatMap(({ id }) => state.votes[id] ?? []);
-  if (votes.length < state.members.length) return;
 
   const batch = batchOf(job, next);
   const verdict = judge(votes, {
@@ -212,8 +212,9 @@ function hasEvaluated(
   state.validating ??= { sums: {}, sinceMs: draft.nowMs };
   const { lossSum, tokens, notFiniteRows, counts } = evaluated;
   state.validating.sums[member.id] = { lossSum, tokens, notFiniteRows, counts };
-  const sums = state.members.flatMap(({ id }) => state.validating?.sums[id] ?? []);
-  if (sums.length < state.members.length) return;
+  const found = state.validating.sums;
+  if (!state.members.every(({ id }) => id in found)) return;
+  const sums = state.members.flatMap(({ id }) => found[id] ?? []);
   const loss = mean(sums);
   if (!Number.isFinite(loss)) {
     const tokens = sums.reduce((total, sum) => total + sum.tokens, 0);

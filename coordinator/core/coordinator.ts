@@ -18,9 +18,9 @@ import { Draft } from "./draft.ts";
 import { replay } from "./early-stopping.ts";
 import { positionAfter, type Job } from "./job.ts";
 import { createLedger } from "./ledger.ts";
-import { heard, listen, nextTickMs } from "./listening.ts";
+import { heard, listen, nextTickMs, tickAfter } from "./listening.ts";
 import { drain, scale } from "./leaving.ts";
-import { joined, lost, retry, stop, timeout } from "./membership.ts";
+import { joined, lost, memberOf, retry, stop, timeout } from "./membership.ts";
 import type { Decision, Event, State } from "./state.ts";
 
 export function initialState(job: Job, nowMs: number): State {
@@ -68,7 +68,7 @@ export function step(job: Job, state: State, event: Event, nowMs: number): Decis
 export function advance(job: Job, state: State, event: Event, nowMs: number): Decision {
   const draft = new Draft(job, state, nowMs);
   handle(draft, event);
-  state.tickMs = nextTickMs(state);
+  state.tickMs = event.kind === "said" ? tickAfter(state, event.id) : nextTickMs(state);
   return { state, effects: draft.effects, reason: draft.reason };
 }
 
@@ -80,7 +80,7 @@ function handle(draft: Draft, event: Event): void {
     case "left":
       return lost(draft, [event.id], event.reason);
     case "said": {
-      const member = [...draft.state.members, ...draft.state.joining].find(({ id }) => id === event.id);
+      const member = memberOf(draft.state, event.id);
       if (member === undefined) return;
       heard(draft, member, event.message);
       return said(draft, member, event.message);

@@ -3,7 +3,7 @@
 
 import type { Draft } from "./draft.ts";
 import { totalSteps } from "./job.ts";
-import { form, lost, stop } from "./membership.ts";
+import { form, lost, memberOf, stop } from "./membership.ts";
 import type { Member } from "./state.ts";
 
 /** Call when a step is committed. True if a new generation is formed for those who come and go. */
@@ -23,7 +23,7 @@ export function changeMembers(draft: Draft): boolean {
 /** A worker is to go. The last one takes the run with it, once what is committed is saved. */
 export function drain(draft: Draft, id: string, reason: string): void {
   const { state } = draft;
-  const member = [...state.members, ...state.joining].find((each) => each.id === id);
+  const member = memberOf(state, id);
   if (member === undefined) {
     const there = [...state.members, ...state.joining].map((each) => each.id).join(", ");
     return refuse(draft, `there is no worker ${id}; there are ${there}`);

@@ -36,7 +36,7 @@ export function lease(ledger: Ledger, worker: string, step: number, { start, row
 
 /** Rows of a step that a worker has to reduce. */
 export function leasedRows({ leases }: Ledger, worker: string, step: number): number {
-  return leases.reduce((rows, each) => rows + (each.worker === worker && each.step === step ? each.rows : 0), 0);
+  return leases.find((each) => each.worker === worker && each.step === step)?.rows ?? 0;
 }
 
 /** The step is committed: its leases are settled against the `batch` that it should have been made of. */

@@ -4,7 +4,7 @@
 import type { FromWorker } from "../../proto/messages.ts";
 import { beat, describeSilence, limitsOf } from "./detection.ts";
 import type { Draft } from "./draft.ts";
-import { lost } from "./membership.ts";
+import { lost, memberOf } from "./membership.ts";
 import type { Member, State } from "./state.ts";
 
 /** A tick that is late by more than this finds a coordinator that was stopped, or a clock that jumped. */
@@ -56,11 +56,18 @@ export function listen(draft: Draft): void {
 
 /** When the core wants to be woken if nothing happens. */
 export function nextTickMs(state: State): number {
-  const silences = everybody(state).map(({ pulse, status }) => {
-    const { suspectMs, deadMs } = limitsOf(pulse);
-    return pulse.lastMs + (status === "healthy" ? suspectMs : deadMs);
-  });
-  return Math.min(state.deadlineMs, ...silences);
+  return Math.min(state.deadlineMs, ...everybody(state).map(silenceEndsMs));
+}
+
+/** The same when only this worker has spoken, without a look at the others: a tick that is early does no harm. */
+export function tickAfter(state: State, id: string): number {
+  const member = memberOf(state, id);
+  return Math.min(state.tickMs, state.deadlineMs, member === undefined ? Infinity : silenceEndsMs(member));
+}
+
+function silenceEndsMs({ pulse, status }: Member): number {
+  const { suspectMs, deadMs } = limitsOf(pulse);
+  return pulse.lastMs + (status === "healthy" ? suspectMs : deadMs);
 }
 
 function everybody({ members, joining }: State): Member[] {

@@ -5,10 +5,15 @@ import { finishStep } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { createPulse } from "./detection.ts";
 import { requeue } from "./ledger.ts";
-import type { Member, NewWorker } from "./state.ts";
+import type { Member, NewWorker, State } from "./state.ts";
 
 /** Broken rings without a commit between them before the run gives up. */
 const MAX_ATTEMPTS = 5;
+
+/** A worker that takes part, or is about to. */
+export function memberOf({ members, joining }: State, id: string): Member | undefined {
+  return members.find((member) => member.id === id) ?? joining.find((member) => member.id === id);
+}
 
 export function joined(draft: Draft, worker: NewWorker): void {
   const { job, state } = draft;

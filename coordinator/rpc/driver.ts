@@ -71,6 +71,8 @@ export function createDriver(host: DriverHost): Driver {
   let finish: (outcome: Outcome) => void = () => undefined;
   const outcome = new Promise<Outcome>((resolve) => (finish = resolve));
   const state = initialState(job, now());
+  /** How many workers were last said to be wanted. */
+  let told = -1;
   let over: RingtuneError | undefined;
 
   function post(event: Event, answer?: (decision: Decision) => void): void {
@@ -82,7 +84,7 @@ export function createDriver(host: DriverHost): Driver {
       const reason = untold(decision);
       if (reason !== "") host.decided(reason);
       decision.effects.forEach(perform);
-      host.wanted(state.wanted);
+      if (state.wanted !== told) host.wanted((told = state.wanted));
       next.answer?.(decision);
     }
     handling = false;
