@@ -3,18 +3,34 @@
 
 import { ClassicLevel } from "classic-level";
 import { describeError, RingtuneError } from "../../common/errors.ts";
-import type { Medium } from "./store.ts";
+import { inspectLog } from "./level-log.ts";
+import { damaged, type Medium } from "./store.ts";
 
 /**
- * Opens or creates the database in the folder `path`. Throws `run_exists` when another process has it open,
- * `checkpoint_invalid` when LevelDB itself finds it damaged, `disk_failed` when it can't be written.
+ * Opens or creates the database in the folder `path`; `notice` hears of a torn write that was dropped. Throws `run_exists`
+ * when another process has it open, `checkpoint_invalid` when it is damaged, `disk_failed` when it can't be written.
  */
-export async function openLevelMedium(path: string): Promise<Medium> {
+export async function openLevelMedium(
+  path: string,
+  notice: (sentence: string) => void = () => undefined,
+): Promise<Medium> {
+  const log = await inspectLog(path);
+  if (log?.damagedAt !== undefined) {
+    throw damaged(
+      path,
+      `${log.file} is damaged at byte ${log.damagedAt}, and ${log.whole} writes in it are whole, the last one after that byte`,
+    );
+  }
   const level = new ClassicLevel(path);
   const failed = (error: unknown): RingtuneError => inWords(path, error);
   await level.open().catch((error: unknown) => {
     throw failed(error);
   });
+  if (log !== undefined && log.tornBytes > 0) {
+    notice(
+      `${path} ended in a write that was cut off, ${log.tornBytes} bytes after ${log.whole} whole ones; it is dropped, nobody was told of it`,
+    );
+  }
   return {
     name: path,
     async readAll() {

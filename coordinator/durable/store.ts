@@ -128,7 +128,7 @@ function checksum(text: string): string {
   return crc32(text).toString(16).padStart(8, "0");
 }
 
-function damaged(where: string, what: string): RingtuneError {
+export function damaged(where: string, what: string): RingtuneError {
   return new RingtuneError("checkpoint_invalid", `what the coordinator kept in ${where} was damaged: ${what}`);
 }
 
