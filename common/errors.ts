@@ -17,6 +17,10 @@ export const errorCodes = [
   "worker_lost",
   "collective_failed",
   "timed_out",
+  // A coordinator that does not lead (yet), or a store that does not answer: another, or later, may.
+  "unavailable",
+  // Another coordinator leads the run now.
+  "superseded",
   "not_finite",
   "disk_failed",
   "download_failed",

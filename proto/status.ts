@@ -34,6 +34,8 @@ const statusOf: Record<ErrorCode, number> = {
   worker_lost: status.unavailable,
   collective_failed: status.aborted,
   timed_out: status.deadlineExceeded,
+  unavailable: status.unavailable,
+  superseded: status.aborted,
   not_finite: status.aborted,
   disk_failed: status.internal,
   download_failed: status.unavailable,
