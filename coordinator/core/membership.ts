@@ -4,6 +4,7 @@
 import { finishStep } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { createPulse } from "./detection.ts";
+import { batchOf, shardsOf, totalSteps } from "./job.ts";
 import { requeue } from "./ledger.ts";
 import type { Member, NewWorker, State } from "./state.ts";
 
@@ -45,7 +46,13 @@ export function joined(draft: Draft, worker: NewWorker): void {
   }
   state.joining.push(member);
   const localWorldSize = 1 + others.filter(({ host }) => host === worker.host).length;
-  draft.effects.push({ kind: "welcome", to: worker.id }, { kind: "prepare", to: worker.id, localWorldSize });
+  const batch = batchOf(job, Math.min(state.committed + 1, totalSteps(job)));
+  // With the last of so many shards it tries its engine, so that the others don't wait when it takes part.
+  const shard = shardsOf(batch, state.members.length + 1).at(-1)!;
+  draft.effects.push(
+    { kind: "welcome", to: worker.id },
+    { kind: "prepare", to: worker.id, localWorldSize, batch, shard },
+  );
   draft.reason = `worker ${worker.id} (host ${worker.host}, pid ${worker.pid}) is joining ${state.members.length} others`;
 }
 

@@ -165,7 +165,14 @@ export type Source =
 
 export type Effect =
   | { readonly kind: "welcome"; readonly to: string }
-  | { readonly kind: "prepare"; readonly to: string; readonly localWorldSize: number }
+  | {
+      readonly kind: "prepare";
+      readonly to: string;
+      readonly localWorldSize: number;
+      /** What it is to try its engine on, of the sample stream. */
+      readonly batch: Range;
+      readonly shard: Range;
+    }
   /** Start so many workers more. */
   | { readonly kind: "launch"; readonly count: number }
   /** What was asked for by drain or scale can't be done. */

@@ -102,8 +102,11 @@ export function createDriver(host: DriverHost): Driver {
     switch (effect.kind) {
       case "welcome":
         return send(effect.to, { kind: "welcome", value: host.welcome });
-      case "prepare":
-        return send(effect.to, { kind: "prepare", value: { localWorldSize: effect.localWorldSize } });
+      case "prepare": {
+        const { shard } = host.training.shard(effect.batch, effect.shard);
+        const { localWorldSize } = effect;
+        return send(effect.to, { kind: "prepare", value: { localWorldSize, shard, microbatch: job.microbatch } });
+      }
       case "launch":
         return host.launch(effect.count);
       case "refuse":

@@ -51,6 +51,11 @@ export interface Trainer {
   close(): Promise<void>;
 }
 
+/** What of a plan decides the gradients of a shard. */
+type ShardPlan = Pick<Message<"plan">, "shard" | "microbatch" | "step" | "firstRow" | "globalTokens">;
+
+const neverAborts = new AbortController().signal;
+
 /** `firstScale` is where loss scaling starts, for tests. */
 export function createTrainer(
   welcome: Message<"welcome">,
@@ -159,7 +164,7 @@ export function createTrainer(
     return unchanged;
   }
 
-  async function shardGradients(engine: Engine, plan: Message<"plan">, signal: AbortSignal): Promise<LossTotal> {
+  async function shardGradients(engine: Engine, plan: ShardPlan, signal: AbortSignal): Promise<LossTotal> {
     const total = new LossTotal();
     const weight = lossScale.scale / plan.globalTokens;
     const microbatches = cut(plan.shard, plan.microbatch);
@@ -200,9 +205,11 @@ export function createTrainer(
   }
 
   return {
-    async prepare({ localWorldSize }) {
+    async prepare({ localWorldSize, shard, microbatch }) {
       report.doing("making its engine");
-      await makeEngine(localWorldSize);
+      const engine = await makeEngine(localWorldSize);
+      // The first run of a shape compiles it. What it gives is overwritten by the first step.
+      await shardGradients(engine, { shard, microbatch, step: 0, firstRow: 0, globalTokens: 1 }, neverAborts);
       report.send({ kind: "prepared", value: {} });
       report.doing("waiting for the next step boundary");
     },

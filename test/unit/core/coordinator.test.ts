@@ -369,9 +369,9 @@ test("a comparison after a step finds the worker that differs from most, and the
 
 test("a worker that comes while others train is prepared, and enters when the step is committed", () => {
   const run = running();
-  expect(run.join("w2")).toEqual([
+  expect(run.join("w2")).toMatchObject([
     { kind: "welcome", to: "w2" },
-    { kind: "prepare", to: "w2", localWorldSize: 3 },
+    { kind: "prepare", to: "w2", localWorldSize: 3, batch: batchOf(job, 1), shard: shardsOf(batchOf(job, 1), 3)[2] },
   ]);
   run.reduced("w0");
   expect(kinds(run.reduced("w1"))).toEqual(["commit", "commit", "plan", "plan"]);
