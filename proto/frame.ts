@@ -1,13 +1,13 @@
 // The frames that ranks exchange over ZeroMQ: a fixed 64-byte header as a message part of its own and, for the kinds that
 // carry data, the payload as the second part. Control goes by gRPC; this is neither that nor a serialisation of tensors:
-// a payload is raw bytes (little-endian float32 in an all-reduce) at an offset of a buffer that both sides know.
+// a payload is raw bytes (little-endian float32 or int64 where they are summed) at an offset of a buffer that both sides know.
 // Whatever arrives is untrusted: `decodeFrame` returns the header or the reason to drop the message, and never throws.
 //
 //   offset  size  field (little-endian)
 //        0     4  magic "RNGT"
-//        4     2  version, 1
+//        4     2  version, 2
 //        6     1  kind: 1 hello, 2 credit, 3 reduce-scatter, 4 all-gather, 5 broadcast, 6 signal
-//        7     1  zero
+//        7     1  dtype of the bucket: 0 bytes (and control frames), 1 float32, 2 int64
 //        8     8  job: first 8 bytes of SHA-256 of the job id
 //       16     4  generation
 //       20     4  source: rank of the sender
@@ -22,7 +22,7 @@
 
 import { createHash } from "node:crypto";
 
-export const frameVersion = 1;
+export const frameVersion = 2;
 export const frameHeaderBytes = 64;
 /** No payload is longer; ZeroMQ cuts off a peer that tries. */
 export const maxPayloadBytes = 8 * 1024 * 1024;
@@ -35,12 +35,22 @@ export type FrameKind = keyof typeof kindCodes;
 /** Kinds with a payload. */
 export type DataKind = Exclude<FrameKind, "hello" | "credit" | "signal">;
 
+const dtypeCodes = { bytes: 0, float32: 1, int64: 2 } as const;
+
+/** What a bucket is made of: numbers that are summed, or bytes that are only copied. */
+export type Dtype = keyof typeof dtypeCodes;
+
+const dtypeOf = new Map<number, Dtype>(
+  Object.entries(dtypeCodes).map(([dtype, code]) => [code, dtype as Dtype] as const),
+);
+
 const kindOf = new Map<number, FrameKind>(
   Object.entries(kindCodes).map(([kind, code]) => [code, kind as FrameKind] as const),
 );
 
 export interface FrameHeader {
   readonly kind: FrameKind;
+  readonly dtype: Dtype;
   /** See `hashJobId`. */
   readonly job: bigint;
   readonly generation: number;
@@ -55,7 +65,8 @@ export interface FrameHeader {
 }
 
 /** Why a message is no frame. The values are metric labels. */
-export type FrameProblem = "parts" | "header_length" | "magic" | "version" | "kind" | "reserved" | "range" | "payload";
+export type FrameProblem =
+  "parts" | "header_length" | "magic" | "version" | "kind" | "dtype" | "reserved" | "range" | "payload";
 
 export type DecodedFrame =
   | { readonly ok: true; readonly header: FrameHeader; readonly payload: Uint8Array }
@@ -69,6 +80,7 @@ export function encodeHeader(header: FrameHeader): Buffer {
   bytes.writeUInt32LE(magic, 0);
   bytes.writeUInt16LE(frameVersion, 4);
   bytes.writeUInt8(kindCodes[header.kind], 6);
+  bytes.writeUInt8(dtypeCodes[header.dtype], 7);
   bytes.writeBigUInt64LE(header.job, 8);
   bytes.writeUInt32LE(header.generation, 16);
   bytes.writeUInt32LE(header.source, 20);
@@ -92,17 +104,21 @@ export function decodeFrame(parts: readonly Uint8Array[]): DecodedFrame {
   if (view.getUint16(4, true) !== frameVersion) return { ok: false, problem: "version" };
   const kind = kindOf.get(view.getUint8(6));
   if (kind === undefined) return { ok: false, problem: "kind" };
-  if (view.getUint8(7) !== 0 || view.getUint32(60, true) !== 0) return { ok: false, problem: "reserved" };
+  const dtype = dtypeOf.get(view.getUint8(7));
+  if (dtype === undefined) return { ok: false, problem: "dtype" };
+  if (view.getUint32(60, true) !== 0) return { ok: false, problem: "reserved" };
   const offset = Number(view.getBigUint64(40, true));
   const total = Number(view.getBigUint64(48, true));
   const length = view.getUint32(56, true);
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(total)) return { ok: false, problem: "range" };
   const control = kind === "hello" || kind === "credit" || kind === "signal";
   if (control ? parts.length !== 1 || length !== 0 : parts.length !== 2) return { ok: false, problem: "parts" };
+  if (control && dtype !== "bytes") return { ok: false, problem: "dtype" };
   if (!control && (offset + length > total || length > maxPayloadBytes)) return { ok: false, problem: "range" };
   if (payload.byteLength !== length) return { ok: false, problem: "payload" };
   const header: FrameHeader = {
     kind,
+    dtype,
     job: view.getBigUint64(8, true),
     generation: view.getUint32(16, true),
     source: view.getUint32(20, true),

@@ -75,7 +75,7 @@ test("noise, foreign frames and oversized messages do not disturb a ring", async
   const lost = new Promise<string>((resolve) => {
     const connection = stranger.connect(target.address, { onMessage: () => undefined, onLost: resolve });
     const header = { kind: "all-gather", job: hashJobId("another"), generation: 1, source: 1, step: 1 } as const;
-    const rest = { bucket: 0, chunk: 0, segment: 0, offset: 0, total: 8, length: 8 };
+    const rest = { dtype: "float32", bucket: 0, chunk: 0, segment: 0, offset: 0, total: 8, length: 8 } as const;
     connection.send([Buffer.from("hello?")]);
     connection.send([encodeHeader({ ...header, ...rest }), new Uint8Array(8)]);
     connection.send([encodeHeader({ ...header, ...rest }), new Uint8Array(maxPayloadBytes + 1)]);

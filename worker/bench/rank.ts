@@ -50,7 +50,7 @@ tell({ measurements });
 function createPass(bytes: number): (bytes: number) => void {
   const memory = createMemory(bytes + strideBytes);
   new Uint8Array(memory.buffer).fill(1);
-  const pass = compileSum(memory, 1, [0]);
+  const pass = compileSum("float32", memory, 1, [0]);
   return (length) => pass([0], Math.ceil(length / strideBytes) * strideBytes);
 }
 

@@ -17,7 +17,13 @@ export interface CollectiveCall {
 }
 
 /**
- * Every rank makes the same calls in the same order, with buffers of equal length. What a buffer holds after a call that
+ * What is summed. Float32 sums depend on the order of the additions, which the path and the number of ranks decide; int64 sums
+ * don't. An integer that overflows wraps around: whoever fills the buffer leaves room.
+ */
+export type Summable = Float32Array | BigInt64Array;
+
+/**
+ * Every rank makes the same calls in the same order, with buffers of equal length and kind. What a buffer holds after a call that
  * rejects is not defined.
  */
 export interface Collective {
@@ -27,11 +33,11 @@ export interface Collective {
   /** How the bytes travel, and why not by shared memory if that was tried: known when the first call is done. */
   readonly path: string;
   /** Sums `buffer` over all ranks in place; every rank ends with bit-identical contents. */
-  allReduce(buffer: Float32Array, call: CollectiveCall): Promise<CollectiveStats>;
+  allReduce(buffer: Summable, call: CollectiveCall): Promise<CollectiveStats>;
   /** Sums over all ranks; rank r holds the sum of chunk r (see chunks.ts), the rest of its buffer is not defined. */
-  reduceScatter(buffer: Float32Array, call: CollectiveCall): Promise<CollectiveStats>;
+  reduceScatter(buffer: Summable, call: CollectiveCall): Promise<CollectiveStats>;
   /** Copies chunk r of rank r (see chunks.ts) to all other ranks. */
-  allGather(buffer: Float32Array, call: CollectiveCall): Promise<CollectiveStats>;
+  allGather(buffer: Summable, call: CollectiveCall): Promise<CollectiveStats>;
   /** Copies `buffer` of rank `root` into `buffer` of all others. */
   broadcast(buffer: Uint8Array, root: number, call: CollectiveCall): Promise<CollectiveStats>;
   /** Resolves when every rank has called it. */
@@ -54,6 +60,7 @@ export interface CollectiveEndpoint {
   readonly address: string;
   /**
    * Zeros in memory that ranks of the same host sum in place, without a copy: for buffers that are reduced at every step.
+   * They begin at a multiple of 64 bytes of their memory, so that it can be looked at as int64 too.
    * Every rank allocates the same lengths in the same order, before it forms a generation.
    */
   allocate(length: number): Float32Array;

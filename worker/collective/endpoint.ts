@@ -36,7 +36,7 @@ export function createRingEndpoint(
   const ringOptions: RingOptions = { ...defaultRingOptions, ...options };
   const { segmentBytes } = ringOptions;
   assert(
-    segmentBytes > 0 && segmentBytes % 4 === 0 && segmentBytes <= maxPayloadBytes,
+    segmentBytes > 0 && segmentBytes % 8 === 0 && segmentBytes <= maxPayloadBytes,
     `${segmentBytes} bytes a segment`,
   );
   assert(ringOptions.windowSegments >= 1, "windowSegments is at least 1");

@@ -5,7 +5,7 @@
 // "I have taken k frames and buffer up to `window` more". So frames of a generation cannot arrive before it exists here, a
 // rank that is ahead stops after `window` frames, and `sent - taken` frames are exactly those whose bytes may not have left.
 
-import { decodeFrame, encodeHeader, type FrameHeader, type FrameProblem } from "../../proto/frame.ts";
+import { decodeFrame, encodeHeader, type Dtype, type FrameHeader, type FrameProblem } from "../../proto/frame.ts";
 import type { Piece } from "./ring.ts";
 import type { Connection, Transport } from "./transport.ts";
 
@@ -54,7 +54,7 @@ export interface Outgoing {
   /** Frames sent whose bytes may not have left. */
   readonly unacknowledged: number;
   /** Does not copy `payload`. */
-  send(piece: Piece, call: { step: number; bucket: number; total: number }, payload: Uint8Array): void;
+  send(piece: Piece, call: { step: number; bucket: number; total: number; dtype: Dtype }, payload: Uint8Array): void;
   /** Wakes the other rank, if it has formed this generation. Needs no credit: a rank that waits is woken once by each. */
   signal(): void;
 }
@@ -88,6 +88,7 @@ export function createLinks(position: Position, window: number, transport: Trans
   let closed = false;
   const header: SendControl = (fields) =>
     encodeHeader({
+      dtype: "bytes",
       job: position.job,
       generation: position.generation,
       source: position.rank,
@@ -171,9 +172,9 @@ function createOutgoing(
     get unacknowledged() {
       return sent - taken;
     },
-    send({ kind, chunk, segment, offset, length }, { step, bucket, total }, payload) {
+    send({ kind, chunk, segment, offset, length }, { step, bucket, total, dtype }, payload) {
       sent++;
-      connection.send([header({ kind, step, bucket, chunk, segment, offset, total, length }), payload]);
+      connection.send([header({ kind, dtype, step, bucket, chunk, segment, offset, total, length }), payload]);
     },
     signal: () => connection.send([header({ kind: "signal" })]),
     close: () => connection.close(),

@@ -1,7 +1,7 @@
 // A call over the ring: executes a schedule, frame by frame, as frames of the predecessor and credit of the successor arrive.
 
-import type { FrameHeader } from "../../proto/frame.ts";
-import { addFloats } from "../simd/sum.ts";
+import type { Dtype, FrameHeader } from "../../proto/frame.ts";
+import { addNumbers } from "../simd/sum.ts";
 import type { Call, Outcome } from "./call.ts";
 import { describeFrame, describePiece } from "./describe.ts";
 import type { Frame, Incoming, Outgoing } from "./links.ts";
@@ -11,8 +11,10 @@ export interface RingWork {
   readonly schedule: Schedule;
   readonly step: number;
   readonly bucket: number;
-  /** The caller's buffer: float32 values where anything is summed. */
+  /** The caller's buffer. */
   readonly bytes: Uint8Array;
+  /** What lies in it; whatever is summed is not "bytes". */
+  readonly dtype: Dtype;
 }
 
 export interface RingNeighbours {
@@ -23,7 +25,7 @@ export interface RingNeighbours {
 }
 
 export function createRingCall(work: RingWork, { successor, predecessor, onOlder }: RingNeighbours): Call {
-  const { step, bucket, bytes } = work;
+  const { step, bucket, bytes, dtype } = work;
   const { sends, receives, lead } = work.schedule;
   let sent = 0;
   let received = 0;
@@ -35,7 +37,7 @@ export function createRingCall(work: RingWork, { successor, predecessor, onOlder
       const piece = sends[sent++]!;
       bytesSent += piece.length;
       const payload = bytes.subarray(piece.offset, piece.offset + piece.length);
-      successor.send(piece, { step, bucket, total: bytes.byteLength }, payload);
+      successor.send(piece, { step, bucket, total: bytes.byteLength, dtype }, payload);
     }
   };
 
@@ -87,8 +89,8 @@ export function createRingCall(work: RingWork, { successor, predecessor, onOlder
 }
 
 /** A sum in reduce-scatter, a copy otherwise. */
-function absorb({ payload }: Frame, { kind, offset }: Piece, { bytes }: RingWork): void {
-  if (kind === "reduce-scatter") addFloats(bytes, offset, payload);
+function absorb({ payload }: Frame, { kind, offset }: Piece, { bytes, dtype }: RingWork): void {
+  if (kind === "reduce-scatter" && dtype !== "bytes") addNumbers(dtype, bytes, offset, payload);
   else bytes.set(payload, offset);
 }
 
@@ -96,9 +98,10 @@ function isOlder(header: FrameHeader, { step, bucket }: RingWork): boolean {
   return header.step < step || (header.step === step && header.bucket < bucket);
 }
 
-function isDue(header: FrameHeader, piece: Piece, { step, bucket, bytes }: RingWork): boolean {
+function isDue(header: FrameHeader, piece: Piece, { step, bucket, bytes, dtype }: RingWork): boolean {
   return (
     header.kind === piece.kind &&
+    header.dtype === dtype &&
     header.step === step &&
     header.bucket === bucket &&
     header.chunk === piece.chunk &&

@@ -4,8 +4,9 @@
 // new generation has to be formed.
 
 import { assert, RingtuneError } from "../../common/errors.ts";
+import type { Dtype } from "../../proto/frame.ts";
 import type { Call } from "./call.ts";
-import type { Collective, CollectiveCall, CollectiveStats } from "./collective.ts";
+import type { Collective, CollectiveCall, CollectiveStats, Summable } from "./collective.ts";
 import { createLinks, type DropReason, type Links, type Position } from "./links.ts";
 import { createRingCall } from "./ring-call.ts";
 import { modulo, scheduleBroadcast, scheduleRing, type RingHalves } from "./ring.ts";
@@ -20,7 +21,7 @@ export interface SessionCollective extends Collective {
 }
 
 export interface RingOptions {
-  /** Largest payload of a frame, bytes; a multiple of 4, the same on all ranks. */
+  /** Largest payload of a frame, bytes; a multiple of 8, the same on all ranks. */
   readonly segmentBytes: number;
   /** Frames that may be on their way between two ranks. */
   readonly windowSegments: number;
@@ -38,10 +39,10 @@ export interface Session {
 }
 
 /** What is asked of all ranks. `bytes` is the caller's buffer. */
-export type Work =
-  | { readonly kind: "all-reduce" | "reduce-scatter" | "all-gather"; readonly bytes: Uint8Array }
-  | { readonly kind: "broadcast"; readonly bytes: Uint8Array; readonly root: number }
-  | { readonly kind: "barrier"; readonly bytes: Uint8Array };
+export type Work = { readonly bytes: Uint8Array; readonly dtype: Dtype } & (
+  | { readonly kind: "all-reduce" | "reduce-scatter" | "all-gather" | "barrier" }
+  | { readonly kind: "broadcast"; readonly root: number }
+);
 
 interface ActiveCall {
   readonly call: Call;
@@ -119,12 +120,12 @@ export function createSession(
 
   const createRing = (work: Work, { step, bucket }: Pick<CollectiveCall, "step" | "bucket">): Call => {
     const { segmentBytes } = options;
-    const { bytes } = work;
+    const { bytes, dtype } = work;
     const schedule =
       work.kind === "broadcast"
         ? scheduleBroadcast(position, work.root, bytes.byteLength, segmentBytes)
         : scheduleRing(position, halvesOf[work.kind], bytes.byteLength / 4, segmentBytes);
-    return createRingCall({ schedule, bytes, step, bucket }, ring!);
+    return createRingCall({ schedule, bytes, dtype, step, bucket }, ring!);
   };
 
   /** Resolves when the call is done. */
@@ -149,7 +150,7 @@ export function createSession(
   /** Says with the ranks of this host whose memory is where; what fails breaks the collective, and calls tell. */
   const agree = async (memory: SharedMemory): Promise<void> => {
     const gather = (bytes: Uint8Array): Promise<void> =>
-      perform(createRing({ kind: "all-gather", bytes }, { step: 0, bucket: 0 }));
+      perform(createRing({ kind: "all-gather", bytes, dtype: "bytes" }, { step: 0, bucket: 0 }));
     try {
       const agreed = await agreeOnMemory(memory, position, gather);
       if ("problem" in agreed) {
@@ -203,16 +204,16 @@ export function createSession(
     get waitingFor() {
       return waitingFor();
     },
-    allReduce: (buffer, call) => run({ kind: "all-reduce", bytes: bytesOf(buffer) }, call),
-    reduceScatter: (buffer, call) => run({ kind: "reduce-scatter", bytes: bytesOf(buffer) }, call),
-    allGather: (buffer, call) => run({ kind: "all-gather", bytes: bytesOf(buffer) }, call),
+    allReduce: (buffer, call) => run({ kind: "all-reduce", ...numbersIn(buffer) }, call),
+    reduceScatter: (buffer, call) => run({ kind: "reduce-scatter", ...numbersIn(buffer) }, call),
+    allGather: (buffer, call) => run({ kind: "all-gather", ...numbersIn(buffer) }, call),
     async broadcast(buffer, root, call) {
       assert(Number.isInteger(root) && root >= 0 && root < worldSize, `root ${root} is a rank below ${worldSize}`);
-      return run({ kind: "broadcast", bytes: buffer, root }, call);
+      return run({ kind: "broadcast", bytes: buffer, dtype: "bytes", root }, call);
     },
     async barrier(call) {
       // An element for each rank to be in charge of: nobody has them all before everybody gave one.
-      await run({ kind: "barrier", bytes: new Uint8Array(64 * worldSize) }, call);
+      await run({ kind: "barrier", ...numbersIn(new Float32Array(16 * worldSize)) }, call);
     },
     async close() {
       interrupt("the collective was closed");
@@ -221,8 +222,9 @@ export function createSession(
   return { collective, position, links, wake: push, fail: interrupt };
 }
 
-function bytesOf(buffer: Float32Array): Uint8Array {
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+function numbersIn(buffer: Summable): Pick<Work, "bytes" | "dtype"> {
+  const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  return { bytes, dtype: buffer instanceof Float32Array ? "float32" : "int64" };
 }
 
 /** Waits for `promise`, which never rejects, unless the signal aborts first. */

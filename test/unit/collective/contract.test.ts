@@ -37,7 +37,7 @@ const scenario: fc.Arbitrary<Given> = fc.integer({ min: 1, max: 8 }).chain((n) =
     n: fc.constant(n),
     lengths: fc.array(awkwardLength(n), { minLength: 1, maxLength: 3 }),
     seed: fc.integer({ min: 0, max: 2 ** 31 }),
-    segmentBytes: fc.constantFrom(4, 64, 1000, 65536),
+    segmentBytes: fc.constantFrom(8, 64, 1000, 65536),
     windowSegments: fc.constantFrom(1, 2, 16),
     allocated: fc.boolean(),
     root: fc.nat({ max: n - 1 }),
@@ -56,7 +56,7 @@ async function onAllRanks<T>(
   act: (rank: { collective: SessionCollective; buffers: Float32Array[]; late: () => Promise<void> }) => Promise<T>,
 ): Promise<T[]> {
   const buffers: Float32Array[][] = [];
-  // Real sockets move 4 bytes as slowly as 4,000: there the large segments will do.
+  // Real sockets move 8 bytes as slowly as 4,000: there the large segments will do.
   const segmentBytes = kind.startsWith("in process") ? ring.segmentBytes : Math.max(1000, ring.segmentBytes ?? 0);
   const world = await formWorld(n, {
     ...{ seed, kind, ...ring, ...(segmentBytes === undefined ? {} : { segmentBytes }) },
@@ -87,7 +87,11 @@ async function onAllRanks<T>(
 const normals = (random: Random, length: number): Float32Array => Float32Array.from({ length }, () => random.normal());
 const inputOf = (seed: number, rank: number, index: number, length: number): Float32Array =>
   normals(createRandom(seed, `input ${rank} ${index}`), length);
-const bits = (buffer: Float32Array): string =>
+const integersIn = (buffer: Float32Array): BigInt64Array =>
+  new BigInt64Array(buffer.buffer, buffer.byteOffset, Math.floor(buffer.length / 2));
+const wordsOf = (random: Random, length: number): BigInt64Array =>
+  BigInt64Array.from({ length }, () => BigInt(random.integer(2 ** 31)) * BigInt(random.integer(2 ** 31)) * 3n);
+const bits = (buffer: Float32Array | BigInt64Array): string =>
   Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength).toString("hex");
 
 /** Whether `result` is the sum over ranks within rounding: 1e-6 of the sum of magnitudes. */
@@ -150,6 +154,53 @@ describe.each(transportKinds)("%s", (kind) => {
       }),
       { numRuns },
     );
+  });
+
+  test("integers are summed exactly, and around the end as processors do, at any world size and length", async () => {
+    await fc.assert(
+      fc.asyncProperty(scenario, async (given) => {
+        const inputs = (rank: number, index: number, length: number): BigInt64Array =>
+          wordsOf(createRandom(given.seed, `words ${rank} ${index}`), length);
+        const results = await onAllRanks(kind, given, async ({ collective, buffers, late }) => {
+          const sums: BigInt64Array[] = [];
+          for (const [index, buffer] of buffers.entries()) {
+            const integers = integersIn(buffer);
+            integers.set(inputs(collective.rank, index, integers.length));
+            await late();
+            await collective.allReduce(integers, call(index));
+            sums.push(integers.slice());
+            integers.fill(-1n);
+          }
+          return sums;
+        });
+        const ranks = Array.from({ length: given.n }, (_, rank) => rank);
+        for (const sums of results) {
+          for (const [index, sum] of sums.entries()) {
+            const all = ranks.map((rank) => inputs(rank, index, sum.length));
+            expect([...sum]).toEqual(
+              Array.from(sum, (_, i) =>
+                BigInt.asIntN(
+                  64,
+                  all.reduce((total, each) => total + each[i]!, 0n),
+                ),
+              ),
+            );
+          }
+        }
+      }),
+      { numRuns },
+    );
+  });
+
+  test("floats that meet integers are refused, and both are named", async () => {
+    const world = await formWorld(2, { seed: 1, kind });
+    worlds.push(world);
+    const [a, b] = world.collectives;
+    const outcomes = [a!.allReduce(new Float32Array(64), call(1)), b!.allReduce(new BigInt64Array(32), call(1))].map(
+      (outcome) => outcome.then(() => "summed", String),
+    );
+    // Whoever is first to see it leaves, and the other hears of that.
+    expect(await Promise.race(outcomes)).toMatch(/expected .*(float32.* but .*int64|int64.* but .*float32).* came/);
   });
 
   test("a broadcast leaves the bytes of the root everywhere, whoever the root is", async () => {

@@ -55,17 +55,22 @@ describe("a frame that is not due stops the call and is named", () => {
     [
       "of another size",
       (header, payload) => [frame({ ...header, length: 32 }, payload.subarray(0, 32))],
-      /expected .*\(bytes 384 to 447 of 576\) .* but .*\(bytes 384 to 415 of 576\) came/,
+      /expected .*\(bytes 384 to 447 of 576, float32\) .* but .*\(bytes 384 to 415 of 576, float32\) came/,
     ],
     [
       "of another bucket size",
       (header, payload) => [frame({ ...header, total: 592 }, payload)],
-      /expected .* of 576\) .* but .* of 592\) came/,
+      /expected .* of 576, float32\) .* but .* of 592, float32\) came/,
     ],
     [
       "of a later step",
       (header, payload) => [frame({ ...header, step: 4 }, payload)],
       /expected reduce-scatter step 3 .* but reduce-scatter step 4 /,
+    ],
+    [
+      "of other numbers",
+      (header, payload) => [frame({ ...header, dtype: "int64" }, payload)],
+      /expected .* of 576, float32\) .* but .* of 576, int64\) came/,
     ],
     [
       "of another kind",
@@ -130,7 +135,7 @@ test("frames of an earlier step are dropped and counted", async () => {
 test("a stranger's frames have no credit", async () => {
   const world = await formWorld(2, { seed: 4, ...options });
   const header: FrameHeader = {
-    ...{ kind: "reduce-scatter", job: hashJobId("job"), generation: 1, source: 0 },
+    ...{ kind: "reduce-scatter", dtype: "float32", job: hashJobId("job"), generation: 1, source: 0 },
     ...{ step: 1, bucket: 0, chunk: 0, segment: 0, offset: 0, total: 576, length: 64 },
   };
   world.network.inject(world.endpoints[1]!.address, frame(header, new Uint8Array(64).fill(7)));

@@ -16,6 +16,7 @@ const word = fc.integer({ min: 0, max: 0xffff_ffff });
 const dataHeader: fc.Arbitrary<FrameHeader> = fc
   .record({
     kind: fc.constantFrom("reduce-scatter" as const, "all-gather" as const, "broadcast" as const),
+    dtype: fc.constantFrom("bytes" as const, "float32" as const, "int64" as const),
     job: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
     generation: word,
     source: word,
@@ -31,6 +32,7 @@ const dataHeader: fc.Arbitrary<FrameHeader> = fc
 
 const sample: FrameHeader = {
   kind: "reduce-scatter",
+  dtype: "int64",
   job: hashJobId("job"),
   generation: 7,
   source: 2,
@@ -54,9 +56,9 @@ function problemOf(change: (header: Buffer) => void): string | undefined {
 test("the header's bytes are those of the documented format", () => {
   expect(encodeHeader(sample).toString("hex")).toBe(
     "524e4754" +
-      "0100" +
+      "0200" +
       "03" +
-      "00" +
+      "02" +
       "5e8c9902207afaeb" +
       "07000000" +
       "02000000" +
@@ -83,8 +85,10 @@ test("every field survives a round trip, and the payload is not copied", () => {
 });
 
 test("control frames have one part", () => {
-  const hello = encodeHeader({ ...sample, kind: "hello", length: 0 });
+  const hello = encodeHeader({ ...sample, kind: "hello", dtype: "bytes", length: 0 });
   expect(decodeFrame([hello]).ok).toBe(true);
+  const odd = encodeHeader({ ...sample, kind: "hello", length: 0 });
+  expect(decodeFrame([odd])).toEqual({ ok: false, problem: "dtype" });
   expect(decodeFrame([hello, new Uint8Array(0)])).toEqual({ ok: false, problem: "parts" });
   expect(decodeFrame([encodeHeader({ ...sample, kind: "credit" })])).toEqual({ ok: false, problem: "parts" });
 });
@@ -92,10 +96,10 @@ test("control frames have one part", () => {
 test("each defect has its own reason", () => {
   expect(problemOf(() => undefined)).toBeUndefined();
   expect(problemOf((header) => header.write("RNGX"))).toBe("magic");
-  expect(problemOf((header) => header.writeUInt16LE(2, 4))).toBe("version");
+  expect(problemOf((header) => header.writeUInt16LE(1, 4))).toBe("version");
   expect(problemOf((header) => header.writeUInt8(7, 6))).toBe("kind");
   expect(problemOf((header) => header.writeUInt8(0, 6))).toBe("kind");
-  expect(problemOf((header) => header.writeUInt8(1, 7))).toBe("reserved");
+  expect(problemOf((header) => header.writeUInt8(3, 7))).toBe("dtype");
   expect(problemOf((header) => header.writeUInt32LE(1, 60))).toBe("reserved");
   expect(problemOf((header) => header.writeUInt32LE(5, 56))).toBe("payload");
   expect(problemOf((header) => header.writeBigUInt64LE(65533n, 40))).toBe("range");

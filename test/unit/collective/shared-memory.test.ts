@@ -96,7 +96,7 @@ test("calls that do not match are found out by whoever comes last, with what was
   const calls = [a!.allReduce(new Float32Array(100), call(3)), b!.broadcast(new Uint8Array(99), 1, call(3))];
   void Promise.allSettled(calls); // the other one is rejected when its endpoint closes
   const [sum, copy] = [
-    "all-reduce step 3 bucket 0 \\(400 bytes\\)",
+    "all-reduce step 3 bucket 0 \\(400 bytes, float32\\)",
     "broadcast from rank 1 step 3 bucket 0 \\(99 bytes\\)",
   ];
   await expect(Promise.race(calls)).rejects.toThrow(

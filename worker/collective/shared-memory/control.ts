@@ -10,7 +10,7 @@ import { pageBytes, type Libc } from "./libc.ts";
 export const controlBytes = pageBytes;
 
 /** Numbers of a call that must be equal on all ranks. */
-export const announcedNumbers = 8;
+export const announcedNumbers = 9;
 
 // Places in a page, in 32-bit words; each on a cache line of its own.
 const PHASE = 0;

@@ -10,11 +10,12 @@
 // The other collectives are the same meeting with less to do in between. Buffers in ordinary memory are copied through a
 // staging region, block by block.
 
+import { assert } from "../../../common/errors.ts";
 import type { Call, Outcome } from "../call.ts";
 import { chunkOf } from "../chunks.ts";
 import type { Outgoing } from "../links.ts";
 import type { Work } from "../session.ts";
-import { strideBytes } from "../../simd/sum.ts";
+import { strideBytes, sumOneByOne, type SumType } from "../../simd/sum.ts";
 import type { Region } from "./region.ts";
 import type { SharedWorld } from "./shared-memory.ts";
 
@@ -28,6 +29,7 @@ interface Block {
   readonly start: number;
 }
 
+const dtypes: readonly Work["dtype"][] = ["bytes", "float32", "int64"];
 const kinds: readonly Work["kind"][] = ["all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"];
 
 /** How long a call first waits for ranks that may be computing, before it lets this thread do other work. */
@@ -39,11 +41,11 @@ export function createMemoryCall(
   to: (rank: number) => Outgoing,
 ): Call {
   const { rank, worldSize, control } = world;
-  const { kind, bytes, step, bucket } = work;
+  const { kind, bytes, dtype, step, bucket } = work;
   const root = work.kind === "broadcast" ? work.root : -1;
   const found = world.find(bytes);
   const blocks = found === undefined ? cut(world.staging, bytes.byteLength) : [whole(found.region, bytes)];
-  const announced = [kinds.indexOf(kind), step, bucket, root, bytes.byteLength, found?.index ?? 0, found ? bytes.byteOffset : 0]; // prettier-ignore
+  const announced = [kinds.indexOf(kind), dtypes.indexOf(dtype), step, bucket, root, bytes.byteLength, found?.index ?? 0, found ? bytes.byteOffset : 0]; // prettier-ignore
   let current = 0;
   let entered = false;
   let finished = false;
@@ -74,6 +76,11 @@ export function createMemoryCall(
     return { begin: inside(chunk.begin), end: inside(chunk.end) };
   };
 
+  const numbers = (): SumType => {
+    assert(dtype !== "bytes", "bytes are not summed");
+    return dtype;
+  };
+
   const carryOut = (block: Block): void => {
     const { region, offset } = block;
     const { begin, end } = charge(block);
@@ -84,12 +91,12 @@ export function createMemoryCall(
     );
     switch (kind) {
       case "all-reduce":
-        sum(region, addresses, length, [...addresses.keys()]);
+        sum(numbers(), region, addresses, length, [...addresses.keys()]);
         bytesSent += 2 * (worldSize - 1) * length;
         break;
       case "reduce-scatter":
         // Chunks of a block in the staging region are not those of the buffer, so there everybody gets all sums.
-        sum(region, addresses, length, found === undefined ? [...addresses.keys()] : [rank]);
+        sum(numbers(), region, addresses, length, found === undefined ? [...addresses.keys()] : [rank]);
         bytesSent += (worldSize - 1) * length;
         break;
       case "all-gather":
@@ -164,14 +171,17 @@ export function createMemoryCall(
 }
 
 /** Vectors by WebAssembly, and the few elements after the last whole stride one by one, with the same rounding. */
-function sum(region: Region, addresses: readonly number[], length: number, targets: readonly number[]): void {
+function sum(
+  type: SumType,
+  region: Region,
+  addresses: readonly number[],
+  length: number,
+  targets: readonly number[],
+): void {
   const vectors = length - (length % strideBytes);
-  region.sum(addresses.length, targets)(addresses, vectors);
-  const floats = new Float32Array(region.bytes.buffer);
-  for (let at = vectors; at < length; at += 4) {
-    const total = addresses.reduce((so, address) => Math.fround(so + floats[(address + at) / 4]!), -0);
-    for (const target of targets) floats[(addresses[target]! + at) / 4] = total;
-  }
+  region.sum(type, addresses.length, targets)(addresses, vectors);
+  const rest = addresses.map((address) => address + vectors);
+  sumOneByOne(type, region.bytes.buffer, { addresses: rest, targets, bytes: length - vectors });
 }
 
 function whole(region: Region, bytes: Uint8Array): Block {
@@ -187,8 +197,9 @@ function cut(region: Region, totalBytes: number): Block[] {
   return blocks;
 }
 
-function describe([kind = 0, step, bucket, root = -1, length, region]: readonly number[]): string {
+function describe([kind = 0, dtype = 0, step, bucket, root = -1, length, region]: readonly number[]): string {
   const from = root < 0 ? "" : ` from rank ${root}`;
   const where = region === 0 ? "" : ` in buffer ${region}`;
-  return `${kinds[kind]}${from} step ${step} bucket ${bucket} (${length} bytes${where})`;
+  const numbers = dtype === 0 ? "" : `, ${dtypes[dtype]}`;
+  return `${kinds[kind]}${from} step ${step} bucket ${bucket} (${length} bytes${numbers}${where})`;
 }

@@ -10,7 +10,7 @@
 // other pages there when it is asked to (mmap with MAP_FIXED). The engine sees an ordinary memory of fixed size.
 
 import { createMemory, type WasmMemory } from "../../simd/assembler.ts";
-import { compileSum, registerMemory, scratchBytes, type VectorSum } from "../../simd/sum.ts";
+import { compileSum, registerMemory, scratchBytes, type SumType, type VectorSum } from "../../simd/sum.ts";
 import { pageBytes, type Libc } from "./libc.ts";
 
 /** Room for pages that are only partly a rank's own: 1 MiB is enough for 128 ranks. */
@@ -28,7 +28,7 @@ export interface Region {
   /** Address in `bytes` of byte `begin` of the buffer of another rank, up to `end`; mapped at the first use. */
   window(rank: number, file: number, begin: number, end: number): number;
   /** The sum of `count` operands into those of the indices `targets`; compiled once. */
-  sum(count: number, targets: readonly number[]): VectorSum;
+  sum(type: SumType, count: number, targets: readonly number[]): VectorSum;
 }
 
 /** Throws a RangeError if there is no address space for it: above 2 GiB. */
@@ -72,9 +72,9 @@ export function createRegion(libc: Libc, wantedBytes: number, fileOffset: number
       next += length;
       return address;
     },
-    sum(count, targets) {
-      const key = `${count} ${targets.join(" ")}`;
-      const sum = sums.get(key) ?? compileSum(memory, count, targets);
+    sum(type, count, targets) {
+      const key = `${type} ${count} ${targets.join(" ")}`;
+      const sum = sums.get(key) ?? compileSum(type, memory, count, targets);
       sums.set(key, sum);
       return sum;
     },
