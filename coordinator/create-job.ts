@@ -74,6 +74,7 @@ export async function createJob(
     skipsOverflow: train.precision === "fp16",
     heartbeatMs: cluster.heartbeat_s * 1000,
     joinTimeoutMs: cluster.join_timeout_s * 1000,
+    recoverMs: 0,
     stepTimeoutMs: cluster.step_timeout_s * 1000,
     verifyEvery: cluster.verify_every,
     earlyStopping,

@@ -13,7 +13,7 @@ import { lost } from "./membership.ts";
 import { between } from "./program.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { EvaluatedShard, Member } from "./state.ts";
-import { blamed, busBandwidth, judge, mean } from "./votes.ts";
+import { blamed, busBandwidth, judge, mean, slowest } from "./votes.ts";
 
 /** Failures that every other worker would meet too: they end the run instead of costing one worker. */
 const fatalCodes: ReadonlySet<string> = new Set<ErrorCode>([
@@ -90,7 +90,9 @@ function hasFormed(draft: Draft, member: Member, formed: { step: number; digest:
   const { state } = draft;
   if (state.phase !== "forming") return;
   if (formed.step !== state.committed) {
-    return lost(draft, [member.id], `its weights contain ${formed.step} steps, not ${state.committed}`);
+    const reason = `its weights contain ${formed.step} steps, not ${state.committed}`;
+    draft.effects.push({ kind: "dismiss", to: member.id, code: "protocol_mismatch", reason });
+    return lost(draft, [member.id], reason);
   }
   state.formed[member.id] = { digest: formed.digest, parameters: formed.parameters };
   if (!state.members.every(({ id }) => id in state.formed)) return;
@@ -161,8 +163,13 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   state.committed = next;
   state.attempts = 0;
   state.votes = {};
+  state.reduction = { generation: state.generation, step: next, digest: votes[0]?.digest ?? "" };
   state.applying = {
-    votes,
+    slowest: {
+      data: slowest(votes, "dataSeconds"),
+      compute: slowest(votes, "computeSeconds"),
+      allReduce: slowest(votes, "allReduceSeconds"),
+    },
     sinceMs: draft.nowMs,
     pending: state.members.map(({ id }) => id),
     digests: {},

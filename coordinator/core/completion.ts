@@ -6,13 +6,12 @@ import { describeBest, enough, observe } from "./early-stopping.ts";
 import { totalSteps, validatesAfter } from "./job.ts";
 import { findDiverged } from "./divergence.ts";
 import { save } from "./program.ts";
-import { slowest } from "./votes.ts";
 
 /** Once all members have applied the committed step, it is recorded. */
 export function finishStep(draft: Draft): void {
   const { state } = draft;
   if (state.applying === null || state.applying.pending.length > 0) return;
-  const { record, votes, sinceMs, digests } = state.applying;
+  const { record, slowest, sinceMs, digests } = state.applying;
   state.applying = null;
   // While a generation is formed, the digests that come with it tell.
   if (state.phase === "running") findDiverged(draft, digests, record.step);
@@ -21,9 +20,7 @@ export function finishStep(draft: Draft): void {
     record: {
       ...record,
       seconds: {
-        data: slowest(votes, "dataSeconds"),
-        compute: slowest(votes, "computeSeconds"),
-        allReduce: slowest(votes, "allReduceSeconds"),
+        ...slowest,
         commit: (draft.nowMs - sinceMs) / 1000,
         total: (draft.nowMs - state.lastStepEndMs) / 1000,
       },

@@ -21,13 +21,15 @@ import { createLedger } from "./ledger.ts";
 import { heard, listen, nextTickMs, tickAfter } from "./listening.ts";
 import { drain, scale } from "./leaving.ts";
 import { joined, lost, memberOf, retry, stop, timeout } from "./membership.ts";
+import { endWait } from "./returning.ts";
 import type { Decision, Event, State } from "./state.ts";
 
-export function initialState(job: Job, nowMs: number): State {
+/** `generation`: the last one of this job, if there was one before. */
+export function initialState(job: Job, nowMs: number, generation = 0): State {
   const validations = job.start.kind === "checkpoint" ? job.start.validations : [];
   return {
     phase: "gathering",
-    generation: 0,
+    generation,
     wanted: job.workers,
     members: [],
     joining: [],
@@ -39,6 +41,8 @@ export function initialState(job: Job, nowMs: number): State {
     formed: {},
     votes: {},
     applying: null,
+    reduction: null,
+    recovery: null,
     validating: null,
     unpublished: null,
     writer: null,
@@ -56,6 +60,7 @@ export function initialState(job: Job, nowMs: number): State {
     best: job.earlyStopping === null ? null : replay(job.earlyStopping, validations),
     enough: null,
     losses: [],
+    over: false,
   };
 }
 
@@ -76,7 +81,7 @@ function handle(draft: Draft, event: Event): void {
   if (draft.state.phase === "ended") return;
   switch (event.kind) {
     case "joined":
-      return joined(draft, event.worker);
+      return joined(draft, event.worker, event.brings);
     case "left":
       return lost(draft, [event.id], event.reason);
     case "said": {
@@ -99,6 +104,7 @@ function handle(draft: Draft, event: Event): void {
     case "tick":
       listen(draft);
       if (draft.ended || draft.nowMs < draft.state.deadlineMs) return;
+      if (draft.state.phase === "recovering") return endWait(draft);
       if (draft.state.interrupted !== null) return retry(draft, draft.state.interrupted);
       return timeout(draft);
     default:

@@ -41,10 +41,13 @@ export class Draft {
   /** Sends everybody home. */
   end(outcome: Outcome): void {
     this.state.phase = "ended";
+    this.state.over = outcome.kind !== "forsaken";
     const reason =
       outcome.kind === "completed" ? (outcome.early ?? `all ${outcome.step} steps are done`) : outcome.reason;
     for (const { id } of [...this.state.members, ...this.state.joining]) {
-      this.effects.push({ kind: "finish", to: id, reason, drained: false });
+      // The run goes on: whoever is there may call again.
+      if (outcome.kind === "forsaken") this.effects.push({ kind: "dismiss", to: id, code: "unavailable", reason });
+      else this.effects.push({ kind: "finish", to: id, reason, drained: false });
     }
     this.effects.push({ kind: "ended", outcome });
     this.because(reason);

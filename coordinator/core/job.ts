@@ -35,6 +35,8 @@ export interface Job {
   /** Between two heartbeats of a worker. */
   readonly heartbeatMs: number;
   readonly joinTimeoutMs: number;
+  /** How long workers that hold the weights are waited for when all of them are gone; 0 when they can't come back. */
+  readonly recoverMs: number;
   readonly stepTimeoutMs: number;
   /** Steps between comparisons of the workers' weights; 0 never compares. */
   readonly verifyEvery: number;

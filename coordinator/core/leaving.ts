@@ -49,6 +49,7 @@ export function scale(draft: Draft, workers: number): void {
   if (state.phase === "gathering") {
     return refuse(draft, `the run still waits for the ${job.workers} workers that it begins with`);
   }
+  if (state.phase === "recovering") return refuse(draft, "the run still waits for its workers to come back");
   if (workers < 1) return refuse(draft, `${workers} workers can't train; stop the run with Ctrl-C instead`);
   if (workers > job.globalBatch) {
     return refuse(

@@ -1,12 +1,14 @@
 // Who takes part: joining, forming a generation, losing a worker, stopping. Every change of membership is a new
 // generation, planned anew from the committed step.
 
+import type { ErrorCode } from "../../common/errors.ts";
 import { finishStep } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { createPulse } from "./detection.ts";
 import { batchOf, shardsOf, totalSteps } from "./job.ts";
 import { requeue } from "./ledger.ts";
-import type { Member, NewWorker, State } from "./state.ts";
+import { absent, awaitReturn, endWait, leftAgain, misfit, returned } from "./returning.ts";
+import type { Brings, Member, NewWorker, State } from "./state.ts";
 
 /** Broken rings without a commit between them before the run gives up. */
 const MAX_ATTEMPTS = 5;
@@ -16,44 +18,55 @@ export function memberOf({ members, joining }: State, id: string): Member | unde
   return members.find((member) => member.id === id) ?? joining.find((member) => member.id === id);
 }
 
-export function joined(draft: Draft, worker: NewWorker): void {
+/** `brings`: what it holds, if it was here before. */
+export function joined(draft: Draft, worker: NewWorker, brings?: Brings): void {
   const { job, state } = draft;
+  if (memberOf(state, worker.id) !== undefined) {
+    lost(draft, [worker.id], "it called again");
+    if (draft.ended) return;
+  }
+  const problem = brings && misfit(state, brings);
+  if (problem !== undefined) return refuseWorker(draft, worker, "protocol_mismatch", problem);
+  if (state.phase === "recovering" && returned(draft, worker, brings)) return;
   const isEarly = state.phase === "gathering";
   const member: Member = {
     ...worker,
     status: isEarly ? "healthy" : "joining",
     holds: isEarly,
-    ready: isEarly,
+    ready: isEarly || brings?.ready === true,
     leaving: "",
     healed: 0,
     pulse: createPulse(draft.nowMs, job.heartbeatMs),
-    doing: isEarly ? "waiting for the other workers" : "making its engine",
+    doing: isEarly ? "waiting for the other workers" : brings?.ready ? "waiting to take part" : "making its engine",
     inCollective: false,
   };
   if (isEarly) {
     state.members.push(member);
     draft.effects.push({ kind: "welcome", to: worker.id });
-    draft.reason = `worker ${worker.id} joined, ${state.members.length} of ${job.workers}`;
+    draft.because(`worker ${worker.id} joined, ${state.members.length} of ${job.workers}`);
     if (state.members.length === job.workers) form(draft, "all workers have joined");
     return;
   }
   const others = [...state.members, ...state.joining];
   if (others.length >= job.globalBatch) {
     const reason = `the run has ${others.length} workers and train.global_batch ${job.globalBatch}: another would have no sequence`;
-    draft.reason = `refused worker ${worker.id}: ${reason}`;
-    draft.effects.push({ kind: "dismiss", to: worker.id, code: "usage", reason });
-    return;
+    return refuseWorker(draft, worker, "usage", reason);
   }
   state.joining.push(member);
+  const who = `worker ${worker.id} (host ${worker.host}, pid ${worker.pid})`;
+  draft.effects.push({ kind: "welcome", to: worker.id });
+  if (member.ready) return draft.because(`${who} is back and joins after step ${state.committed + 1}`);
   const localWorldSize = 1 + others.filter(({ host }) => host === worker.host).length;
   const batch = batchOf(job, Math.min(state.committed + 1, totalSteps(job)));
   // With the last of so many shards it tries its engine, so that the others don't wait when it takes part.
   const shard = shardsOf(batch, state.members.length + 1).at(-1)!;
-  draft.effects.push(
-    { kind: "welcome", to: worker.id },
-    { kind: "prepare", to: worker.id, localWorldSize, batch, shard },
-  );
-  draft.reason = `worker ${worker.id} (host ${worker.host}, pid ${worker.pid}) is joining ${state.members.length} others`;
+  draft.effects.push({ kind: "prepare", to: worker.id, localWorldSize, batch, shard });
+  draft.because(`${who} is joining ${state.members.length} others`);
+}
+
+function refuseWorker(draft: Draft, { id }: NewWorker, code: ErrorCode, reason: string): void {
+  draft.because(`refused worker ${id}: ${reason}`);
+  draft.effects.push({ kind: "dismiss", to: id, code, reason });
 }
 
 /** A new generation of the members that are there, without those that drain and with those that are ready to join. */
@@ -97,7 +110,10 @@ export function form(draft: Draft, reason: string): void {
 /** Those that drain go, those that are ready come; but nobody comes to a run that is about to end. */
 function exchange(draft: Draft): void {
   const { state } = draft;
-  const going = state.members.filter(({ status }) => status === "draining");
+  const staying = state.members.filter(({ status, holds }) => status !== "draining" && holds);
+  const isTaken = staying.length > 0 || state.members.every(({ status }) => status === "draining");
+  // Whoever alone holds the weights stays until others do.
+  const going = isTaken ? state.members.filter(({ status }) => status === "draining") : [];
   if (going.length === state.members.length && going.length > 0) state.stopping ??= going[0]!.leaving;
   if (state.stopping !== null || state.enough !== null) return;
   for (const { id, leaving } of going) {
@@ -107,7 +123,7 @@ function exchange(draft: Draft): void {
   const coming = state.joining.filter(({ ready }) => ready);
   for (const member of coming) member.status = "healthy";
   state.joining = state.joining.filter(({ ready }) => !ready);
-  state.members = [...state.members.filter(({ status }) => status !== "draining"), ...coming];
+  state.members = [...state.members.filter((member) => !going.includes(member)), ...coming];
   state.wanted = Math.max(state.wanted, state.members.length);
   if (state.applying === null) return;
   const ids = going.map(({ id }) => id);
@@ -117,7 +133,8 @@ function exchange(draft: Draft): void {
 
 /** Removes members; survivors carry on from the committed step. */
 export function lost(draft: Draft, ids: readonly string[], reason: string): void {
-  const { state } = draft;
+  const { job, state } = draft;
+  const order = state.members.map(({ id }) => id);
   const gone = [...state.members, ...state.joining].filter(({ id }) => ids.includes(id));
   if (gone.length === 0) return;
   const sentences = gone.map((member) => `${draft.nameOf(member)}: ${reason}`);
@@ -125,7 +142,12 @@ export function lost(draft: Draft, ids: readonly string[], reason: string): void
   state.losses.push(...sentences);
   state.members = state.members.filter(({ id }) => !ids.includes(id));
   state.joining = state.joining.filter(({ id }) => !ids.includes(id));
-  if (!wasMember || state.phase === "gathering") return draft.because(`lost ${sentences.join("; ")}`);
+  if (state.phase === "recovering") leftAgain(draft, gone);
+  if (!wasMember || ["gathering", "recovering"].includes(state.phase))
+    return draft.because(`lost ${sentences.join("; ")}`);
+  if (job.recoverMs > 0 && state.established && !state.members.some(({ holds }) => holds)) {
+    return awaitReturn(draft, gone.map(absent), order, `lost ${sentences.join("; ")}`);
+  }
   if (state.applying !== null) {
     state.applying.pending = state.applying.pending.filter((id) => !ids.includes(id));
     finishStep(draft);
@@ -177,6 +199,7 @@ export function stop(draft: Draft, reason: string): void {
   const { state } = draft;
   if (state.stopping !== null) return;
   state.stopping = reason;
+  if (state.phase === "recovering") return endWait(draft);
   if (!state.established) return draft.end({ kind: "stopped", step: state.committed, reason });
   if (
     state.phase === "running" &&

@@ -23,6 +23,32 @@ export interface NewWorker {
  */
 export type Status = "joining" | "healthy" | "suspect" | "draining";
 
+/** What a worker brings along that has been in this run before. */
+export interface Brings {
+  /** Its engine is made. */
+  readonly ready: boolean;
+  /** The last generation that it took part in; 0 for none. */
+  readonly generation: number;
+  /** Optimizer steps in its weights. */
+  readonly step: number;
+  /** The step that it has reduced and not applied, and the gradient's digest. */
+  readonly reduced: Reduction | null;
+}
+
+/** A reduced gradient: of one step in one generation, equal on all ranks. */
+export interface Reduction {
+  readonly generation: number;
+  readonly step: number;
+  readonly digest: string;
+}
+
+/** A member that may come back. */
+export interface Absent extends NewWorker {
+  readonly status: Status;
+  readonly leaving: string;
+  readonly healed: number;
+}
+
 export interface Member extends NewWorker {
   status: Status;
   /** Its weights and optimizer state are those of the committed step. */
@@ -66,8 +92,11 @@ export interface EvaluatedShard {
 }
 
 export interface State {
-  /** gathering: waiting for workers. forming: they build a ring. running: steps. ended: nothing happens any more. */
-  phase: "gathering" | "forming" | "running" | "ended";
+  /**
+   * gathering: waiting for workers. recovering: waiting for those to come back that hold the weights. forming: they build a
+   * ring. running: steps. ended: nothing happens any more.
+   */
+  phase: "gathering" | "recovering" | "forming" | "running" | "ended";
   generation: number;
   /** Workers that the run is to have: those it began with, until somebody joins, drains or scales. */
   wanted: number;
@@ -90,12 +119,17 @@ export interface State {
   /** Of the committed step, until all have applied it. */
   applying: {
     record: Omit<StepRecord, "seconds">;
-    votes: Vote[];
+    /** Of the slowest worker for each part. */
+    slowest: Pick<StepRecord["seconds"], "data" | "compute" | "allReduce">;
     sinceMs: number;
     pending: string[];
     /** Of the weights, from those who have applied it, when they are compared. */
     digests: Record<string, string>;
   } | null;
+  /** The gradient of the committed step: whoever still holds it may apply it. */
+  reduction: Reduction | null;
+  /** While recovering: who may come back, and the rank order of all. */
+  recovery: { awaited: Absent[]; readonly order: readonly string[]; readonly untilMs: number } | null;
   validating: { sums: Record<string, EvaluatedShard>; sinceMs: number | null } | null;
   /** The checkpoint has been written but not published: its validation is not complete. */
   unpublished: number | null;
@@ -120,10 +154,13 @@ export interface State {
   enough: string | null;
   /** Why workers left, for the last sentence. */
   losses: string[];
+  /** The run has ended for good: nobody needs to come back. */
+  over: boolean;
 }
 
 export type Event =
-  | { readonly kind: "joined"; readonly worker: NewWorker }
+  /** `brings`: it has been here before. */
+  | { readonly kind: "joined"; readonly worker: NewWorker; readonly brings?: Brings }
   | { readonly kind: "left"; readonly id: string; readonly reason: string }
   | { readonly kind: "said"; readonly id: string; readonly message: FromWorker }
   | { readonly kind: "launch-failed"; readonly reason: string }
@@ -145,6 +182,8 @@ export type Outcome =
       readonly best?: number;
     }
   | { readonly kind: "stopped"; readonly step: number; readonly reason: string }
+  /** Nobody came back that holds the weights of this step: go on from the newest checkpoint, in the generations after this one. */
+  | { readonly kind: "forsaken"; readonly step: number; readonly generation: number; readonly reason: string }
   | {
       readonly kind: "failed";
       readonly step: number;

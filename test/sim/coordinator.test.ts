@@ -25,6 +25,7 @@ function randomJob(seed: number): Job {
     skipsOverflow: false,
     heartbeatMs: 1e9,
     joinTimeoutMs: 1e9,
+    recoverMs: 0,
     stepTimeoutMs: 1e9,
     verifyEvery: 0,
     earlyStopping: null,

@@ -31,6 +31,7 @@ const job: Job = {
   skipsOverflow: false,
   heartbeatMs: 1000,
   joinTimeoutMs: 1e6,
+  recoverMs: 0,
   stepTimeoutMs: 1e6,
   verifyEvery: 0,
   earlyStopping: null,

@@ -1,0 +1,49 @@
+import { expect, test } from "vitest";
+import { drive, kinds } from "../../support/core-drive.ts";
+
+test("weights that differ after forming are named, and replaced by those of the lowest rank", () => {
+  const run = drive();
+  run.join("w0");
+  run.join("w1");
+  run.formed("w0");
+  const effects = run.formed("w1", { digest: "x" });
+  expect(run.reason).toMatch(
+    /^the weights of worker w1 \(.*\) differ after step 0: digest x, 1 of 2 workers have d; generation 1 -> 2/,
+  );
+  expect(effects).toMatchObject([
+    { kind: "form", to: "w0", source: { kind: "peer", root: 0, keeps: true } },
+    { kind: "form", to: "w1", source: { kind: "peer", root: 0, keeps: false } },
+  ]);
+  run.formed("w0");
+  expect(kinds(run.formed("w1"))).toContain("plan");
+});
+
+test("a worker whose weights never are those of the others is sent away", () => {
+  const run = drive();
+  run.join("w0");
+  run.join("w1");
+  for (let i = 0; i < 3; i++) {
+    run.formed("w0");
+    run.formed("w1", { digest: `x${i}` });
+  }
+  expect(run.reason).toMatch(/lost worker w1 .*its weights differed 3 times$/);
+  expect(run.state.members.map(({ id }) => id)).toEqual(["w0"]);
+});
+
+test("a comparison after a step finds the worker that differs from most, and the run goes on from the committed step", () => {
+  const run = drive({ workers: 3, verifyEvery: 1 });
+  for (const id of ["w0", "w1", "w2"]) run.join(id);
+  for (const id of ["w0", "w1", "w2"]) run.formed(id);
+  for (const id of ["w0", "w1", "w2"]) run.reduced(id);
+  run.applied("w0", "odd");
+  run.applied("w1", "right");
+  const effects = run.applied("w2", "right");
+  expect(run.reason).toMatch(
+    /^the weights of worker w0 \(.*differ after step 1: digest odd, 2 of 3 workers have right/,
+  );
+  expect(effects.filter(({ kind }) => kind === "form")).toMatchObject([
+    { to: "w0", step: 1, source: { kind: "peer", root: 1, keeps: false } },
+    { to: "w1", step: 1, source: { kind: "peer", root: 1, keeps: true } },
+    { to: "w2", step: 1, source: { kind: "peer", root: 1, keeps: true } },
+  ]);
+});

@@ -1,0 +1,161 @@
+import { expect, test } from "vitest";
+import { batchOf, shardsOf } from "../../../coordinator/core/job.ts";
+import type { Effect } from "../../../coordinator/core/state.ts";
+import { drive, job, kinds, running } from "../../support/core-drive.ts";
+
+test("a death costs the uncommitted step only: the survivor gets all of its rows, with the weights it holds", () => {
+  const run = running();
+  run.reduced("w0");
+  run.reduced("w1");
+  run.reduced("w0");
+  const effects = run.post({ kind: "left", id: "w1", reason: "its connection closed" });
+  expect(effects.at(-1)).toMatchObject({ kind: "form", to: "w0", generation: 2, step: 1, source: { kind: "held" } });
+  expect(run.reason).toMatch(/lost worker w1 \(rank 1, host node1, pid 7, .*\): its connection closed/);
+  const plans = run.formed("w0").filter((effect) => effect.kind === "plan");
+  expect(plans[0]).toMatchObject({ step: 2, shard: { start: 8, rows: 8 } });
+});
+
+test("ends with the names of all that were lost when nobody is left", () => {
+  const run = running();
+  run.post({ kind: "left", id: "w0", reason: "killed" });
+  const effects = run.post({ kind: "left", id: "w1", reason: "unplugged" });
+  const ended = effects.find((effect) => effect.kind === "ended");
+  expect(ended).toMatchObject({ outcome: { kind: "failed", code: "worker_lost" } });
+  expect(JSON.stringify(ended)).toMatch(/w0.*killed.*w1.*unplugged/);
+});
+
+test("a worker that comes while others train is prepared, and enters when the step is committed", () => {
+  const run = running();
+  expect(run.join("w2")).toMatchObject([
+    { kind: "welcome", to: "w2" },
+    { kind: "prepare", to: "w2", localWorldSize: 3, batch: batchOf(job, 1), shard: shardsOf(batchOf(job, 1), 3)[2] },
+  ]);
+  run.reduced("w0");
+  expect(kinds(run.reduced("w1"))).toEqual(["commit", "commit", "plan", "plan"]);
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.reduced("w0");
+  const effects = run.reduced("w1");
+  expect(kinds(effects)).toEqual(["commit", "commit", "form", "form", "form"]);
+  expect(effects[4]).toMatchObject({ to: "w2", rank: 2, step: 2, source: { kind: "peer", root: 0, keeps: false } });
+  expect(run.reason).toContain("generation 1 -> 2 with 3 workers: worker w2 (host node1) joins");
+});
+
+test("a newcomer that does not form its generation in time goes, not those that wait for it", () => {
+  const run = running();
+  run.join("w2");
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.reduced("w0");
+  run.reduced("w1");
+  run.nowMs = 1000;
+  const effects = run.post({ kind: "tick" });
+  expect(effects[0]).toMatchObject({ kind: "dismiss", to: "w2", reason: "did not form generation 2 within 1 s" });
+  expect(run.state.members.map(({ id }) => id)).toEqual(["w0", "w1"]);
+});
+
+test("a worker that drains goes when its step is committed, and has applied it", () => {
+  const run = running();
+  run.post({ kind: "said", id: "w0", message: { kind: "leaving", value: { reason: "stopped by SIGTERM" } } });
+  expect(run.reason).toBe("worker w0 drains (stopped by SIGTERM): it goes when step 1 is committed");
+  run.reduced("w0");
+  const effects = run.reduced("w1");
+  expect(effects.map((effect) => ("to" in effect ? [effect.kind, effect.to] : []))).toEqual([
+    ["commit", "w0"],
+    ["commit", "w1"],
+    ["finish", "w0"],
+    ["form", "w1"],
+  ]);
+  expect(effects[2]).toMatchObject({ reason: "drained after step 1 (stopped by SIGTERM)", drained: true });
+});
+
+test("the last worker that drains takes the run with it, saved", () => {
+  const run = running();
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  run.post({ kind: "drain", id: "w0", reason: "asked to drain" });
+  run.post({ kind: "drain", id: "w1", reason: "asked to drain" });
+  expect(run.reason).toContain("worker w1 drains (asked to drain), and it is the last one");
+  for (const id of ["w0", "w1"]) run.applied(id);
+  run.formed("w0");
+  expect(run.formed("w1")).toMatchObject([{ kind: "save", step: 1 }]);
+});
+
+test("scaling starts what is missing, drains the last ones, and refuses what can't be", () => {
+  const run = running();
+  expect(run.post({ kind: "scale", workers: 4 })).toEqual([{ kind: "launch", count: 2 }]);
+  expect(run.post({ kind: "scale", workers: 1 })).toEqual([]);
+  expect(run.state.members.map(({ status }) => status)).toEqual(["healthy", "draining"]);
+  expect(run.state.wanted).toBe(1);
+  const refused = (workers: number): unknown => run.post({ kind: "scale", workers })[0];
+  expect(refused(0)).toMatchObject({
+    kind: "refuse",
+    reason: expect.stringMatching(/^0 workers can't train/) as string,
+  });
+  expect(refused(9)).toMatchObject({
+    kind: "refuse",
+    reason: expect.stringMatching(/^9 workers can't share train.global_batch 8/) as string,
+  });
+  const nobody = run.post({ kind: "drain", id: "w7", reason: "asked to drain" });
+  expect(nobody).toEqual([{ kind: "refuse", reason: "there is no worker w7; there are w0, w1" }]);
+});
+
+test("says how many workers joined when the join timeout is over", () => {
+  const run = drive();
+  run.join("w0");
+  run.nowMs = 999;
+  expect(run.post({ kind: "tick" })).toEqual([]);
+  run.nowMs = 1000;
+  run.post({ kind: "tick" });
+  expect(run.reason).toContain("1 of 2 workers joined within 1 s");
+});
+
+test("a step that takes too long costs the worker that others wait for", () => {
+  const run = running();
+  const waiting = { doing: "reducing step 1", inCollective: true, count: 0 };
+  run.post({ kind: "said", id: "w0", message: { kind: "heartbeat", value: waiting } });
+  const computing = { doing: "computing step 1", inCollective: false, count: 0 };
+  run.post({ kind: "said", id: "w1", message: { kind: "heartbeat", value: computing } });
+  run.nowMs = 5000;
+  const effects = run.post({ kind: "tick" });
+  expect(effects[0]).toMatchObject({ kind: "dismiss", to: "w1", code: "timed_out" });
+  expect(run.reason).toMatch(/w1 .*last computing step 1\): did not reduce step 1 within 5 s/);
+  expect(run.state.members.map(({ id }) => id)).toEqual(["w0"]);
+});
+
+test("a broken ring waits for the news of who was lost, then goes on without it", () => {
+  const run = running();
+  const value = { generation: 1, step: 1, reason: "rank 1 hung up" };
+  expect(run.post({ kind: "said", id: "w0", message: { kind: "interrupted", value } })).toEqual([]);
+  const effects = run.post({ kind: "left", id: "w1", reason: "its connection closed" });
+  expect(effects).toMatchObject([{ kind: "form", to: "w0", generation: 2 }]);
+});
+
+test("a broken ring with nobody lost is tried again by the same members, but not for ever", () => {
+  const run = running();
+  const breakRing = (): readonly Effect[] => {
+    const value = { generation: run.state.generation, step: 1, reason: "a frame of 12 bytes, expected 64" };
+    run.post({ kind: "said", id: "w0", message: { kind: "interrupted", value } });
+    run.nowMs += 1000;
+    const effects = run.post({ kind: "tick" });
+    if (run.state.phase === "ended") return effects;
+    run.formed("w0");
+    run.formed("w1");
+    return effects;
+  };
+  expect(kinds(breakRing())).toEqual(["form", "form"]);
+  for (let i = 0; i < 4; i++) breakRing();
+  expect(breakRing().at(-1)).toMatchObject({ outcome: { kind: "failed", code: "collective_failed" } });
+  expect(run.reason).toMatch(/6 times in a row; worker w0 .*12 bytes, expected 64/);
+});
+
+test("a failure that every worker would meet ends the run with its sentence", () => {
+  const run = running();
+  const value = { code: "checkpoint_invalid", message: "model.safetensors is cut short" };
+  const effects = run.post({ kind: "said", id: "w0", message: { kind: "failed", value } });
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "checkpoint_invalid" } });
+});
+
+test("refuses a worker that would have no sequence to compute", () => {
+  const run = running({ globalBatch: 2, totalSamples: 8 });
+  expect(run.join("w2")).toMatchObject([{ kind: "dismiss", to: "w2" }]);
+  expect(run.reason).toContain("the run has 2 workers and train.global_batch 2: another would have no sequence");
+  expect(run.state.members.length).toBe(2);
+});
