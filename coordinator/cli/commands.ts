@@ -112,6 +112,13 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./baseline.ts")).buildBaselineCommand(),
   },
   {
+    name: "doctor",
+    usage: "[CONFIG.yaml]",
+    summary: "look whether this machine can train, or a configuration on it",
+    group: "Prepare and check:",
+    run: async () => (await import("./doctor.ts")).buildDoctorCommand(),
+  },
+  {
     name: "config",
     usage: "check|schema|docs",
     summary: "check a configuration, or print its schema and reference",

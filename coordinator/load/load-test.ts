@@ -1,15 +1,13 @@
 // Many simulated workers against one real coordinator: how fast it steps, how long a commit takes, what it uses. The
 // coordinator is a process of its own (`ringtune coordinator`), the workers are streams of this one.
 
-import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { packageRoot } from "../../common/package-root.ts";
-import { RingtuneError } from "../../common/errors.ts";
 import { readUsage, type Usage } from "./process-usage.ts";
 import { simulateWorker } from "./simulated-worker.ts";
+import { startCoordinator, type StartedCoordinator } from "./start-coordinator.ts";
 
 export interface LoadOptions {
   readonly workers: number;
@@ -47,20 +45,14 @@ const SEQUENCE = 16;
 export async function loadTest(options: LoadOptions): Promise<LoadResult> {
   const folder = await mkdtemp(join(tmpdir(), "ringtune-load-"));
   const abandon = new AbortController();
-  let coordinator: ChildProcess | undefined;
+  let coordinator: StartedCoordinator | undefined;
   try {
     const started = performance.now();
     const config = join(folder, "load.json");
     await writeFile(join(folder, "text.txt"), syntheticText());
     await writeFile(config, JSON.stringify(configuration(folder, options)));
-    coordinator = spawn(process.execPath, [join(packageRoot, "dist/coordinator/cli/main.js"), "coordinator", config], {
-      cwd: folder,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    const child = coordinator;
-    options.signal.addEventListener("abort", () => child.kill("SIGKILL"), { once: true, signal: abandon.signal });
-    const { address, tokenFile, failed } = await listening(child);
-    const joinToken = (await readFile(tokenFile, "utf8")).trim();
+    coordinator = await startCoordinator(config, folder, options.signal);
+    const { child, address, joinToken, failed } = coordinator;
     const clock = createStepClock(options);
     const sampler = sample(child.pid!, clock, abandon.signal);
     const ids = Array.from({ length: options.workers }, (_, i) => `s${i}`);
@@ -81,7 +73,7 @@ export async function loadTest(options: LoadOptions): Promise<LoadResult> {
     return { workers: options.workers, computeMs: options.computeMs, joinSeconds, ...summarise(clock, usage) };
   } finally {
     abandon.abort();
-    coordinator?.kill("SIGKILL");
+    coordinator?.child.kill("SIGKILL");
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   }
 }
@@ -100,34 +92,6 @@ function configuration(folder: string, { workers, steps }: LoadOptions): unknown
 
 function syntheticText(): string {
   return Array.from({ length: 20_000 }, (_, i) => `line ${i} of a text that nobody reads`).join("\n");
-}
-
-interface Listening {
-  readonly address: string;
-  readonly tokenFile: string;
-  /** Rejects when the coordinator ends with an error. */
-  readonly failed: Promise<never>;
-}
-
-function listening(child: ChildProcess): Promise<Listening> {
-  let output = "";
-  return new Promise((resolve, reject) => {
-    const failed = new Promise<never>((_, fail) => {
-      child.once("close", (code) => {
-        const error = new RingtuneError("worker_lost", `the coordinator ended with ${code}: ${output.slice(-2000)}`);
-        reject(error);
-        if (code !== 0) fail(error);
-      });
-    });
-    failed.catch(() => undefined);
-    const look = (chunk: Buffer): void => {
-      output = (output + chunk.toString()).slice(-20_000);
-      const [, address, tokenFile] = /--coordinator (\S+) --token-file (\S+)/.exec(output) ?? [];
-      if (address !== undefined && tokenFile !== undefined) resolve({ address, tokenFile, failed });
-    };
-    child.stdout!.on("data", look);
-    child.stderr!.on("data", look);
-  });
 }
 
 interface StepClock {

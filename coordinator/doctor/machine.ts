@@ -1,0 +1,117 @@
+// What the machine has, whatever is to be trained on it: versions, GPUs, processors, shared memory, its clock. Looks only.
+
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { availableParallelism, cpus, release } from "node:os";
+import { listNvidiaGpus, type NvidiaGpus } from "../../common/nvidia.ts";
+import { packageRoot, packageVersion } from "../../common/package-root.ts";
+import { fail, ok, warn, type Finding } from "./finding.ts";
+
+/** Node, Ringtune and the packages with native code, which have to be there for this platform. */
+export async function examineVersions(): Promise<Finding[]> {
+  const wanted = (await packageJson(packageRoot))["engines"] as { readonly node: string };
+  const least = /(\d+)\.(\d+)/.exec(wanted.node)!.slice(1).map(Number);
+  const own = process.versions.node.split(".").map(Number);
+  const isOld = own[0]! < least[0]! || (own[0] === least[0] && own[1]! < least[1]!);
+  const node = `Node ${process.versions.node} on ${process.platform} ${process.arch} (${release()})`;
+  const findings = [
+    isOld ? fail("versions", `${node}, but Ringtune ${packageVersion} needs ${wanted.node}`) : ok("versions", node),
+  ];
+  const packages: string[] = [];
+  for (const name of ["onnxruntime-node", "zeromq", "@grpc/grpc-js", "classic-level", "koffi"]) {
+    try {
+      packages.push(`${name} ${await packageVersionOf(name)}`);
+    } catch {
+      findings.push(fail("versions", `the package ${name} is not installed; run make setup`));
+    }
+  }
+  findings.push(ok("versions", [`ringtune ${packageVersion}`, ...packages].join(", ")));
+  return findings;
+}
+
+/** NVIDIA's GPUs as their driver lists them: what is there, what its memory has room for, and whether one is listed twice. */
+export async function examineGpus(
+  list: (environment: NodeJS.ProcessEnv) => Promise<NvidiaGpus> = listNvidiaGpus,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<Finding[]> {
+  const found = await list(environment);
+  if (found.kind === "unknown") {
+    return [ok("devices", `no NVIDIA GPU (${found.reason}); other GPUs are found by the worker, through WebGPU`)];
+  }
+  const visible = environment["CUDA_VISIBLE_DEVICES"];
+  if (found.gpus.length === 0) {
+    const why =
+      visible === undefined
+        ? "nvidia-smi lists none"
+        : `CUDA_VISIBLE_DEVICES=${visible} leaves none of them; unset it, or name one that nvidia-smi -L lists`;
+    return [warn("devices", `no NVIDIA GPU can be used: ${why}`)];
+  }
+  const names = new Map<string, number>();
+  for (const { name } of found.gpus) names.set(name, (names.get(name) ?? 0) + 1);
+  const findings = [ok("devices", [...names].map(([name, count]) => `${count} x ${name}`).join(", "))];
+  const twice = found.gpus.find(({ uuid }, index) => found.gpus.findIndex((other) => other.uuid === uuid) !== index);
+  if (twice !== undefined) findings.push(fail("devices", `${twice.name} is there twice, with UUID ${twice.uuid}`));
+  return findings;
+}
+
+/** Workers that compute on processors share them. */
+export function examineProcessors(workers: number): Finding[] {
+  const cores = availableParallelism();
+  const model = cpus()[0]?.model.trim() ?? "unknown processor";
+  const processors = `${cores} cores for ${workers} worker${workers === 1 ? "" : "s"} (${model})`;
+  return [
+    workers > cores
+      ? warn("processors", `${processors}: workers that share a core wait for each other`)
+      : ok("processors", processors),
+  ];
+}
+
+/** Bytes that programs may still take, as Linux estimates it within the limit of this process's control group; else undefined. */
+export async function availableMemory(): Promise<number | undefined> {
+  const text = await readFile("/proc/meminfo", "utf8").catch(() => "");
+  const kilobytes = /^MemAvailable:\s+(\d+) kB/m.exec(text)?.[1];
+  if (kilobytes === undefined) return undefined;
+  const [limit, used] = await Promise.all(
+    ["memory.max", "memory.current"].map(async (name) =>
+      Number(await readFile(`/sys/fs/cgroup/${name}`, "utf8").catch(() => "none")),
+    ),
+  );
+  const free = Number(kilobytes) * 1024;
+  return Number.isFinite(limit) && Number.isFinite(used) ? Math.min(free, limit! - used!) : free;
+}
+
+/** Whether the kernel keeps its clock in step with others: metrics, certificates and tokens are dated. */
+export async function examineClock(): Promise<Finding[]> {
+  // What time services leave behind; asking the kernel itself would need a program or root.
+  const marks = ["/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid", "/var/run/ntpd.pid"];
+  const found = await Promise.all(
+    marks.map((path) =>
+      readFile(path).then(
+        () => path,
+        () => undefined,
+      ),
+    ),
+  );
+  const mark = found.find((path) => path !== undefined);
+  const time = new Date().toISOString();
+  if (mark !== undefined) return [ok("clock", `${time}, kept by a time service (${mark})`)];
+  return [
+    ok(
+      "clock",
+      `${time}; no time service of this host is known, so with several hosts compare their clocks: certificates and tokens have dates`,
+    ),
+  ];
+}
+
+async function packageVersionOf(name: string): Promise<string> {
+  const require = createRequire(import.meta.url);
+  for (const folder of require.resolve.paths(name) ?? []) {
+    const json = await packageJson(`${folder}/${name}`).catch(() => undefined);
+    if (json !== undefined) return String(json["version"]);
+  }
+  throw new Error(`no package ${name}`);
+}
+
+async function packageJson(folder: string): Promise<Record<string, unknown>> {
+  return JSON.parse(await readFile(`${folder}/package.json`, "utf8")) as Record<string, unknown>;
+}

@@ -1,0 +1,41 @@
+import { createServer } from "node:net";
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { Finding } from "../../coordinator/doctor/finding.ts";
+import { finish, smallRun } from "../support/cli.ts";
+
+test("runs one worker for real, says what it takes, and leaves nothing behind", async () => {
+  const { folder, config } = await smallRun();
+  const before = await readdir(folder);
+  const { code, stdout, stderr } = await finish(["doctor", config, "--json"], { cwd: folder });
+  expect(code, stderr + stdout).toBe(0);
+  const findings = JSON.parse(stdout) as Finding[];
+  const about = (area: string): string => findings.find((finding) => finding.area === area)?.sentence ?? "";
+  expect(about("dry run")).toMatch(/one worker on onnx cpu.*a step of \d+ targets takes [\d.]+ s/);
+  expect(about("memory")).toMatch(/a worker takes \d+\.\dMB of memory at its peak/);
+  expect(about("disk")).toMatch(/3 checkpoints of [\d.]+[kM]B need [\d.]+[kM]B/);
+  expect(about("links")).toMatch(/[\d.]+ GB\/s bus bandwidth/);
+  expect(existsSync(join(folder, "runs"))).toBe(false);
+  expect((await readdir(folder)).filter((name) => name !== "cache")).toEqual(before.filter((name) => name !== "cache"));
+});
+
+test("serves a fake cluster, and names a port that is taken and data that is not there", async () => {
+  const { folder, config } = await smallRun();
+  const server = createServer();
+  const port = await new Promise<number>((resolve) => {
+    server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port));
+  });
+  const fake = await finish(["doctor", config, "--fake", "--workers", "4", "--set", `cluster.port=${port}`], {
+    cwd: folder,
+  });
+  server.close();
+  expect(fake.stdout).toMatch(/^ok +fake cluster +4 workers joined, took 2 steps and a checkpoint/m);
+  expect(fake.stdout).toMatch(new RegExp(`^fail +ports +cluster.port 127.0.0.1:${port} can't be listened at`, "m"));
+  expect(fake.stderr).toMatch(/1 of \d+ findings would end a run/);
+  expect(fake.code).toBe(2);
+  const missing = await finish(["doctor", config, "--set", "data.source=nowhere.txt"], { cwd: folder });
+  expect(missing.stdout).toMatch(/^fail +data +.*nowhere\.txt/m);
+  expect(missing.stdout).not.toContain("dry run");
+});
