@@ -210,6 +210,21 @@ export const metricCatalogue = [
     when: "as long as the worker is connected",
   },
   {
+    name: "ringtune_worker_info",
+    kind: "gauge",
+    unit: "",
+    question: "cluster",
+    labels: {
+      worker,
+      host: "name of its host",
+      device: "what it computes on",
+      gpu_uuid:
+        "of its NVIDIA GPU, as the DCGM exporter's label `UUID` has it; empty where there is none, or it is not known",
+    },
+    help: "Always 1; its labels say where a worker computes, and join the figures of its GPU.",
+    when: "as long as the worker takes part",
+  },
+  {
     name: "ringtune_step",
     kind: "gauge",
     unit: "steps",

@@ -14,7 +14,7 @@ export { serveMetrics } from "./metrics-server.ts";
 type Reduced = Extract<FromWorker, { kind: "reduced" }>["value"];
 
 export type SessionEvent =
-  | { readonly kind: "joined"; readonly id: string }
+  | { readonly kind: "joined"; readonly id: string; readonly host: string }
   | { readonly kind: "said"; readonly id: string; readonly message: FromWorker }
   | { readonly kind: "left"; readonly id: string; readonly expected: boolean }
   | { readonly kind: "refused" };
@@ -58,7 +58,10 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
   const now = (): number => nowMs() / 1000;
   let facts: RunFacts | undefined;
   /** Workers speak a thousand times between two scrapes, so their series are written when somebody looks. */
-  const workers = new Map<string, { readonly heard: number; readonly reduced: Reduced | undefined }>();
+  const workers = new Map<
+    string,
+    { readonly host: string; readonly heard: number; readonly reduced: Reduced | undefined }
+  >();
 
   function showWorker(worker: string, heard: number, reduced: Reduced | undefined): void {
     set("ringtune_worker_last_heard_timestamp_seconds", heard, { worker });
@@ -128,10 +131,16 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
         workers.delete(event.id);
         return forget(event.id);
       }
+      const known = workers.get(event.id);
+      const host = event.kind === "joined" ? event.host : (known?.host ?? "");
       if (event.kind === "joined") add("ringtune_workers_joined_total", 1);
-      const { reduced } = workers.get(event.id) ?? {};
-      const isVote = event.kind === "said" && event.message.kind === "reduced";
-      workers.set(event.id, { heard: now(), reduced: isVote ? event.message.value : reduced });
+      const message = event.kind === "said" ? event.message : undefined;
+      if (message?.kind === "formed") {
+        const { engine: device, gpuUuid } = message.value;
+        set("ringtune_worker_info", 1, { worker: event.id, host, device, gpu_uuid: gpuUuid });
+      }
+      const reduced = message?.kind === "reduced" ? message.value : known?.reduced;
+      workers.set(event.id, { host, heard: now(), reduced });
     },
     setWorldSizeTarget: (workers) => set("ringtune_world_size_target", workers),
     setWorldSize: (workers) => set("ringtune_world_size", workers),

@@ -90,7 +90,7 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
             generation = message.value.generation;
             committed = step;
             wake();
-            const made = { engine: "simulated", parameters: 1, digest: "0", engineWhy: [], notices: [] };
+            const made = { engine: "simulated", parameters: 1, digest: "0", engineWhy: [], gpuUuid: "", notices: [] };
             return session?.send({ kind: "formed", value: { generation, step, ...made } });
           }
           case "commit":

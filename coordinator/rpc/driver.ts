@@ -233,7 +233,7 @@ export function createDriver(host: DriverHost): Driver {
     const taken = sessions.has(workerId);
     const id = taken || workerId === "" ? `${workerId || "w"}-${randomUUID().slice(0, 4)}` : workerId;
     sessions.set(id, session);
-    host.observe({ kind: "joined", id });
+    host.observe({ kind: "joined", id, host: hostName });
     post({ kind: "joined", worker: { id, host: hostName, pid, ringEndpoint } });
     return id;
   }

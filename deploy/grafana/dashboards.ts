@@ -333,6 +333,39 @@ const cluster: DashboardDefinition = {
       ],
     },
     {
+      title: "Devices",
+      panels: [
+        {
+          kind: "time",
+          title: "Workers by device",
+          description: "What the workers compute on. Several kinds in one run: the slowest decides.",
+          unit: "none",
+          span: 6,
+          queries: { "{{device}}": ofRun("count by (job, instance, device) (ringtune_worker_info)") },
+        },
+        ...(
+          [
+            [
+              "GPU utilisation",
+              "How much of the time the GPU of a worker computes.",
+              "percentunit",
+              "utilization:ratio",
+            ],
+            ["GPU memory", "In use on the GPU of a worker, by whomever.", "bytes", "memory_used:bytes"],
+            ["GPU power", "Watts that the GPU of a worker takes.", "watt", "power:watts"],
+          ] as const
+        ).map(([title, description, unit, series]) => ({
+          kind: "time" as const,
+          title: `${title}, by worker`,
+          description,
+          unit,
+          span: 6,
+          queries: { "{{worker}}": ofRun(`worker:gpu_${series}`) },
+          conditional: "with NVIDIA's DCGM exporter, whose figures rules.yml joins by the GPU's UUID",
+        })),
+      ],
+    },
+    {
       title: "The coordinator and its disk",
       panels: [
         {

@@ -182,7 +182,7 @@ describe("a worker that talks nonsense", () => {
   }
   const formed = (step = 0): Send => ({
     kind: "formed",
-    value: { generation: 1, step, engine: "none", engineWhy: [], parameters: 1, digest: "x", notices: [] },
+    value: { generation: 1, step, engine: "none", engineWhy: [], gpuUuid: "", parameters: 1, digest: "x", notices: [] },
   });
 
   test("of other steps and generations is not heard; a loss that is no number ends the run", async () => {

@@ -66,6 +66,7 @@ export function drive(overrides: Partial<Job> = {}) {
         step: state.committed,
         engine: "e",
         engineWhy: [],
+        gpuUuid: "",
         parameters: 10,
         digest: "d",
         notices: [],

@@ -215,7 +215,7 @@ class Cluster {
           const value = { generation: task.generation, step: worker.applied.length, digest: digestOf(worker) };
           worker.outbox.push({
             kind: "formed",
-            value: { ...value, engine: "simulated", engineWhy: [], parameters: 1, notices: [] },
+            value: { ...value, engine: "simulated", engineWhy: [], gpuUuid: "", parameters: 1, notices: [] },
           });
         };
       case "plan": {

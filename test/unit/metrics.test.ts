@@ -44,7 +44,8 @@ async function everything(): Promise<Metrics> {
   const metrics = createMetrics(() => 1_700_000_000_000);
   metrics.begin({ run: "demo", steps: 40, workers: 2, freeBytes: async () => 5e9 });
   metrics.observeSession({ kind: "refused" });
-  metrics.observeSession({ kind: "joined", id: "w0" });
+  metrics.observeSession({ kind: "joined", id: "w0", host: "node-1" });
+  metrics.observeSession({ kind: "said", id: "w0", message: formed });
   metrics.observeSession({ kind: "said", id: "w0", message: reduced });
   metrics.setWorldSize(2);
   metrics.setGeneration(1);
@@ -63,6 +64,15 @@ const validation = {
   tokens: 9,
   seconds: 1,
   timeMs: 0,
+} as const;
+
+const formed = {
+  kind: "formed",
+  value: {
+    ...{ generation: 1, step: 0, parameters: 1, digest: "", engineWhy: [] as string[], notices: [] as string[] },
+    engine: "onnx cuda:0 (NVIDIA H100)",
+    gpuUuid: "GPU-5f0d",
+  },
 } as const;
 
 const reduced = {
@@ -149,9 +159,14 @@ describe("metrics", () => {
     expect(found.get('ringtune_worker_tokens_per_second{worker="w0"}')).toBe(2032);
     expect(found.get('ringtune_worker_phase_seconds{worker="w0",phase="compute"}')).toBe(0.5);
     expect(found.get('ringtune_worker_last_heard_timestamp_seconds{worker="w0"}')).toBe(1.7e9);
+    expect(
+      found.get(
+        'ringtune_worker_info{worker="w0",host="node-1",device="onnx cuda:0 (NVIDIA H100)",gpu_uuid="GPU-5f0d"}',
+      ),
+    ).toBe(1);
     expect(found.get("ringtune_run_directory_free_bytes")).toBe(5e9);
     metrics.observeSession({ kind: "left", id: "w0", expected: false });
-    metrics.observeSession({ kind: "joined", id: "w1" });
+    metrics.observeSession({ kind: "joined", id: "w1", host: "node-2" });
     metrics.observeSession({ kind: "left", id: "w1", expected: true });
     const text = await metrics.text();
     expect(text).not.toContain('worker="');

@@ -55,6 +55,8 @@ export interface Engine {
   readonly description: string;
   /** Why devices that "auto" prefers were not taken, a sentence each. */
   readonly why: readonly string[];
+  /** Of the NVIDIA GPU that it computes on, if it has one and knows which: "GPU-...", or "MIG-..." of a slice. */
+  readonly gpuUuid?: string | undefined;
   /** Of the parameters that have gradients: all, unless some are frozen. */
   readonly layout: ParameterLayout;
   /** Those parameters, flat, in the layout's order. Read at every call: write to it to change the weights. */

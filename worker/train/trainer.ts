@@ -225,7 +225,7 @@ export function createTrainer(
         endpoints: form.members.map(({ ringEndpoint }) => ringEndpoint),
       });
       if (engine === undefined && form.rank === 0) notices.push(describeTraining(weights));
-      const { description, why } = await makeEngine(form.localWorldSize);
+      const { description, why, gpuUuid } = await makeEngine(form.localWorldSize);
       if (form.seed) {
         initialiseParameters(model, trainable, parameters, welcome.seed);
         initialiseParameters(model, frozen.layout, frozen.parameters, welcome.seed);
@@ -254,6 +254,7 @@ export function createTrainer(
           step,
           engine: description,
           engineWhy: [...why],
+          gpuUuid: gpuUuid ?? "",
           parameters: trainable.size,
           digest: stateDigest(),
           notices: notices.splice(0),

@@ -55,6 +55,7 @@ describe("auto", () => {
     expect(await selectProvider("auto", host)).toEqual({
       provider: { name: "cuda", index: 0 },
       description: "cuda:0 (NVIDIA A)",
+      gpuUuid: "GPU-a",
       why: [],
     });
   });
@@ -63,6 +64,14 @@ describe("auto", () => {
     const selection = await selectProvider("auto", { ...twoGpus, probe: works("/dev/nvidia0") });
     expect(selection.provider.name).toBe("webgpu");
     expect(selection.why).toEqual(["not cuda: ONNX Runtime's CUDA library is not installed (make setup-cuda)"]);
+  });
+
+  test("knows the GPU of WebGPU where there is one NVIDIA GPU and it was opened", async () => {
+    const oneGpu: Host["nvidiaGpus"] = async () => ({ kind: "known", gpus: [{ name: "NVIDIA A", uuid: "GPU-a" }] });
+    const uuidOf = async (host: Host) => (await selectProvider("webgpu", host)).gpuUuid;
+    expect(await uuidOf({ ...twoGpus, nvidiaGpus: oneGpu, probe: works("/dev/nvidia0") })).toBe("GPU-a");
+    expect(await uuidOf({ ...twoGpus, nvidiaGpus: oneGpu, probe: works(...intel) })).toBeUndefined();
+    expect(await uuidOf({ ...twoGpus, probe: works("/dev/nvidia0") })).toBeUndefined();
   });
 
   test("takes WebGPU when CUDA does not start, and passes on what it said", async () => {
@@ -146,6 +155,7 @@ describe("a device that is asked for", () => {
     expect(await selectProvider("cuda:1", host)).toEqual({
       provider: { name: "cuda", index: 1 },
       description: "cuda:1 (NVIDIA B)",
+      gpuUuid: "GPU-b",
       why: [],
     });
     expect(tried).toEqual([{ name: "cuda", index: 1 }]);

@@ -43,7 +43,7 @@ export interface OnnxEngineOptions extends EngineWeights, WithTraining {
 
 export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): Engine {
   const { model, parameters, threads } = options;
-  const { provider, description, why } = options.selection;
+  const { provider, description, why, gpuUuid } = options.selection;
   const { trainable, frozen } = resolveWeights(options);
   const training = resolveTraining(options.training, model.head, { kind: "onnx", device: provider.name });
   registerGradients();
@@ -116,6 +116,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
       ...(training.precision === "fp32" ? [] : [training.precision]),
     ].join(", "),
     why,
+    gpuUuid,
     layout: trainable,
     parameters,
 

@@ -13,11 +13,14 @@ export interface Selection {
   readonly description: string;
   /** Why providers that "auto" prefers were not taken, best first; empty for a device that was asked for by name. */
   readonly why: readonly string[];
+  /** Of an NVIDIA GPU, where it is known which. */
+  readonly gpuUuid?: string;
 }
 
 /** What was found out about one provider: how to call it, or why it can't be used. */
 type Finding =
-  { readonly kind: "usable"; readonly description: string } | { readonly kind: "unusable"; readonly reason: string };
+  | { readonly kind: "usable"; readonly description: string; readonly gpuUuid?: string }
+  | { readonly kind: "unusable"; readonly reason: string };
 
 const preferred: readonly ProviderName[] = ["cuda", "webgpu"];
 
@@ -33,7 +36,7 @@ export async function selectProvider(device: string, host: Host): Promise<Select
   const provider = { name: name as ProviderName, index };
   const finding = await examine(provider, host, false);
   if (finding.kind === "unusable") throw noDevice(device, `device ${device} can't be used: ${finding.reason}`);
-  return { provider, description: finding.description, why: [] };
+  return selected(provider, finding, []);
 }
 
 async function selectBest(host: Host): Promise<Selection> {
@@ -41,10 +44,18 @@ async function selectBest(host: Host): Promise<Selection> {
   for (const name of preferred) {
     const provider = { name, index: 0 };
     const finding = await examine(provider, host, true);
-    if (finding.kind === "usable") return { provider, description: finding.description, why };
+    if (finding.kind === "usable") return selected(provider, finding, why);
     why.push(`not ${name}: ${finding.reason}`);
   }
   return { provider: { name: "cpu", index: 0 }, description: "cpu", why };
+}
+
+function selected(
+  provider: Provider,
+  { kind: _, ...found }: Extract<Finding, { kind: "usable" }>,
+  why: string[],
+): Selection {
+  return { provider, ...found, why };
 }
 
 async function examine(provider: Provider, host: Host, realGpu: boolean): Promise<Finding> {
@@ -80,8 +91,8 @@ async function examineNvidia(provider: Provider, host: Host): Promise<Finding> {
   if (!host.hasCudaLibrary) return unusable("ONNX Runtime's CUDA library is not installed (make setup-cuda)");
   const result = await host.probe(provider);
   if (result.kind === "fails") return unusable(sentenceOf(result.reason));
-  const gpu = found.kind === "known" ? found.gpus[index]?.name : undefined;
-  return usable(gpu === undefined ? `${name}:${index}` : `${name}:${index} (${gpu})`);
+  const gpu = found.kind === "known" ? found.gpus[index] : undefined;
+  return gpu === undefined ? usable(`${name}:${index}`) : usable(`${name}:${index} (${gpu.name})`, gpu.uuid);
 }
 
 async function examineWebgpu(provider: Provider, host: Host, realGpu: boolean): Promise<Finding> {
@@ -93,10 +104,19 @@ async function examineWebgpu(provider: Provider, host: Host, realGpu: boolean): 
   const result = await host.probe(provider);
   if (result.kind === "fails") return unusable(sentenceOf(result.reason));
   // The adapter does not say what it is. The driver of a GPU holds the GPU's device file open, a software driver none.
-  if (deviceFiles === undefined || result.opened.some((path) => gpuDeviceFile.test(path))) return usable("webgpu");
+  if (deviceFiles === undefined || result.opened.some((path) => gpuDeviceFile.test(path))) {
+    return usable("webgpu", await onlyNvidiaGpu(result.opened, host));
+  }
   const driver = result.opened.map(softwareName).find((name) => name !== undefined);
   if (realGpu) return unusable(computesOnCpu(driver));
   return usable(`webgpu (${driver ?? "a software driver"}, on the CPU)`);
+}
+
+/** WebGPU does not say which GPU it took: it is known where there is one NVIDIA GPU and the driver opened such a device. */
+async function onlyNvidiaGpu(opened: readonly string[], host: Host): Promise<string | undefined> {
+  if (!opened.some((path) => /^\/dev\/nvidia\d+$/.test(path))) return undefined;
+  const found = await host.nvidiaGpus();
+  return found.kind === "known" && found.gpus.length === 1 ? found.gpus[0]?.uuid : undefined;
 }
 
 /** The driver that computes Vulkan on the CPU, told from its library or description file; undefined for any other. */
@@ -122,8 +142,8 @@ function sentenceOf(message: string): string {
     .slice(0, 300);
 }
 
-function usable(description: string): Finding {
-  return { kind: "usable", description };
+function usable(description: string, gpuUuid?: string): Finding {
+  return { kind: "usable", description, ...(gpuUuid === undefined ? {} : { gpuUuid }) };
 }
 
 function unusable(reason: string): Finding {

@@ -10,6 +10,7 @@ export interface Formed {
   'digest'?: (string);
   'engineWhy'?: (string)[];
   'notices'?: (string)[];
+  'gpuUuid'?: (string);
 }
 
 export interface Formed__Output {
@@ -20,4 +21,5 @@ export interface Formed__Output {
   'digest': (string);
   'engineWhy': (string)[];
   'notices': (string)[];
+  'gpuUuid': (string);
 }
