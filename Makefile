@@ -38,12 +38,13 @@ setup-tfjs-gpu: $(SETUP) ## add tfjs-node-gpu for engine: tfjs (it downloads lib
 	npm install --no-save --no-fund --no-audit --foreground-scripts \
 		@tensorflow/tfjs-node-gpu@$$(node -p "require('@tensorflow/tfjs-core/package.json').version")
 
-setup-system: ## add what some tests need: SwiftShader (WebGPU without a GPU) and Prometheus; needs root on Debian
+setup-system: ## add what some tests need: SwiftShader (WebGPU without a GPU), Prometheus and etcd; needs root on Debian
 	@missing=""; \
 	[ -e $(SWIFTSHADER)/vk_swiftshader_icd.json ] || missing="$$missing chromium-common"; \
 	command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$$missing prometheus"; \
+	command -v etcd >/dev/null || missing="$$missing etcd-server"; \
 	if [ -z "$$missing" ]; then \
-		echo "SwiftShader and Prometheus are installed"; \
+		echo "SwiftShader, Prometheus and etcd are installed"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing$$missing"; \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 \

@@ -2,13 +2,14 @@
 // by key (LevelDB, etcd, memory). Facts are kept by name, each at its last value; an entry is the facts that changed, and a
 // medium writes it whole or not at all. It knows no meaning of any fact: those are chosen in core/durable.ts.
 //
-//     head       17 {"generation":3,"committed":17,"ledger":17}    the last entry, and which one last wrote each fact
-//     committed  17 6031                                           entry and value, behind a checksum
+//     head       17 {"by":"9f2c41d0","facts":{"generation":3,"committed":17}}    the last entry, and which one last wrote each
+//     committed  17 6031                                                         entry and value, behind a checksum
 //
 // There is no log of entries and no snapshot of its own: both media are logs with snapshots inside (LevelDB's log and
 // tables, etcd's raft), and a second one on top would double every write. What a log is checked for is checked by the
 // head: a lost entry leaves a fact that is older than the head says.
 
+import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { assert, RingtuneError } from "../../common/errors.ts";
 
@@ -40,7 +41,7 @@ export interface Medium {
   close(): Promise<void>;
 }
 
-/** The key of the last entry's number; its text differs in every entry. */
+/** The key of the last entry's number. Its text is another in every entry, and in those of other stores. */
 export const headKey = "head";
 
 export function createDurableStore(medium: Medium): DurableStore {
@@ -50,13 +51,14 @@ export function createDurableStore(medium: Medium): DurableStore {
   let waiting: { readonly texts: Map<string, string>; readonly done: Promise<void> } | undefined;
   let last: Promise<void> = Promise.resolve();
   let closed = false;
+  const by = randomBytes(4).toString("hex");
 
   async function write(texts: ReadonlyMap<string, string>): Promise<void> {
     waiting = undefined;
     assert(entry !== undefined, "a durable store is loaded before it is written");
     entry++;
     for (const name of texts.keys()) writtenBy[name] = entry;
-    const values = new Map([[headKey, seal(entry, JSON.stringify(writtenBy))]]);
+    const values = new Map([[headKey, seal(entry, JSON.stringify({ by, facts: writtenBy }))]]);
     for (const [name, text] of texts) values.set(keyOf(name), seal(entry, text));
     await medium.write(values);
   }
@@ -70,7 +72,7 @@ export function createDurableStore(medium: Medium): DurableStore {
         return undefined;
       }
       const { number, text } = unseal(medium.name, headKey, head);
-      writtenBy = JSON.parse(text) as Record<string, number>;
+      writtenBy = (JSON.parse(text) as { facts: Record<string, number> }).facts;
       entry = number;
       return readFacts(medium.name, texts, writtenBy);
     },

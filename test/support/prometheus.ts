@@ -3,12 +3,12 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { parse, stringify } from "yaml";
 import { packageRoot } from "../../common/package-root.ts";
 import { temporaryFolder } from "./cli.ts";
+import { freePort } from "./free-port.ts";
 
 export const hasPrometheus = ["prometheus", "promtool"].every((name) => spawnSync(name, ["--version"]).status === 0);
 
@@ -85,13 +85,4 @@ async function ask(url: string, init?: RequestInit): Promise<unknown> {
   const answer = (await (await fetch(url, init)).json()) as { status: string; data: unknown; error?: string };
   if (answer.status !== "success") throw new Error(answer.error);
   return answer.data;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
