@@ -24,6 +24,8 @@ import { prepareData, type PreparedData } from "./data/prepare.ts";
 import { createSampler, evenlySpaced } from "./data/sampler.ts";
 import { planDevices, type DevicePlan } from "./devices.ts";
 import { launchWorkers, type Launched } from "./launcher.ts";
+import { describeOutcome, isStepAsUsual, placeIn } from "./log/core-lines.ts";
+import { openRunLog } from "./log/run-log.ts";
 import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
 import { assertFits, completeModelConfig, readModelConfig, type ModelConfig } from "./model-config.ts";
 import type { Progress } from "./progress.ts";
@@ -172,6 +174,8 @@ async function train(
   let launched: Launched | undefined;
   /** What has been said about the engines of the workers: once is enough. */
   const engines = new Set<string>();
+  const log = openRunLog({ job: job.id, pathOf: (name) => directory.file(name) });
+  onClose(() => log.close());
   const driver = createDriver({
     job,
     joinToken,
@@ -215,9 +219,18 @@ async function train(
       if (!engines.has(line)) progress.notice(line);
       engines.add(line);
     },
-    noticed: (sentence) => progress.notice(sentence),
-    observe: (event) => metrics.observeSession(event),
-    decided: (reason) => progress.decided(reason),
+    noticed(sentence) {
+      progress.notice(sentence);
+      log.write(sentence);
+    },
+    observe(event) {
+      metrics.observeSession(event);
+      log.observe(event);
+    },
+    decided(reason) {
+      progress.decided(reason);
+      if (!isStepAsUsual(reason)) log.write(reason);
+    },
     launch(count) {
       if (launched !== undefined) return launched.add(count);
       progress.notice(`start ${count} worker${count === 1 ? "" : "s"} more, each on a terminal of its own:`);
@@ -225,6 +238,7 @@ async function train(
     },
     lastWords: async (id) => launched?.lastWords(id),
   });
+  log.locate(() => placeIn(driver.state));
   servers.begin(driver);
   onClose(await openAdmin({ directory, driver, job, joinCommand: commandOfWorker }));
   onClose(() => rm(tokenFile, { force: true }));
@@ -249,6 +263,7 @@ async function train(
   signal.addEventListener("abort", stop, { once: true });
   const outcome = await driver.outcome;
   signal.removeEventListener("abort", stop);
+  log.write(describeOutcome(outcome), { level: outcome.kind === "failed" ? "error" : "info" });
   return { outcome, checkpoint };
 }
 

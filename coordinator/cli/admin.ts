@@ -3,6 +3,7 @@
 import { Command, wholeNumber } from "../../common/command-line.ts";
 import type { RunStatus } from "../../proto/admin.ts";
 import { contactRun } from "../rpc/admin.ts";
+import { columnsOf } from "../watch/frame.ts";
 
 export function buildStatusCommand(): Command {
   return new Command("status")
@@ -46,13 +47,7 @@ export function formatStatus(status: RunStatus): string {
     `heard ${silentSeconds.toFixed(1)} s ago (limit ${limitSeconds.toFixed(1)} s)`,
     doing,
   ]);
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const lines = rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join("  ")
-      .trimEnd(),
-  );
+  const lines = columnsOf(rows);
   const head = `${run}: ${phase}, step ${step} of ${totalSteps}, checkpoint of step ${saved}, generation ${generation}`;
   const samples =
     ledger === null

@@ -91,6 +91,20 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./admin.ts")).buildStatusCommand(),
   },
   {
+    name: "watch",
+    usage: "RUN",
+    summary: "the same on one screen, with rates and the loss, until the run ends",
+    group: "A run that is going on:",
+    run: async () => (await import("./watch.ts")).buildWatchCommand(),
+  },
+  {
+    name: "logs",
+    usage: "RUN [WORKER]",
+    summary: "what happened in a run, or to one of its workers",
+    group: "A run that is going on:",
+    run: async () => (await import("./logs.ts")).buildLogsCommand(),
+  },
+  {
     name: "scale",
     usage: "RUN WORKERS",
     summary: "go on with more or fewer workers",
