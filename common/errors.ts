@@ -56,7 +56,11 @@ export function describeError(error: unknown): string {
   return String(error);
 }
 
-/** 0 done, 1 failed, 2 the user's input was wrong, 3 the numbers were not finite (trying again gives the same), 130 stopped by Ctrl-C. */
+/**
+ * For whoever decides whether to start a process again (docs/deploy.md): 0 done; 1 failed, starting it again may help; 2 the
+ * command line or configuration is wrong; 3 the numbers were not finite; 4 refused by the other side, or this machine lacks
+ * what it takes; 130 stopped by Ctrl-C or SIGTERM. After 2, 3 and 4 it would end the same way again.
+ */
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof RingtuneError)) return 1;
   switch (error.code) {
@@ -65,6 +69,11 @@ export function exitCodeOf(error: unknown): number {
       return 2;
     case "not_finite":
       return 3;
+    case "unauthenticated":
+    case "protocol_mismatch":
+    case "no_device":
+    case "engine_unavailable":
+      return 4;
     case "cancelled":
       return 130;
     default:

@@ -1,4 +1,4 @@
-// GET /metrics and /healthz over HTTP, for Prometheus and for people. Nothing can be changed through it.
+// GET /metrics, /healthz and /readyz over HTTP, for Prometheus, Kubernetes and people. Nothing can be changed through it.
 
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -20,10 +20,12 @@ export async function serveMetrics(options: {
   readonly host: string;
   readonly port: number;
   readonly metrics: Pick<Metrics, "text" | "contentType">;
+  /** Whether workers are welcome, for /readyz. Left out: always. */
+  readonly isReady?: () => boolean;
 }): Promise<MetricsServer> {
-  const { host, port, metrics } = options;
+  const { host, port, metrics, isReady = () => true } = options;
   const server = createServer((request, response) => {
-    answer(request, response, metrics).catch((error: unknown) => {
+    answer(request, response, metrics, isReady).catch((error: unknown) => {
       if (!response.headersSent) reply(response, 500, `cannot collect the metrics: ${String(error)}\n`);
       else response.destroy();
     });
@@ -51,14 +53,19 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   metrics: Pick<Metrics, "text" | "contentType">,
+  isReady: () => boolean,
 ): Promise<void> {
   const path = (request.url ?? "/").split("?")[0];
-  if (path !== "/metrics" && path !== "/healthz") return reply(response, 404, "not found; try /metrics\n");
+  if (path !== "/metrics" && path !== "/healthz" && path !== "/readyz") {
+    return reply(response, 404, "not found; try /metrics\n");
+  }
   if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("Allow", "GET, HEAD");
     return reply(response, 405, `${request.method} is not allowed; use GET\n`);
   }
   if (path === "/healthz") return reply(response, 200, "ok\n");
+  if (path === "/readyz")
+    return isReady() ? reply(response, 200, "ok\n") : reply(response, 503, "preparing the data\n");
   reply(response, 200, await metrics.text(), metrics.contentType);
 }
 

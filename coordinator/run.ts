@@ -277,15 +277,16 @@ interface Servers {
 /** Before the data is prepared, so that a busy port is known at once. */
 async function openServers(config: Config, progress: Progress, onClose: OnClose): Promise<Servers> {
   const metrics = createMetrics();
+  let driver: Driver | undefined;
   if (config.metrics.enabled) {
-    const server = await serveMetrics({ host: config.metrics.host, port: config.metrics.port, metrics });
+    const isReady = (): boolean => driver !== undefined;
+    const server = await serveMetrics({ host: config.metrics.host, port: config.metrics.port, metrics, isReady });
     onClose(() => server.close());
     progress.notice(`metrics at ${server.url}`);
   }
-  let driver: Driver | undefined;
   const { certs } = config.cluster;
   const credentials = certs === undefined ? undefined : await readCredentials(certs, "coordinator");
-  const early = new RingtuneError("unauthenticated", "the coordinator still prepares its data and has given no token");
+  const early = new RingtuneError("unavailable", "the coordinator still prepares its data and takes no workers yet");
   const sessions = await serveSessions({
     host: config.cluster.host,
     port: config.cluster.port,

@@ -21,6 +21,8 @@ interface Options {
   readonly ringPort: number;
   readonly reach: Reach;
   readonly timeout: number;
+  readonly health?: number;
+  readonly healthHost: string;
 }
 
 const command = new Command("ringtune worker")
@@ -39,6 +41,8 @@ const command = new Command("ringtune worker")
       .default("memory"),
   )
   .option("--timeout <seconds>", "how long to wait for the coordinator", wholeNumber(1), 30)
+  .option("--health <port>", "answer GET /healthz and /readyz on this port; 0 takes a free one", parsePort)
+  .option("--health-host <address>", "address that --health listens on", "127.0.0.1")
   .action(run);
 
 async function run(options: Options): Promise<void> {
@@ -67,6 +71,8 @@ async function run(options: Options): Promise<void> {
     signal: leave.signal,
     ...(credentials === undefined ? {} : { credentials }),
     drain: drain.signal,
+    ...(options.health === undefined ? {} : { health: { host: options.healthHost, port: options.health } }),
+    healthy: (url) => process.stdout.write(`health checks at ${url}\n`),
     ...(options.device === undefined ? {} : { device: options.device }),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });

@@ -127,7 +127,7 @@ describe("whoever is not a worker of the run is told so, and the run does not mi
     const wrong = join(await temporaryFolder(), "token");
     await writeFile(wrong, "wrong");
     const mistaken = workerOf(coordinator, "--token-file", wrong, "--id", "w9");
-    expect(sentenceOf(await mistaken.finished, 1, "ringtune worker")).toMatch(
+    expect(sentenceOf(await mistaken.finished, 4, "ringtune worker")).toMatch(
       /^worker w9 from \S+ has a wrong join token; /,
     );
 
@@ -247,11 +247,11 @@ describe("a worker with a device or an option that does not exist", () => {
   ])("the %s engine on %s: the coordinator says it in the worker's words, once", async (engine, device, expected) => {
     const coordinator = await coordinate(2, "--set", `cluster.engine=${engine}`);
     const workers = [workerOf(coordinator, "--device", device), workerOf(coordinator, "--device", device)];
-    const sentence = sentenceOf(await coordinator.running.finished, 1);
+    const sentence = sentenceOf(await coordinator.running.finished, 4);
     expect(sentence).toMatch(/^worker w-\w+ \(rank \d, host .*, pid \d+, last forming generation 1\): /);
     expect(sentence).toMatch(expected);
     const codes = (await Promise.all(workers.map(({ finished }) => finished))).map(({ code }) => code);
-    expect(codes).toContain(1);
+    expect(codes).toContain(4);
   });
 
   test.each<[string[], string]>([
@@ -302,6 +302,8 @@ describe("a coordinator that is none", () => {
     const early = await serve((session) =>
       session.send({ kind: "save", value: { generation: 1, step: 1, path: "/", position: 0 } }),
     );
-    expect(await call(early)).toBe("the coordinator sent an unexpected save");
+    expect(await refusal(["worker", "--coordinator", early], { code: 4, speaker: "ringtune worker" })).toBe(
+      "the coordinator sent an unexpected save",
+    );
   });
 });

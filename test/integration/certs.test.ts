@@ -18,10 +18,10 @@ test("a run with certificates trains, and lets in no worker that has none or tho
   expect(certs).toBe(ours);
   const join2 = ["worker", "--coordinator", address!, "--token-file", token!];
   const without = await finish(join2);
-  expect(without).toMatchObject({ code: 1 });
+  expect(without).toMatchObject({ code: 4 });
   expect(without.stderr).toMatch(/wants a certificate; give the folder with --certs/);
   const strange = await finish([...join2, "--certs", others]);
-  expect(strange).toMatchObject({ code: 1 });
+  expect(strange).toMatchObject({ code: 4 });
   expect(strange.stderr).toMatch(/its certificate is of another authority/);
 
   const workers = [1, 2].map(() => start([...join2, "--certs", ours]));

@@ -45,7 +45,7 @@ test.skipIf(existsSync(cudaLibraryPath() ?? ""))("says how to use GPUs for which
   expect(auto.stdout).toContain("2 NVIDIA GPUs are here, but what uses them is not installed (make setup-cuda)");
   expect(auto.stdout).toContain("not cuda: ONNX Runtime's CUDA library is not installed (make setup-cuda)");
   const cuda = await train(small, "cuda", env, "cluster.device=cuda");
-  expect(cuda.code).toBe(1);
+  expect(cuda.code).toBe(4);
   expect(cuda.stderr).toContain(
     "device cuda can't be used: ONNX Runtime's CUDA library is not installed (make setup-cuda)",
   );

@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import type { Credentials } from "../../common/certificates.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator } from "../../proto/messages.ts";
+import type { HealthOptions } from "./health.ts";
 import type { Activity, FromThread, PlainError, Sendable, ToThread } from "./thread.ts";
 
 export interface Connection {
@@ -23,6 +24,10 @@ export interface ConnectionOptions {
   readonly timeoutMs: number;
   /** For mutual TLS. */
   readonly credentials?: Credentials;
+  /** Answer health checks there. */
+  readonly health?: HealthOptions;
+  /** Health checks are answered at this address. */
+  readonly healthy?: (url: string) => void;
   /** Gives up waiting for the coordinator to answer. */
   readonly signal: AbortSignal;
   readonly message: (message: FromCoordinator) => void;
@@ -47,6 +52,8 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
   const ending = new Promise<void>((resolve) => (ended = resolve));
   thread.on("message", (news: FromThread) => {
     switch (news.kind) {
+      case "health":
+        return options.healthy?.(news.url);
       case "opened":
         return opened(news.error && revive(news.error));
       case "message":
@@ -66,8 +73,8 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
   });
   const cancel = (): void => opened(options.signal.reason as RingtuneError);
   options.signal.addEventListener("abort", cancel, { once: true });
-  const { address, timeoutMs, credentials } = options;
-  tell({ kind: "open", address, timeoutMs, credentials });
+  const { address, timeoutMs, credentials, health } = options;
+  tell({ kind: "open", address, timeoutMs, credentials, health });
   const problem = await opening;
   options.signal.removeEventListener("abort", cancel);
   if (problem !== undefined) {

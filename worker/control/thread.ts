@@ -7,6 +7,7 @@ import type { Credentials } from "../../common/certificates.ts";
 import { describeError, RingtuneError, type ErrorCode } from "../../common/errors.ts";
 import type { FromCoordinator } from "../../proto/messages.ts";
 import { openSession, type CoordinatorSession } from "../../proto/session.ts";
+import { serveHealth, type Health, type HealthOptions } from "./health.ts";
 
 export type Sendable = Parameters<CoordinatorSession["send"]>[0];
 
@@ -29,6 +30,8 @@ export type ToThread =
       readonly address: string;
       readonly timeoutMs: number;
       readonly credentials: Credentials | undefined;
+      /** Answer health checks there, from now on. */
+      readonly health: HealthOptions | undefined;
     }
   | { readonly kind: "send"; readonly message: Sendable }
   | { readonly kind: "doing"; readonly activity: Activity }
@@ -37,6 +40,8 @@ export type ToThread =
   | { readonly kind: "end" };
 
 export type FromThread =
+  /** Health checks are answered at this address. */
+  | { readonly kind: "health"; readonly url: string }
   /** The answer to `open`. */
   | { readonly kind: "opened"; readonly error: PlainError | undefined }
   | { readonly kind: "message"; readonly message: FromCoordinator }
@@ -57,11 +62,17 @@ function attend(tell: (message: FromThread) => void): void {
   let timer: NodeJS.Timeout | undefined;
   let activity: Activity = { doing: "joining", inCollective: false };
   let count = 0;
+  let health: Health | undefined;
   const cancelled = new AbortController();
   const beat = (number: number): void => session?.send({ kind: "heartbeat", value: { ...activity, count: number } });
 
-  async function open({ address, timeoutMs, credentials }: Extract<ToThread, { kind: "open" }>): Promise<void> {
+  async function open(order: Extract<ToThread, { kind: "open" }>): Promise<void> {
+    const { address, timeoutMs, credentials } = order;
     try {
+      if (order.health !== undefined && health === undefined) {
+        health = await serveHealth(order.health);
+        tell({ kind: "health", url: health.url });
+      }
       session = await openSession({
         address,
         timeoutMs,
@@ -71,10 +82,12 @@ function attend(tell: (message: FromThread) => void): void {
           message: (message) => tell({ kind: "message", message }),
           closed: (error) => {
             clearInterval(timer);
+            health?.closed();
             tell({ kind: "closed", error: error && plain(error) });
           },
         },
       });
+      health?.opened();
       tell({ kind: "opened", error: undefined });
     } catch (error) {
       tell({ kind: "opened", error: plain(error) });
@@ -86,9 +99,11 @@ function attend(tell: (message: FromThread) => void): void {
       case "open":
         return void open(order);
       case "send":
+        if (order.message.kind === "formed") health?.formed();
         return session?.send(order.message);
       case "doing":
         activity = order.activity;
+        health?.doing(activity.doing);
         return beat(0);
       case "every":
         clearInterval(timer);

@@ -6,6 +6,7 @@ import { describeError, RingtuneError } from "../../common/errors.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { CollectiveEndpoint } from "../collective/collective.ts";
 import { openConnection, type Connection } from "../control/connection.ts";
+import type { HealthOptions } from "../control/health.ts";
 import { TaskQueue, type QueuedTask } from "./task-queue.ts";
 import { createTrainer, type Report, type Trainer } from "./trainer.ts";
 
@@ -25,6 +26,9 @@ export interface SessionOptions {
   /** Instead of what the coordinator's config says. */
   readonly device?: string;
   readonly threads?: number;
+  /** Answer health checks there, and say where. */
+  readonly health?: HealthOptions;
+  readonly healthy?: (url: string) => void;
   /** For tests of the version check. */
   readonly protocolVersion?: number;
 }
@@ -53,6 +57,8 @@ async function attend(options: SessionOptions): Promise<Ending> {
     address: options.coordinator,
     timeoutMs: options.connectTimeoutMs,
     ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
+    ...(options.health === undefined ? {} : { health: options.health }),
+    healthy: (url) => options.healthy?.(url),
     signal: AbortSignal.any([options.signal, options.drain]),
     message: (message) => queue.push(message),
     closed: (error) => queue.close(error ?? gone),
