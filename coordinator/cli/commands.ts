@@ -162,6 +162,13 @@ const entries: readonly Entry[] = [
     programs: { allreduce: "bench/main" },
   },
   {
+    name: "chaos",
+    usage: "CONFIG.yaml",
+    summary: "train under seeded faults on real processes, and check that nothing was lost",
+    group: "Prepare and check:",
+    run: async () => (await import("./chaos.ts")).buildChaosCommand(),
+  },
+  {
     name: "fixtures",
     usage: "DIR",
     summary: "compare this machine's engines with reference numbers",

@@ -1,0 +1,170 @@
+// What a planned fault does to real processes, and how it is known that it happened: a fault that did not take effect is no
+// fault. Every function here hits one target, waits until the cluster is over it, and says how long that took.
+
+import { readFile } from "node:fs/promises";
+import { platform } from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+import { assertNever } from "../../common/errors.ts";
+import type { StepRecord } from "../../common/records.ts";
+import { now } from "../rpc/driver.ts";
+import type { Process } from "./cluster.ts";
+import type { PlannedFault } from "./plan.ts";
+import type { Stage, Target } from "./stage.ts";
+
+export interface Outcome {
+  /** What was hit: "w3", "coordinator". */
+  readonly target: string;
+  /** What that was doing at the time, in the coordinator's words: "computing step 12". */
+  readonly found: string;
+  /** Why the fault did not take effect; left out when it did. */
+  readonly missed?: string;
+  /** From the fault to the next committed step; left out where nothing has to recover. */
+  readonly recoveredMs?: number;
+  /** It was given up although it was silent for less than the limit. */
+  readonly falseAlarm?: boolean;
+  /** Of `recoveredMs`, the step that was computed anew, up to its commit. */
+  readonly redoneMs?: number;
+}
+
+/** What is known when the time for a fault has come. */
+export interface Moment {
+  readonly stage: Stage;
+  readonly targets: readonly Target[];
+  readonly generation: number;
+}
+
+/** A worker that is stopped or cut off is left so for as long again, at most, after it was given up. */
+const AFTERWARDS_MS = 1000;
+const SLOW_MS = 1500;
+const SLICE_MS = 40;
+
+/** Rejects with the reason of `stage.over` when the run ends before the fault is over. */
+export async function inject(fault: PlannedFault, moment: Moment): Promise<Outcome> {
+  const { stage, targets } = moment;
+  const target = targets[Math.floor(fault.whom * targets.length)]!;
+  stage.hold(target.process);
+  try {
+    const outcome = await hitWorker(fault, target, moment);
+    return { target: target.process.id, found: target.seen.doing, ...outcome };
+  } finally {
+    stage.release(target.process);
+  }
+}
+
+type OnWorker = Omit<Outcome, "target" | "found">;
+
+async function hitWorker(fault: PlannedFault, target: Target, moment: Moment): Promise<OnWorker> {
+  const { stage } = moment;
+  const { process, proxy, seen } = target;
+  const limitMs = seen.limitSeconds * 1000;
+  const atMs = now();
+  switch (fault.way) {
+    case "SIGKILL":
+      if (!(await stage.kill(process))) return { missed: "it had ended by itself" };
+      return formedAnew(moment, atMs);
+    case "past the limit": {
+      const lost = givenUp(stage, process);
+      if (!(await stop(process))) return { missed: "it could not be stopped" };
+      await lost;
+      await delay(fault.howLong * AFTERWARDS_MS);
+      process.kill("SIGCONT");
+      return formedAnew(moment, atMs);
+    }
+    case "briefly": {
+      const watched = new AbortController();
+      const alarm = givenUp(stage, process, watched.signal).then(
+        () => true,
+        () => false,
+      );
+      if (!(await stop(process))) return { missed: "it could not be stopped" };
+      await delay((fault.howLong * limitMs) / 2);
+      process.kill("SIGCONT");
+      const outcome = await goesOn(stage, atMs, now());
+      watched.abort();
+      return { ...outcome, falseAlarm: await alarm };
+    }
+    case "reset":
+      if (proxy.reset() === 0) return { missed: "it had no connection" };
+      return formedAnew(moment, atMs);
+    case "silent":
+    case "silent upwards": {
+      const before = proxy.disturbed;
+      const lost = givenUp(stage, process);
+      proxy.hold(fault.way === "silent" ? ["up", "down"] : ["up"]);
+      await lost;
+      await delay(fault.howLong * AFTERWARDS_MS);
+      proxy.hold([]);
+      if (proxy.disturbed === before) return { missed: "it said nothing" };
+      return formedAnew(moment, atMs);
+    }
+    case "silent downwards": {
+      const before = proxy.disturbed;
+      proxy.hold(["down"]);
+      await delay((0.2 + fault.howLong) * limitMs);
+      proxy.hold([]);
+      if (proxy.disturbed === before) return { missed: "nothing was said to it" };
+      return goesOn(stage, atMs, now());
+    }
+    case "for good": {
+      proxy.refuse(true);
+      stage.expectEnd(process);
+      if (proxy.reset() === 0) return { missed: "it had no connection" };
+      const outcome = await formedAnew(moment, atMs);
+      await delay(fault.howLong * AFTERWARDS_MS);
+      await stage.kill(process);
+      return outcome;
+    }
+    case "delayed messages": {
+      const before = proxy.disturbed;
+      proxy.delay(5 + fault.howLong * 95);
+      await delay(SLOW_MS);
+      proxy.delay(0);
+      if (proxy.disturbed === before) return { missed: "nothing was said meanwhile" };
+      return goesOn(stage, atMs);
+    }
+    case "stop and go": {
+      for (let slice = 0; slice < SLOW_MS / SLICE_MS / 2; slice++) {
+        if (!(await stop(process))) return { missed: "it could not be stopped" };
+        await delay(SLICE_MS);
+        process.kill("SIGCONT");
+        await delay(SLICE_MS);
+      }
+      return goesOn(stage, atMs);
+    }
+    default:
+      return assertNever(fault);
+  }
+}
+
+/** The next commit is that of a new generation. */
+async function formedAnew({ stage, generation }: Moment, atMs: number): Promise<OnWorker> {
+  const again = (record: StepRecord): boolean => record.generation > generation;
+  const { timeMs, seconds } = await stage.cluster.records.when(again, stage.over);
+  return { recoveredMs: timeMs - atMs, redoneMs: (seconds.total - seconds.commit) * 1000 };
+}
+
+/** The next commit after `afterMs`, whatever the generation. */
+async function goesOn(stage: Stage, atMs: number, afterMs = atMs): Promise<OnWorker> {
+  const record = await stage.cluster.records.when(({ timeMs }) => timeMs > afterMs, stage.over);
+  return { recoveredMs: record.timeMs - atMs };
+}
+
+function givenUp({ cluster, over }: Stage, { id }: Process, signal = over): Promise<unknown> {
+  const lost = cluster.said(new RegExp(`lost worker ${id} `), AbortSignal.any([over, signal]));
+  lost.catch(() => undefined);
+  return lost;
+}
+
+/** SIGSTOP; whether the process has really stopped. */
+async function stop(process: Process): Promise<boolean> {
+  if (!process.kill("SIGSTOP")) return false;
+  for (let looks = 0; looks < 200; looks++) {
+    const stat = await readFile(`/proc/${process.pid}/stat`, "utf8").catch(() => "");
+    // The second field is a name in brackets, which may hold anything.
+    const state = stat[stat.lastIndexOf(")") + 2];
+    if (state === "T") return true;
+    if (state === undefined || state === "Z") return platform !== "linux" && process.exit === undefined;
+    await delay(1);
+  }
+  return false;
+}
