@@ -1,5 +1,5 @@
-// Starts the worker processes of `ringtune train` on this host and sees them off. Not a supervisor: a worker that dies
-// is the core's business, which carries on with the others.
+// Starts the worker processes of `ringtune train` on this host, starts those that crash again, and sees them off. Who takes
+// part is the core's business: it carries on with the others meanwhile, and the new process joins like any newcomer.
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { RingtuneError } from "../common/errors.ts";
 import { workerEnvironment } from "../common/worker-environment.ts";
+import { defaultRestartPolicy, Restarts, type Exit } from "./restarts.ts";
 
 export interface LaunchOptions {
   readonly count: number;
@@ -18,6 +19,14 @@ export interface LaunchOptions {
   readonly certs?: string | undefined;
   /** Variables to add to the environment of worker `index`, such as the GPU that it may use. */
   readonly environment: (index: number) => Readonly<Record<string, string>>;
+  /** How often a worker that crashes is started again within ten minutes. */
+  readonly restarts: number;
+  /** Whether the run has begun and goes on: a worker that can't even start is not tried again. */
+  readonly isTraining: () => boolean;
+  /** Whether the run needs a worker `id`, which is about to be started again: without it there are fewer than wanted. */
+  readonly needs: (id: string) => boolean;
+  /** A sentence for the user: "starting worker w0 again in 1 s (try 1 of 5)". */
+  readonly onNotice: (sentence: string) => void;
   /** A worker process has ended otherwise than by finishing: "worker w0 (pid 12) was killed by SIGKILL". */
   readonly onFailure: (sentence: string) => void;
 }
@@ -31,6 +40,23 @@ export interface Launched {
   close(graceMs: number): Promise<void>;
 }
 
+/** A worker by its name, and the processes that have been it. */
+interface Slot {
+  readonly id: string;
+  /** Decides its GPU. */
+  readonly index: number;
+  readonly restarts: Restarts;
+  child: ChildProcess;
+  ended: Promise<Ending>;
+  /** Until its process is started again. */
+  timer: NodeJS.Timeout | undefined;
+}
+
+interface Ending extends Exit {
+  /** How it failed, in words; undefined if it did not. */
+  readonly words: string | undefined;
+}
+
 /** A process whose stream broke is given so long to end, as it does when it crashed. */
 const LAST_WORDS_MS = 300;
 
@@ -42,14 +68,9 @@ export function launchWorkers(options: LaunchOptions): Launched {
     throw new RingtuneError("internal", `${program} is missing; build first (make build)`);
   }
   let closing = false;
-  const processes: { id: string; index: number; child: ChildProcess; ended: Promise<string | undefined> }[] = [];
+  const slots: Slot[] = [];
 
-  const startOne = (): void => {
-    const id = `w${processes.length}`;
-    // The place of one that has ended, and its GPU, are free again.
-    const taken = new Set(processes.filter(({ child }) => isRunning(child)).map(({ index }) => index));
-    let index = 0;
-    while (taken.has(index)) index++;
+  const spawnWorker = (id: string, index: number): Pick<Slot, "child" | "ended"> => {
     // Detached: Ctrl-C reaches the coordinator alone, which lets the workers finish. The token is no argument, since
     // arguments are everybody's to see.
     const certs = options.certs === undefined ? [] : ["--certs", options.certs];
@@ -58,39 +79,73 @@ export function launchWorkers(options: LaunchOptions): Launched {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...workerEnvironment(), ...options.environment(index), RINGTUNE_JOIN_TOKEN: options.joinToken },
     });
-    const ended = exitOf(child);
-    void ended.then((how) => {
-      if (how !== undefined && !closing) options.onFailure(`worker ${id} (pid ${child.pid}) ${how}`);
-    });
-    processes.push({ id, index, child, ended });
+    return { child, ended: exitOf(child) };
   };
+
+  const startOne = (): void => {
+    // The place of one that has ended for good, and its GPU, are free again.
+    const taken = new Set(slots.filter((slot) => isAlive(slot)).map(({ index }) => index));
+    let index = 0;
+    while (taken.has(index)) index++;
+    const id = `w${slots.length}`;
+    const restarts = new Restarts({ ...defaultRestartPolicy, tries: options.restarts });
+    const slot: Slot = { id, index, restarts, timer: undefined, ...spawnWorker(id, index) };
+    slots.push(slot);
+    attend(slot);
+  };
+
+  const attend = (slot: Slot): void => {
+    const { id, child } = slot;
+    void slot.ended.then((ending) => {
+      if (ending.words === undefined || closing) return;
+      const sentence = `worker ${id} (pid ${child.pid}) ${ending.words}`;
+      if (!options.isTraining()) return options.onFailure(sentence);
+      const decision = slot.restarts.ended(ending, performance.now());
+      if (decision.kind === "no") {
+        if (options.restarts > 0) options.onNotice(`worker ${id} is not started again: ${decision.why}`);
+        return options.onFailure(sentence);
+      }
+      const { delayMs, tries } = decision;
+      options.onNotice(`starting worker ${id} again in ${delayMs / 1000} s (try ${tries})`);
+      slot.timer = setTimeout(() => {
+        slot.timer = undefined;
+        if (closing || !options.needs(id)) return;
+        Object.assign(slot, spawnWorker(id, slot.index));
+        attend(slot);
+      }, delayMs);
+    });
+  };
+
   for (let started = 0; started < options.count; started++) startOne();
   return {
     add(count) {
       for (let started = 0; started < count && !closing; started++) startOne();
     },
     async lastWords(id) {
-      const ended = processes.find((process) => process.id === id)?.ended;
+      const ended = slots.find((slot) => slot.id === id)?.ended;
       if (ended === undefined) return undefined;
       const patience = new AbortController();
       const tooLong = delay(LAST_WORDS_MS, undefined, { signal: patience.signal, ref: false }).catch(() => undefined);
-      return Promise.race([ended, tooLong]).finally(() => patience.abort());
+      const ending = await Promise.race([ended, tooLong]).finally(() => patience.abort());
+      return ending?.words;
     },
     async close(graceMs) {
       closing = true;
-      const kill = setTimeout(() => processes.forEach(({ child }) => child.kill("SIGKILL")), graceMs);
-      await Promise.all(processes.map(({ ended }) => ended));
+      slots.forEach(({ timer }) => clearTimeout(timer));
+      const kill = setTimeout(() => slots.forEach(({ child }) => child.kill("SIGKILL")), graceMs);
+      await Promise.all(slots.map(({ ended }) => ended));
       clearTimeout(kill);
     },
   };
 }
 
-function isRunning(child: ChildProcess): boolean {
-  return child.exitCode === null && child.signalCode === null;
+/** Running, or about to run again. */
+function isAlive({ child, timer }: Slot): boolean {
+  return timer !== undefined || (child.exitCode === null && child.signalCode === null);
 }
 
-/** Resolves with how the process failed, in words, or undefined if it did not. */
-function exitOf(child: ChildProcess): Promise<string | undefined> {
+/** Resolves with how the process ended, and how it failed in words if it did. */
+function exitOf(child: ChildProcess): Promise<Ending> {
   let own: string | undefined;
   let lastLine = "";
   const lines = createInterface({ input: child.stderr! });
@@ -99,12 +154,14 @@ function exitOf(child: ChildProcess): Promise<string | undefined> {
     if (line.trim() !== "") lastLine = line.slice(0, 2000);
   });
   return new Promise((resolve) => {
-    child.once("error", (error) => resolve(`could not be started: ${error.message}`));
+    child.once("error", (error) => {
+      resolve({ code: null, signal: null, words: `could not be started: ${error.message}` });
+    });
     child.once("close", (code, signal) => {
-      if (code === 0) return resolve(undefined);
+      if (code === 0) return resolve({ code, signal, words: undefined });
       const how = signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`;
       const why = own ?? lastLine;
-      resolve(why === "" ? how : `${how}: ${why}`);
+      resolve({ code, signal, words: why === "" ? how : `${how}: ${why}` });
     });
   });
 }

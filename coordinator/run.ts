@@ -17,7 +17,7 @@ import { headOf } from "../common/task.ts";
 import { serveSessions, type SessionServer } from "../proto/session.ts";
 import { createJob } from "./create-job.ts";
 import { totalSteps, type Job } from "./core/job.ts";
-import type { Outcome } from "./core/state.ts";
+import type { Outcome, State } from "./core/state.ts";
 import { renderCurve } from "./curve.ts";
 import type { TokenizerFiles } from "./data/obtain-tokenizer.ts";
 import { prepareData, type PreparedData } from "./data/prepare.ts";
@@ -250,6 +250,10 @@ async function train(
       joinToken,
       certs: config.cluster.certs,
       environment: devices.environment,
+      restarts: config.cluster.restarts,
+      isTraining: () => driver.state.established && driver.state.phase !== "ended",
+      needs: (id) => needsWorker(driver.state, id),
+      onNotice: (sentence) => progress.notice(sentence),
       onFailure: (reason) => driver.post({ kind: "launch-failed", reason }),
     });
     launched = workers;
@@ -265,6 +269,12 @@ async function train(
   signal.removeEventListener("abort", stop);
   log.write(describeOutcome(outcome), { level: outcome.kind === "failed" ? "error" : "info" });
   return { outcome, checkpoint };
+}
+
+/** The stream of worker `id`, whose process has ended, may not have closed yet. */
+function needsWorker({ phase, stopping, enough, members, joining, wanted }: State, id: string): boolean {
+  const others = [...members, ...joining].filter((member) => member.id !== id);
+  return phase !== "ended" && stopping === null && enough === null && others.length < wanted;
 }
 
 interface Servers {

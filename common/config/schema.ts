@@ -406,6 +406,14 @@ const cluster = z
       .describe(
         "Steps between comparisons of the workers' weights and optimizer state by digest; a worker that differs is named and gets those of another. 0 never compares.",
       ),
+    restarts: z
+      .int()
+      .min(0)
+      .max(100)
+      .default(5)
+      .describe(
+        "How often `ringtune train` starts a worker that crashed again, within ten minutes, after 1, 2, 4 ... seconds; it joins the others with their weights. 0: never.",
+      ),
     step_timeout_s: z
       .number()
       .positive()

@@ -38,7 +38,7 @@ export function finishValidation(draft: Draft, record: ValidationRecord): void {
   state.validated = record.step;
   state.validating = null;
   state.lastStepEndMs = draft.nowMs;
-  draft.because(`the weights of step ${record.step} are validated`);
+  draft.reason = `the weights of step ${record.step} are validated`;
   draft.waitAgain();
   const rule = job.earlyStopping;
   if (rule !== null) {

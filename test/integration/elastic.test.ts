@@ -42,7 +42,7 @@ test("a worker that stops without a word is suspected, given up by its measured 
   const small = await smallRun(endless);
   const running = start([
     ...["train", small.config, "--workers", "2", "--set", "checkpoint.name=silent"],
-    ...["--set", "cluster.heartbeat_s=0.1"],
+    ...["--set", "cluster.heartbeat_s=0.1", "--set", "cluster.restarts=0"],
   ]);
   await running.waitFor(/step +30\//);
   const [victim] = await childrenOf(running.child.pid!);
@@ -118,4 +118,20 @@ test("scaling up starts workers, scaling down and SIGTERM let them finish their 
   expect(ledger).toMatchObject({ committed: steps.length * samples, duplicated: 0, lost: 0 });
   expect(ledger!.requeued).toBeGreaterThan(0);
   expect(await finish(["status", run])).toMatchObject({ code: 1 });
+});
+
+test("a worker that is killed is started again by itself, and joins the others with their weights", async () => {
+  const small = await smallRun(endless);
+  const { running } = trainAs(small, "again", "--workers", "2", "--set", "cluster.verify_every=1");
+  await running.waitFor(/step +5\//);
+  const before = await childrenOf(running.child.pid!);
+  process.kill(before[1]!, "SIGKILL");
+  const [, id] = await running.waitFor(/starting worker (w\d) again in 1 s \(try 1 of 5\)/);
+  await running.waitFor(/generation 1 -> 2 with 1 workers: lost worker w\d/);
+  await running.waitFor(new RegExp(`generation 2 -> 3 with 2 workers: worker ${id} \\(host .*\\) joins`));
+  await running.waitFor(/generation 3 is formed[^]*step +\d+\//);
+  expect(await childrenOf(running.child.pid!)).toContain(before[0]);
+  const { steps, stdout } = await stopAndRepeat(small, running, "again");
+  expect(stdout).not.toContain("differ");
+  expect(steps.at(-1)).toMatchObject({ worldSize: 2, generation: 3 });
 });

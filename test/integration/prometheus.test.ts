@@ -33,7 +33,16 @@ describe.skipIf(!hasPrometheus)("with Prometheus from its Debian package", () =>
     const small = await smallRun({ steps: 1_000_000, eval_every: 20, learning_rate: 1e-4 });
     const running = start([
       ...["train", small.config, "--workers", "2", "--set", "checkpoint.name=watched"],
-      ...["--set", "metrics.enabled=true", "--set", "metrics.port=0", "--set", "checkpoint.every=20"],
+      ...[
+        "--set",
+        "metrics.enabled=true",
+        "--set",
+        "metrics.port=0",
+        "--set",
+        "checkpoint.every=20",
+        "--set",
+        "cluster.restarts=0",
+      ],
     ]);
     const [, target] = await running.waitFor(/metrics at http:\/\/([^/]+)\/metrics/);
     const prometheus = await startPrometheus(target!);

@@ -148,7 +148,16 @@ test("a worker that is killed costs the uncommitted step: the others finish with
   const small = await smallRun({ steps: 60 });
   const whole = await train(small, "whole", "--workers", "3");
 
-  const running = start(["train", small.config, "--workers", "3", "--set", "checkpoint.name=wounded"]);
+  const running = start([
+    "train",
+    small.config,
+    "--workers",
+    "3",
+    "--set",
+    "checkpoint.name=wounded",
+    "--set",
+    "cluster.restarts=0",
+  ]);
   await running.waitFor(/step +9\/60/);
   const workers = await childrenOf(running.child.pid!);
   expect(workers.length).toBe(3);
