@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-step bench-start demo demo-spam demo-lora clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-step bench-start bench-recovery soak demo demo-spam demo-lora clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,12 @@ bench-step: build ## forward, backward and optimizer of one worker beside PyTorc
 
 bench-start: build ## seconds from `ringtune train` to the first committed step
 	node dist/test/bench/bench-start.js
+
+bench-recovery: build ## what a killed worker and a joining one cost, beside torchrun: make bench-recovery [PEERS=path]
+	RINGTUNE_PEERS="$(PEERS)" node dist/test/bench/bench-recovery.js
+
+soak: build ## 1,200 faults on real processes (about half an hour), then the same run without: make soak [ARGS=...]
+	$(RINGTUNE) chaos examples/soak.yaml --workers 4 --count 1200 --reference $(ARGS)
 
 # A higher priority for both sides alike, where it is allowed, so that other work on the machine disturbs less.
 bench-allreduce: build ## bus bandwidth, beside gloo in the same run: make bench-allreduce [PEERS=path]

@@ -155,8 +155,8 @@ const entries: readonly Entry[] = [
   },
   {
     name: "bench",
-    usage: "allreduce|load",
-    summary: "measure how fast this machine sums gradients, and how many workers a coordinator serves",
+    usage: "allreduce|load|throughput",
+    summary: "measure sums of gradients, a coordinator with many workers, and training with more and more",
     group: "Prepare and check:",
     run: async () => (await import("./bench.ts")).buildBenchCommand(),
     programs: { allreduce: "bench/main" },

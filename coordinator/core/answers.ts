@@ -5,7 +5,7 @@ import { metricsOf, sumCounts, type PredictionCounts } from "../../common/evalua
 import type { FromWorker } from "../../proto/messages.ts";
 import { completeWhenDone, finishStep, finishValidation, publish, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
-import { findDiverged, heal } from "./divergence.ts";
+import { findDiverged, heal, redo } from "./divergence.ts";
 import { batchOf, positionAfter, shardsOf } from "./job.ts";
 import { leasedRows, settle } from "./ledger.ts";
 import { changeMembers, drain } from "./leaving.ts";
@@ -147,7 +147,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   });
   if (verdict.kind === "digest" || verdict.kind === "not-finite") {
     const reason = `step ${next} is not committed: ${verdict.sentence}`;
-    if (verdict.kind === "digest") return draft.fail("collective_failed", reason);
+    if (verdict.kind === "digest") return redo(draft, verdict.ranks, reason);
     return draft.fail("not_finite", reason, { part: "training", positions: verdict.positions });
   }
   const tokens = votes.reduce((sum, vote) => sum + vote.tokens, 0);
@@ -162,6 +162,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   }
   state.committed = next;
   state.attempts = 0;
+  state.complaints = {};
   state.votes = {};
   state.reduction = { generation: state.generation, step: next, digest: votes[0]?.digest ?? "" };
   state.applying = {
@@ -194,7 +195,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   for (const { id } of state.members) {
     draft.effects.push({ kind: "commit", to: id, generation: state.generation, step: next });
   }
-  draft.reason = `step ${next} is committed: all ${votes.length} workers have reduced it`;
+  draft.because(`step ${next} is committed: all ${votes.length} workers have reduced it`);
   draft.waitAgain();
   if (!changeMembers(draft)) draft.planAhead();
 }
@@ -250,8 +251,9 @@ function countsOf(sums: readonly EvaluatedShard[]): PredictionCounts[] {
 
 function wasInterrupted(draft: Draft, member: Member, reason: string): void {
   const { state } = draft;
+  state.complaints[member.id] = (state.complaints[member.id] ?? 0) + 1;
   if (state.interrupted !== null) return;
   state.interrupted = `${draft.nameOf(member)}: ${reason}`;
   state.deadlineMs = draft.nowMs + INTERRUPTION_GRACE_MS;
-  draft.reason = `the ring broke: ${state.interrupted}`;
+  draft.because(`the ring broke: ${state.interrupted}`);
 }

@@ -38,7 +38,7 @@ export function finishValidation(draft: Draft, record: ValidationRecord): void {
   state.validated = record.step;
   state.validating = null;
   state.lastStepEndMs = draft.nowMs;
-  draft.reason = `the weights of step ${record.step} are validated`;
+  draft.because(`the weights of step ${record.step} are validated`);
   draft.waitAgain();
   const rule = job.earlyStopping;
   if (rule !== null) {

@@ -18,11 +18,12 @@ import { Draft } from "./draft.ts";
 import { replay } from "./early-stopping.ts";
 import { positionAfter, type Job } from "./job.ts";
 import { createLedger } from "./ledger.ts";
-import { heard, listen, nextTickMs, tickAfter } from "./listening.ts";
+import { forgiveLateness, heard, listen, nextTickMs, tickAfter } from "./listening.ts";
 import { drain, scale } from "./leaving.ts";
-import { joined, lost, memberOf, retry, stop, timeout } from "./membership.ts";
+import { joined, lost, memberOf, stop } from "./membership.ts";
 import { endWait } from "./returning.ts";
 import type { Decision, Event, State } from "./state.ts";
+import { retry, timeout } from "./waiting.ts";
 
 /** `generation`: the last one of this job, if there was one before. */
 export function initialState(job: Job, nowMs: number, generation = 0): State {
@@ -54,6 +55,7 @@ export function initialState(job: Job, nowMs: number, generation = 0): State {
     lastStepEndMs: nowMs,
     interrupted: null,
     attempts: 0,
+    complaints: {},
     deadlineMs: nowMs + job.joinTimeoutMs,
     tickMs: nowMs + job.joinTimeoutMs,
     stopping: null,
@@ -79,6 +81,7 @@ export function advance(job: Job, state: State, event: Event, nowMs: number): De
 
 function handle(draft: Draft, event: Event): void {
   if (draft.state.phase === "ended") return;
+  forgiveLateness(draft);
   switch (event.kind) {
     case "joined":
       return joined(draft, event.worker, event.brings);

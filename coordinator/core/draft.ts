@@ -6,6 +6,9 @@ import type { Job } from "./job.ts";
 import { planAhead } from "./program.ts";
 import type { BlamedSamples, Effect, Member, Outcome, State } from "./state.ts";
 
+/** Losses that the last sentence of a run can name. */
+const MAX_LOSSES = 16;
+
 export class Draft {
   readonly effects: Effect[] = [];
   reason = "";
@@ -51,6 +54,11 @@ export class Draft {
     }
     this.effects.push({ kind: "ended", outcome });
     this.because(reason);
+  }
+
+  /** Why workers left, for the last sentence; of a long run only the newest. */
+  mourn(sentences: readonly string[]): void {
+    this.state.losses = [...this.state.losses, ...sentences].slice(-MAX_LOSSES);
   }
 
   /** A worker as sentences name it. */

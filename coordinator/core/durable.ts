@@ -17,7 +17,7 @@ const VERSION = 1;
 /** Not kept. Whatever the state gets besides is, so that nothing is forgotten by mistake. */
 const forgotten = [
   ...(["phase", "joining", "planned", "formed", "votes", "validating", "recovery"] as const),
-  ...(["interrupted", "attempts", "deadlineMs", "tickMs"] as const),
+  ...(["interrupted", "attempts", "complaints", "deadlineMs", "tickMs"] as const),
 ] satisfies (keyof State)[];
 
 /** Kept in another form. */

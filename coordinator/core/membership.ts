@@ -10,9 +10,6 @@ import { requeue } from "./ledger.ts";
 import { absent, awaitReturn, endWait, leftAgain, misfit, returned } from "./returning.ts";
 import type { Brings, Member, NewWorker, State } from "./state.ts";
 
-/** Broken rings without a commit between them before the run gives up. */
-const MAX_ATTEMPTS = 5;
-
 /** A worker that takes part, or is about to. */
 export function memberOf({ members, joining }: State, id: string): Member | undefined {
   return members.find((member) => member.id === id) ?? joining.find((member) => member.id === id);
@@ -139,7 +136,7 @@ export function lost(draft: Draft, ids: readonly string[], reason: string): void
   if (gone.length === 0) return;
   const sentences = gone.map((member) => `${draft.nameOf(member)}: ${reason}`);
   const wasMember = gone.some(({ status }) => status !== "joining");
-  state.losses.push(...sentences);
+  draft.mourn(sentences);
   state.members = state.members.filter(({ id }) => !ids.includes(id));
   state.joining = state.joining.filter(({ id }) => !ids.includes(id));
   if (state.phase === "recovering") leftAgain(draft, gone);
@@ -156,42 +153,6 @@ export function lost(draft: Draft, ids: readonly string[], reason: string): void
   if (state.members.length === 0)
     return draft.fail("worker_lost", `no worker is left; lost ${state.losses.join("; ")}`);
   form(draft, `lost ${sentences.join("; ")}`);
-}
-
-/** Nobody was lost: the same members try again. */
-export function retry(draft: Draft, reason: string): void {
-  draft.state.attempts += 1;
-  if (draft.state.attempts > MAX_ATTEMPTS) {
-    return draft.fail("collective_failed", `the ring broke ${MAX_ATTEMPTS + 1} times in a row; ${reason}`);
-  }
-  form(draft, `the ring broke, ${reason}`);
-}
-
-/** Whoever is waited for has had its time. */
-export function timeout(draft: Draft): void {
-  const { job, state } = draft;
-  if (state.phase === "gathering") {
-    const seconds = job.joinTimeoutMs / 1000;
-    const joined = `${state.members.length} of ${job.workers} workers joined within ${seconds} s`;
-    const why = state.losses.length > 0 ? `; lost ${state.losses.join("; ")}` : "";
-    return draft.fail("timed_out", `${joined}${why}`);
-  }
-  const answered = state.phase === "forming" ? state.formed : state.votes;
-  const silent = state.members.filter(({ id }) => !(id in answered));
-  // Who has just come is the first to go; those that wait inside the collective wait for the others.
-  const newcomers = state.established ? silent.filter(({ holds }) => !holds) : [];
-  const culprits = silent.filter(({ inCollective }) => !inCollective);
-  const late = [newcomers, culprits, silent, state.members].find(({ length }) => length > 0) ?? [];
-  const task = state.phase === "forming" ? `form generation ${state.generation}` : `reduce step ${state.committed + 1}`;
-  const limitMs = newcomers.length > 0 ? Math.min(job.joinTimeoutMs, job.stepTimeoutMs) : job.stepTimeoutMs;
-  const reason = `did not ${task} within ${limitMs / 1000} s`;
-  for (const { id } of late) draft.effects.push({ kind: "dismiss", to: id, code: "timed_out", reason });
-  draft.waitAgain();
-  lost(
-    draft,
-    late.map(({ id }) => id),
-    reason,
-  );
 }
 
 /** The user wants to stop: save what is committed and go. */

@@ -84,7 +84,7 @@ export function returned(draft: Draft, worker: NewWorker, brings: Brings | undef
     draft.because(`worker ${worker.id} (host ${worker.host}, pid ${worker.pid}) is back and holds ${held}`);
     if (holds) state.deadlineMs = Math.min(state.deadlineMs, draft.nowMs + OTHERS_MS);
   } else if (known !== undefined) {
-    state.losses.push(`worker ${worker.id} (host ${known.host}, pid ${known.pid}): another came in its name`);
+    draft.mourn([`worker ${worker.id} (host ${known.host}, pid ${known.pid}): another came in its name`]);
   }
   goOnWhenComplete(draft);
   return isMember;
@@ -122,9 +122,7 @@ function goOnWhenComplete(draft: Draft): void {
 function goOn(draft: Draft, reason: string): void {
   const { state } = draft;
   const late = state.recovery?.awaited ?? [];
-  state.losses.push(
-    ...late.map(({ id, host, pid }) => `worker ${id} (host ${host}, pid ${pid}): it did not come back`),
-  );
+  draft.mourn(late.map(({ id, host, pid }) => `worker ${id} (host ${host}, pid ${pid}): it did not come back`));
   for (const { id } of late) notApplying(draft, id);
   state.recovery = null;
   finishStep(draft);

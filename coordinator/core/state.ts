@@ -140,8 +140,9 @@ export interface State {
   lastStepEndMs: number;
   /** The ring broke, in this sentence; a new generation is formed soon, with or without the worker that broke it. */
   interrupted: string | null;
-  /** Generations formed for a broken ring since the last commit. */
+  /** Generations formed for a broken ring since the last commit, and how often each worker said that it broke. */
   attempts: number;
+  complaints: Record<string, number>;
   /** When the current wait ends in a timeout. */
   deadlineMs: number;
   /** When the next tick is due; one that comes late finds that the coordinator itself stood still. */
@@ -152,7 +153,7 @@ export interface State {
   best: Best | null;
   /** Set when that has been long ago: no further step is committed, and the run is complete. */
   enough: string | null;
-  /** Why workers left, for the last sentence. */
+  /** Why the last workers left that did, for the last sentence. */
   losses: string[];
   /** The run has ended for good: nobody needs to come back. */
   over: boolean;

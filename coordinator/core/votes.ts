@@ -11,7 +11,8 @@ export type Verdict =
    * ranks find the same, because they hold the same gradient (their digests are equal).
    */
   | { readonly kind: "skip" }
-  | { readonly kind: "digest"; readonly sentence: string }
+  /** These ranks have reduced another gradient than most. */
+  | { readonly kind: "digest"; readonly ranks: readonly number[]; readonly sentence: string }
   /** `positions` are of the samples to blame, in the stream; empty when no single one is. */
   | { readonly kind: "not-finite"; readonly sentence: string; readonly positions: readonly number[] };
 
@@ -40,8 +41,21 @@ export function judge(votes: readonly Vote[], { nameOf, shards, skipsOverflow }:
     return { kind: "not-finite", sentence, positions: shards.flatMap(positionsOf) };
   }
   if (differs === -1) return isFinite ? { kind: "commit" } : { kind: "skip" };
-  const both = `digest ${votes[differs]?.digest}, rank 0 with ${votes[0]?.digest}`;
-  return { kind: "digest", sentence: `${nameOf(differs)} has reduced gradients with ${both}` };
+  const { right, count } = mostCommon(votes.map(({ digest }) => digest));
+  const ranks = [...votes.keys()].filter((rank) => votes[rank]?.digest !== right);
+  const others = `${count} of ${votes.length} workers have ${right}`;
+  const sentences = ranks.map((rank) => `${nameOf(rank)} has reduced gradients with digest ${votes[rank]?.digest}`);
+  return { kind: "digest", ranks, sentence: `${sentences.join(", ")}; ${others}` };
+}
+
+/** What most have; in a tie, what the lowest rank has. */
+export function mostCommon(digests: readonly string[]): { readonly right: string; readonly count: number } {
+  const groups = new Map<string, number>();
+  for (const digest of digests) groups.set(digest, (groups.get(digest) ?? 0) + 1);
+  // Groups are in the order of their lowest rank, and the first of the largest wins.
+  const count = Math.max(...groups.values());
+  const [right] = [...groups].find(([, size]) => size === count)!;
+  return { right, count };
 }
 
 /** Blames the rank whose own samples are not finite: the gradient, being the sum of all, is not finite on any rank. */

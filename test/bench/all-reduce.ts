@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import type { Reach } from "../../worker/collective/address.ts";
 import { bandwidthOf, benchAllReduce } from "../../worker/bench/all-reduce.ts";
+import { median } from "../../common/median.ts";
 
 const execute = promisify(execFile);
 const { values } = parseArgs({
@@ -69,10 +70,6 @@ function print(ranks: number, times: Times): void {
         `${cell(busbw("tcp"))} | ${cell(busbw("gloo beside memory"))} | ${told(ratios("memory"))}  ${told(ratios("tcp"))}`,
     );
   }
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 /** Nothing, with the reason printed, when the peer is not there. */

@@ -11,6 +11,7 @@ import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { packageRoot } from "../../common/package-root.ts";
 import { workerEnvironment } from "../../common/worker-environment.ts";
+import { median } from "../../common/median.ts";
 
 export interface StepSettings {
   readonly layers: number;
@@ -125,11 +126,6 @@ async function compare(name: string, settings: StepSettings, rounds: number, pee
 
 function printRow([name, ...columns]: readonly string[]): void {
   console.log(`${name!.padEnd(26)}${columns.map((text) => text.padStart(11)).join("")}`);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? NaN;
 }
 
 const peers = process.env["RINGTUNE_PEERS"] || undefined;

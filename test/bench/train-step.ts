@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { packageRoot } from "../../common/package-root.ts";
 import type { RunRecord, StepRecord } from "../../common/records.ts";
+import { median } from "../../common/median.ts";
 
 const execute = promisify(execFile);
 
@@ -68,11 +69,6 @@ async function trainPeer(peers: string, workers: number, tuned: boolean): Promis
     console.log(`PyTorch is left out: ${(error as Error).message.trim().split("\n").at(-1)}`);
     return undefined;
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }
 
 function printBreakdown(workers: number, steps: readonly StepRecord[]): void {

@@ -1,6 +1,6 @@
 import { createServer } from "node:net";
 import { existsSync } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Finding } from "../../coordinator/doctor/finding.ts";
@@ -38,4 +38,16 @@ test("serves a fake cluster, and names a port that is taken and data that is not
   const missing = await finish(["doctor", config, "--set", "data.source=nowhere.txt"], { cwd: folder });
   expect(missing.stdout).toMatch(/^fail +data +.*nowhere\.txt/m);
   expect(missing.stdout).not.toContain("dry run");
+});
+
+test("bench throughput trains for real with each number of workers, and draws it", async () => {
+  const { folder, config } = await smallRun();
+  const args = ["bench", "throughput", config, "--workers", "1,2", "--steps", "5", "--out", join(folder, "out")];
+  const { code, stdout, stderr } = await finish(args, { cwd: folder });
+  expect(code, stderr).toBe(0);
+  expect(stdout).toMatch(/^ +1 +\S+ +1\.00 /m);
+  expect(stdout).toMatch(/^ +2 +\S+ +[\d.]+ .*B\/s/m);
+  expect(await readFile(join(folder, "out/throughput.html"), "utf8")).toContain("Tokens per second, by workers");
+  const results = JSON.parse(await readFile(join(folder, "out/throughput.json"), "utf8")) as { workers: number }[];
+  expect(results.map(({ workers }) => workers)).toEqual([1, 2]);
 });

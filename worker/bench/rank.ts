@@ -6,6 +6,7 @@ import { createCollectiveEndpoint } from "../collective/zeromq.ts";
 import { createMemory } from "../simd/assembler.ts";
 import { compileSum, strideBytes } from "../simd/sum.ts";
 import type { FromRank, Measurement, RankTask } from "./all-reduce.ts";
+import { median } from "../../common/median.ts";
 
 const warmups = 3;
 
@@ -52,10 +53,6 @@ function createPass(bytes: number): (bytes: number) => void {
   new Uint8Array(memory.buffer).fill(1);
   const pass = compileSum("float32", memory, 1, [0]);
   return (length) => pass([0], Math.ceil(length / strideBytes) * strideBytes);
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
 function tell(message: FromRank): void {

@@ -109,6 +109,7 @@ async function work(trainer: Trainer, queue: TaskQueue): Promise<Ending> {
       // The generation ended under the task, or its ring broke: nothing was changed, the coordinator says how to go on.
       if (next.signal.aborted) continue;
       if (!(error instanceof RingtuneError) || error.code !== "collective_failed") throw error;
+      queue.abandonGeneration();
       trainer.interrupted(error.message);
     }
   }

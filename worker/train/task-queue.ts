@@ -24,6 +24,8 @@ export class TaskQueue {
   #committed = 0;
   #commitWaiters: { step: number; resolve: () => void; reject: (reason: Error) => void }[] = [];
   #generation = new AbortController();
+  /** Nothing more is done in this generation. */
+  #isAbandoned = false;
 
   push(message: FromCoordinator): void {
     switch (message.kind) {
@@ -35,11 +37,13 @@ export class TaskQueue {
       case "form":
         this.#drop(new RingtuneError("collective_failed", `generation ${message.value.generation} takes over`));
         this.#committed = message.value.step;
+        this.#isAbandoned = false;
         break;
       case "finish":
         this.#drop(new RingtuneError("cancelled", message.value.reason));
         break;
       default:
+        if (this.#isAbandoned) return;
         if (this.#tasks.length >= MAX_TASKS) {
           return this.close(
             new RingtuneError("internal", `${this.#tasks.length} tasks are queued, limit ${MAX_TASKS}`),
@@ -48,6 +52,12 @@ export class TaskQueue {
     }
     this.#tasks.push(message);
     this.#wake?.();
+  }
+
+  /** Its ring broke: what was planned in it would work on weights without the step that failed. A form comes next. */
+  abandonGeneration(): void {
+    this.#isAbandoned = true;
+    this.#tasks = [];
   }
 
   /** Ends the generation under way; `next` throws the reason. A `finish` that has come stays the last word. */

@@ -303,6 +303,7 @@ export function createTrainer(
           ...digestOfSamples(cut(plan.shard, plan.microbatch)),
         },
       });
+      report.doing(`waiting for the commit of step ${plan.step}`);
       await committed(plan.step);
       const applying = performance.now();
       // All ranks hold the same gradients, so they decide the same.

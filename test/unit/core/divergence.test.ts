@@ -26,7 +26,7 @@ test("a worker whose weights never are those of the others is sent away", () => 
     run.formed("w0");
     run.formed("w1", { digest: `x${i}` });
   }
-  expect(run.reason).toMatch(/lost worker w1 .*its weights differed 3 times$/);
+  expect(run.reason).toMatch(/lost worker w1 .*what it holds differed 3 times$/);
   expect(run.state.members.map(({ id }) => id)).toEqual(["w0"]);
 });
 

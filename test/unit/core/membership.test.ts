@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
 import { batchOf, shardsOf } from "../../../coordinator/core/job.ts";
-import type { Effect } from "../../../coordinator/core/state.ts";
 import { drive, job, kinds, running } from "../../support/core-drive.ts";
 
 test("a death costs the uncommitted step only: the survivor gets all of its rows, with the weights it holds", () => {
@@ -105,45 +104,6 @@ test("says how many workers joined when the join timeout is over", () => {
   run.nowMs = 1000;
   run.post({ kind: "tick" });
   expect(run.reason).toContain("1 of 2 workers joined within 1 s");
-});
-
-test("a step that takes too long costs the worker that others wait for", () => {
-  const run = running();
-  const waiting = { doing: "reducing step 1", inCollective: true, count: 0 };
-  run.post({ kind: "said", id: "w0", message: { kind: "heartbeat", value: waiting } });
-  const computing = { doing: "computing step 1", inCollective: false, count: 0 };
-  run.post({ kind: "said", id: "w1", message: { kind: "heartbeat", value: computing } });
-  run.nowMs = 5000;
-  const effects = run.post({ kind: "tick" });
-  expect(effects[0]).toMatchObject({ kind: "dismiss", to: "w1", code: "timed_out" });
-  expect(run.reason).toMatch(/w1 .*last computing step 1\): did not reduce step 1 within 5 s/);
-  expect(run.state.members.map(({ id }) => id)).toEqual(["w0"]);
-});
-
-test("a broken ring waits for the news of who was lost, then goes on without it", () => {
-  const run = running();
-  const value = { generation: 1, step: 1, reason: "rank 1 hung up" };
-  expect(run.post({ kind: "said", id: "w0", message: { kind: "interrupted", value } })).toEqual([]);
-  const effects = run.post({ kind: "left", id: "w1", reason: "its connection closed" });
-  expect(effects).toMatchObject([{ kind: "form", to: "w0", generation: 2 }]);
-});
-
-test("a broken ring with nobody lost is tried again by the same members, but not for ever", () => {
-  const run = running();
-  const breakRing = (): readonly Effect[] => {
-    const value = { generation: run.state.generation, step: 1, reason: "a frame of 12 bytes, expected 64" };
-    run.post({ kind: "said", id: "w0", message: { kind: "interrupted", value } });
-    run.nowMs += 1000;
-    const effects = run.post({ kind: "tick" });
-    if (run.state.phase === "ended") return effects;
-    run.formed("w0");
-    run.formed("w1");
-    return effects;
-  };
-  expect(kinds(breakRing())).toEqual(["form", "form"]);
-  for (let i = 0; i < 4; i++) breakRing();
-  expect(breakRing().at(-1)).toMatchObject({ outcome: { kind: "failed", code: "collective_failed" } });
-  expect(run.reason).toMatch(/6 times in a row; worker w0 .*12 bytes, expected 64/);
 });
 
 test("a failure that every worker would meet ends the run with its sentence", () => {

@@ -2,12 +2,19 @@ import { expect, test } from "vitest";
 import { describePositions } from "../../../coordinator/core/votes.ts";
 import { kinds, running } from "../../support/core-drive.ts";
 
-test("does not commit gradients that differ between ranks", () => {
+test("does not commit gradients that differ between ranks: the step is computed again, a third time without the odd one", () => {
   const run = running();
-  run.reduced("w0");
-  const effects = run.reduced("w1", { digest: "other" });
-  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "collective_failed", step: 0 } });
-  expect(run.reason).toContain("digest other, rank 0 with g");
+  for (let time = 1; time <= 3; time++) {
+    run.reduced("w0");
+    const effects = run.reduced("w1", { digest: "nonsense" });
+    expect(kinds(effects)).toEqual(time < 3 ? ["form", "form"] : ["dismiss", "form"]);
+    expect(run.reason).toMatch(/^step 1 is not committed: worker w1 .* digest nonsense; 1 of 2 workers have g; /);
+    run.formed("w0");
+    if (time < 3) run.formed("w1");
+  }
+  expect(run.reason).toMatch(/1 workers hold step 0$/);
+  expect(kinds(run.reduced("w0"))).toContain("commit");
+  expect(run.state.ledger.counts).toMatchObject({ committed: 8, lost: 0, duplicated: 0 });
 });
 
 test("does not commit a loss that is not a number, and names the step and the worker", () => {

@@ -52,6 +52,19 @@ test("a new generation drops the plans before it and aborts the one under way", 
   expect((await queue.next()).task).toEqual(form(2, 0));
 });
 
+test("what was planned for a generation whose ring broke is not done: not what waits, nor what still comes", async () => {
+  const queue = new TaskQueue();
+  queue.push(plan(1));
+  queue.push(plan(2));
+  await queue.next();
+  queue.abandonGeneration();
+  queue.push(plan(3));
+  queue.push(form(2, 0));
+  queue.push(plan(1));
+  expect((await queue.next()).task).toEqual(form(2, 0));
+  expect((await queue.next()).task).toEqual(plan(1));
+});
+
 test("a commit that came just before a new generation still counts", async () => {
   const queue = new TaskQueue();
   const committed = queue.commit(1);
