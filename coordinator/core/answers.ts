@@ -97,9 +97,10 @@ function hasFormed(draft: Draft, member: Member, formed: { step: number; digest:
   state.formed[member.id] = { digest: formed.digest, parameters: formed.parameters };
   if (!state.members.every(({ id }) => id in state.formed)) return;
   const digests = Object.fromEntries(Object.entries(state.formed).map(([id, { digest }]) => [id, digest]));
+  const witnesses = state.members.filter(({ holds }) => holds || !state.established);
   for (const each of state.members) each.holds = true;
   state.established = true;
-  findDiverged(draft, digests, state.committed);
+  findDiverged(draft, digests, state.committed, witnesses);
   if (state.members.some(({ holds }) => !holds)) return heal(draft);
   state.phase = "running";
   state.parameters = formed.parameters;

@@ -10,11 +10,20 @@ import { mostCommon } from "./votes.ts";
 /** So often a worker's weights are replaced before it is sent away: its memory or its answers can't be trusted. */
 const MAX_HEALED = 2;
 
-/** Marks the members whose digest differs, in sentences that name them. `digests` by worker; who is missing is not judged. */
-export function findDiverged(draft: Draft, digests: Readonly<Record<string, string>>, step: number): void {
+/**
+ * Marks the members whose digest differs, in sentences that name them. `digests` by worker; who is missing is not judged.
+ * Only `witnesses` have a say: who was just given weights has those of another, right or wrong.
+ */
+export function findDiverged(
+  draft: Draft,
+  digests: Readonly<Record<string, string>>,
+  step: number,
+  witnesses: readonly Member[] = draft.state.members,
+): void {
   const judged = draft.state.members.filter(({ id }) => id in digests);
-  if (judged.length === 0) return;
-  const { right, count: most } = mostCommon(judged.map(({ id }) => digests[id]!));
+  const heard = judged.filter((member) => witnesses.includes(member));
+  if (heard.length === 0) return;
+  const { right, count: most } = mostCommon(heard.map(({ id }) => digests[id]!));
   for (const member of judged.filter(({ id }) => digests[id] !== right)) {
     member.holds = false;
     member.healed += 1;
@@ -22,7 +31,7 @@ export function findDiverged(draft: Draft, digests: Readonly<Record<string, stri
       draft.state.saved = draft.state.writer.savedBefore;
       draft.state.unpublished = null;
     }
-    const others = `${most} of ${judged.length} workers have ${right}`;
+    const others = `${most} of ${heard.length} workers have ${right}`;
     draft.because(
       `the weights of ${draft.nameOf(member)} differ after step ${step}: digest ${digests[member.id]}, ${others}`,
     );

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { drive, kinds } from "../../support/core-drive.ts";
+import { drive, kinds, running } from "../../support/core-drive.ts";
 
 test("weights that differ after forming are named, and replaced by those of the lowest rank", () => {
   const run = drive();
@@ -46,4 +46,18 @@ test("a comparison after a step finds the worker that differs from most, and the
     { to: "w1", step: 1, source: { kind: "peer", root: 1, keeps: true } },
     { to: "w2", step: 1, source: { kind: "peer", root: 1, keeps: true } },
   ]);
+});
+
+test("a newcomer has no say about weights: with those of a worker that differs it would outvote the right ones", () => {
+  const run = running();
+  run.join("w2");
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.reduced("w0");
+  run.reduced("w1");
+  run.formed("w0", { digest: "right" });
+  run.formed("w1", { digest: "odd" });
+  run.formed("w2", { digest: "right" });
+  expect(run.reason).toMatch(
+    /^the weights of worker w1 .* differ after step 1: digest odd, 1 of 2 workers have right;/,
+  );
 });
