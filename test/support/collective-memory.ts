@@ -54,6 +54,7 @@ export function createMemoryNetwork(seed: number): MemoryNetwork {
       return {
         address,
         sharesMemory: () => network.sharesMemory,
+        admit: () => undefined,
         listen: (onMessage) => void listeners.set(address, onMessage),
         reply(name, part) {
           wires.get(name)?.back.push([part]);

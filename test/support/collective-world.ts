@@ -7,7 +7,14 @@ import { createZeroMqTransport } from "../../worker/collective/zeromq.ts";
 import { createMemoryNetwork, type MemoryNetwork } from "./collective-memory.ts";
 
 /** "in process" is the network in memory, which reorders by its seed; the others are real. */
-export const transportKinds = ["in process", "in process, shared memory", "tcp", "ipc", "ipc, shared memory"] as const;
+export const transportKinds = [
+  "in process",
+  "in process, shared memory",
+  "tcp",
+  "tcp, encrypted",
+  "ipc",
+  "ipc, shared memory",
+] as const;
 export type TransportKind = (typeof transportKinds)[number];
 
 export interface World {
@@ -33,12 +40,13 @@ export async function formWorld(size: number, options: WorldOptions): Promise<Wo
   const network = createMemoryNetwork(seed);
   const shares = kind.endsWith("shared memory");
   network.sharesMemory = shares;
-  const reach = kind === "tcp" ? "tcp" : shares ? "memory" : "ipc";
+  const reach = kind.startsWith("tcp") ? "tcp" : shares ? "memory" : "ipc";
+  const encrypted = kind.endsWith("encrypted");
   const endpoints = await Promise.all(
     Array.from({ length: size }, async () => {
       const transport = kind.startsWith("in process")
         ? network.createTransport()
-        : await createZeroMqTransport({ host: "127.0.0.1", reach });
+        : await createZeroMqTransport({ host: "127.0.0.1", reach, encrypted });
       // Ranks of one thread can't keep it waiting for each other.
       return createRingEndpoint(transport, ring, shares ? createSharedMemory({ blockMs: 0 }) : undefined);
     }),

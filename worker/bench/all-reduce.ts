@@ -12,6 +12,8 @@ export interface AllReduceBench {
   readonly iterations: number;
   /** The fastest way that the ranks may use. */
   readonly reach: Reach;
+  /** With CURVE. */
+  readonly encrypted?: boolean;
 }
 
 export interface Measurement {
@@ -37,7 +39,9 @@ export type FromRank = { readonly address: string } | { readonly measurements: r
 /** Runs the ranks to their end. Throws `collective_failed` if one of them dies. */
 export async function benchAllReduce(bench: AllReduceBench): Promise<readonly Measurement[]> {
   const script = fileURLToPath(new URL("./rank.js", import.meta.url));
-  const children = Array.from({ length: bench.ranks }, () => fork(script, [bench.reach]));
+  const children = Array.from({ length: bench.ranks }, () =>
+    fork(script, [bench.reach, ...(bench.encrypted === true ? ["encrypted"] : [])]),
+  );
   try {
     const endpoints = await Promise.all(children.map((child) => answerOf(child, "address")));
     const answers = children.map((child) => answerOf(child, "measurements"));

@@ -17,6 +17,7 @@ interface Options {
   readonly sizes: readonly number[];
   readonly iterations: number;
   readonly reach: Reach;
+  readonly encrypted: boolean;
 }
 
 const command = new Command("ringtune bench").description("Measure this machine.");
@@ -31,10 +32,11 @@ command
       .choices(["memory", "ipc", "tcp"])
       .default("memory"),
   )
+  .option("--encrypted", "with CURVE, as between workers that have certificates; shared memory needs none", false)
   .action(allReduce);
 
-async function allReduce({ ranks, sizes, iterations, reach }: Options): Promise<void> {
-  const rows = await benchAllReduce({ ranks, sizesBytes: sizes, iterations, reach });
+async function allReduce({ ranks, sizes, iterations, reach, encrypted }: Options): Promise<void> {
+  const rows = await benchAllReduce({ ranks, sizesBytes: sizes, iterations, reach, encrypted });
   const gigabytes = (bytesPerSecond: number): string => (bytesPerSecond / 1e9).toFixed(2).padStart(7);
   console.log(`${rows[0]?.path ?? "nothing to measure"}; medians of ${iterations}; GB/s`);
   console.log("       size      time us    algbw    busbw   memory's limit    share");

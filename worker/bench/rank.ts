@@ -10,8 +10,12 @@ import { median } from "../../common/median.ts";
 
 const warmups = 3;
 
-const [reach = "memory"] = process.argv.slice(2) as Reach[];
-const endpoint = await createCollectiveEndpoint({ host: "127.0.0.1", reach });
+const [reach = "memory", encrypted] = process.argv.slice(2);
+const endpoint = await createCollectiveEndpoint({
+  host: "127.0.0.1",
+  reach: reach as Reach,
+  encrypted: encrypted !== undefined,
+});
 const given = new Promise<RankTask>((resolve) => process.once("message", (message) => resolve(message as RankTask)));
 tell({ address: endpoint.address });
 const { rank, ranks, endpoints, sizesBytes, iterations } = await given;

@@ -1,5 +1,8 @@
 // The address of a worker's endpoint as other ranks get it: one text for every way to reach it, from which any two ranks find
-// the fastest that both have. "tcp://10.0.0.5:41234;ipc=@ringtune-5f0c;host=9a31;memory"
+// the fastest that both have. "tcp://10.0.0.5:41234;ipc=@ringtune-5f0c;host=9a31;memory;curve=rq:rM>}U?@Lns47E1..."
+//
+// The public key comes the same way: over the workers' streams to the coordinator and back, which prove who sends it. It
+// is no secret. Z85 has no semicolon.
 
 /** The fastest way to an endpoint that its address tells of; each has those after it too. */
 export type Reach = "memory" | "ipc" | "tcp";
@@ -13,12 +16,15 @@ export interface EndpointAddress {
   readonly host: string;
   /** Whether ranks on the same host may map its memory. */
   readonly memory: boolean;
+  /** Public key of its CURVE server, if the ring is encrypted; see curve.ts. */
+  readonly curve?: string;
 }
 
-export function describeAddress({ tcp, ipc, host, memory }: EndpointAddress): string {
-  if (ipc === undefined && !memory) return tcp;
+export function describeAddress({ tcp, ipc, host, memory, curve }: EndpointAddress): string {
+  const key = curve === undefined ? [] : [`curve=${curve}`];
+  if (ipc === undefined && !memory) return [tcp, ...key].join(";");
   const local = ipc === undefined ? [] : [`ipc=${ipc.slice("ipc://".length)}`];
-  return [tcp, ...local, `host=${host}`, ...(memory ? ["memory"] : [])].join(";");
+  return [tcp, ...local, `host=${host}`, ...(memory ? ["memory"] : []), ...key].join(";");
 }
 
 /** Never throws: what is no address fails when it is connected to. Unknown ways are left out. */
@@ -26,12 +32,13 @@ export function parseAddress(text: string): EndpointAddress {
   const [tcp = "", ...fields] = text.split(";");
   const field = (name: string): string | undefined =>
     fields.find((each) => each.startsWith(`${name}=`))?.slice(name.length + 1);
-  const ipc = field("ipc");
+  const [ipc, curve] = [field("ipc"), field("curve")];
   return {
     tcp,
     host: field("host") ?? "",
     memory: fields.includes("memory"),
     ...(ipc === undefined ? {} : { ipc: `ipc://${ipc}` }),
+    ...(curve === undefined ? {} : { curve }),
   };
 }
 

@@ -101,6 +101,7 @@ export function createRingEndpoint(
       );
       session?.fail(`generation ${position.generation} of job ${membership.jobId} took its place`);
       session = undefined;
+      transport.admit(position.addresses);
       // Ranks of earlier generations that were left behind lose their hold on this rank's memory, whatever comes next.
       memory?.renew();
       const sharing = transport.sharesMemory(position.addresses) ? memory : undefined;

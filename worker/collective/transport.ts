@@ -11,6 +11,11 @@ export interface Transport {
   listen(onMessage: (connection: string, parts: readonly Uint8Array[]) => void): void;
   /** Whether the processes at these addresses, this one's among them, can map each other's memory. */
   sharesMemory(addresses: readonly string[]): boolean;
+  /**
+   * From now on only the processes at these addresses may send to this one, where the transport can tell: their messages
+   * are those that `listen` hears. Throws `collective_failed` when one of them can't be told from a stranger.
+   */
+  admit(addresses: readonly string[]): void;
   /** Queues a message of one part. Never blocks; lost if the connection is gone. */
   reply(connection: string, part: Uint8Array): void;
   /** Keeps trying until somebody is there. Throws only if the address makes no sense. */

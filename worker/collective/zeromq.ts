@@ -1,13 +1,22 @@
 // The transport between processes: one ROUTER bound per worker, to a TCP port and, for ranks on the same host, to a local
 // socket; one DEALER for each rank that is sent to, per generation. The only file that imports zeromq. Queues are bounded
 // twice: by the credit, and behind it by high water marks that the credit never lets fill, so `send` does not block and
-// nothing is lost to a full queue.
+// nothing is lost to a full queue. With `encrypted`, everything that leaves the process by a socket is encrypted and
+// authenticated with CURVE (RFC 26), and the ROUTER hears members of the generation only (curve.ts).
 
 import { randomBytes } from "node:crypto";
-import { Dealer, Router } from "zeromq";
+import { Context, curveKeyPair, Dealer, Router } from "zeromq";
 import { RingtuneError } from "../../common/errors.ts";
 import { maxPayloadBytes } from "../../proto/frame.ts";
-import { allShareMemory, describeAddress, parseAddress, pathBetween, type Reach } from "./address.ts";
+import {
+  allShareMemory,
+  describeAddress,
+  parseAddress,
+  pathBetween,
+  type EndpointAddress,
+  type Reach,
+} from "./address.ts";
+import { createDoorkeeper, curveOverheadBytes, isCurveKey, type CurveKeys, type Doorkeeper } from "./curve.ts";
 import { createRingEndpoint, defaultRingOptions, type RingEndpoint } from "./endpoint.ts";
 import { hostIdentity } from "./host-identity.ts";
 import type { RingOptions } from "./session.ts";
@@ -25,6 +34,8 @@ export interface CollectiveEndpointOptions extends Partial<RingOptions> {
   readonly reach?: Reach;
   /** Which host this is, for ranks to find out who shares one; the machine's own identity by default. */
   readonly hostId?: string;
+  /** CURVE, with keys made for this endpoint; all ranks or none. Memory that ranks of a host share needs none. */
+  readonly encrypted?: boolean;
 }
 
 /** Bounds the last acknowledgements on their way to a neighbour; everything else is discarded at once on close. */
@@ -43,21 +54,27 @@ export async function createCollectiveEndpoint(options: CollectiveEndpointOption
 /** The transport alone; errors as above. */
 export async function createZeroMqTransport(options: CollectiveEndpointOptions): Promise<Transport> {
   const { host, port = 0, advertisedHost = host, windowSegments = defaultRingOptions.windowSegments } = options;
-  const { reach = "ipc", hostId = hostIdentity() } = options;
+  const { reach = "ipc", hostId = hostIdentity(), encrypted = false } = options;
+  const keys = encrypted ? curveKeyPair() : undefined;
+  const door = keys && (await openDoor());
   const common = {
-    maxMessageSize: maxPayloadBytes,
+    maxMessageSize: maxPayloadBytes + (keys ? curveOverheadBytes : 0),
     sendHighWaterMark: windowSegments + 16,
     receiveHighWaterMark: windowSegments + 16,
     // Answered by ZeroMQ's own thread: a peer that only computes is not lost, a host that vanished is.
     heartbeatInterval: 2_000,
     heartbeatTimeout: 10_000,
   };
-  const router = new Router({ ...common, linger: acknowledgementLingerMs, ipv6: host.includes(":") });
+  const router = new Router({
+    ...{ ...common, linger: acknowledgementLingerMs, ipv6: host.includes(":") },
+    ...(keys && door ? serverOf(keys, door.context) : {}),
+  });
   const wanted = `tcp://${bracketed(host)}:${port === 0 ? "*" : port}`;
   try {
     await router.bind(wanted);
   } catch (cause) {
     router.close();
+    door?.close();
     throw bindError(host, port, cause);
   }
   const boundPort = /:(\d+)$/.exec(router.lastEndpoint ?? "")?.[1] ?? String(port);
@@ -66,20 +83,27 @@ export async function createZeroMqTransport(options: CollectiveEndpointOptions):
   const ipc =
     reach === "tcp" || process.platform !== "linux" ? undefined : `ipc://@ringtune-${randomBytes(8).toString("hex")}`;
   if (ipc !== undefined) await router.bind(ipc);
-  const own = { tcp, host: hostId, ...(ipc === undefined ? {} : { ipc }), memory: reach === "memory" };
+  const local = ipc === undefined ? {} : { ipc };
+  const own = { tcp, host: hostId, ...local, memory: reach === "memory", ...(keys ? { curve: keys.publicKey } : {}) };
   const connections = new Set<Connection>();
   const sendReply = createSender((parts) => router.send(parts));
 
   return {
     address: describeAddress(own),
     sharesMemory: (addresses) => allShareMemory(own, addresses.map(parseAddress)),
+    admit(addresses) {
+      const members = addresses.map(parseAddress);
+      assertAlike(members, encrypted);
+      door?.admit(members.map(({ curve = "" }) => curve));
+    },
     listen(onMessage) {
       void receiveAll(router, ([from, ...parts]) => onMessage(from!.toString("latin1"), parts));
     },
     reply: (connection, part) => sendReply([Buffer.from(connection, "latin1"), part]),
     connect(address, events) {
-      const path = pathBetween(own, parseAddress(address));
-      const dealer = new Dealer({ ...common, linger: 0, ipv6: path.includes("[") });
+      const other = parseAddress(address);
+      const path = pathBetween(own, other);
+      const dealer = new Dealer({ ...common, linger: 0, ipv6: path.includes("["), ...clientOf(keys, other.curve) });
       const connection = openConnection(dealer, path, events, () => connections.delete(connection));
       connections.add(connection);
       return connection;
@@ -87,8 +111,45 @@ export async function createZeroMqTransport(options: CollectiveEndpointOptions):
     async close() {
       for (const connection of [...connections]) connection.close();
       router.close();
+      door?.close();
     },
   };
+}
+
+interface Door extends Pick<Doorkeeper, "admit"> {
+  /** The doorkeeper of a context is asked about all its sockets, so each ROUTER has a context of its own. */
+  readonly context: Context;
+  close(): void;
+}
+
+async function openDoor(): Promise<Door> {
+  const context = new Context({ blocky: false });
+  const requests = new Router({ context, linger: 0 });
+  await requests.bind("inproc://zeromq.zap.01");
+  const doorkeeper = createDoorkeeper(createSender((parts) => requests.send(parts)));
+  void receiveAll(requests, (parts) => doorkeeper.request(parts));
+  return { context, admit: (keys) => doorkeeper.admit(keys), close: () => requests.close() };
+}
+
+function serverOf({ secretKey }: CurveKeys, context: Context) {
+  // Enforced: were there no doorkeeper, nobody would be let in.
+  return { context, curveServer: true, curveSecretKey: secretKey, zapDomain: "ring", zapEnforceDomain: true };
+}
+
+function clientOf(keys: CurveKeys | undefined, serverKey: string | undefined) {
+  if (keys === undefined || serverKey === undefined) return {};
+  return { curvePublicKey: keys.publicKey, curveSecretKey: keys.secretKey, curveServerKey: serverKey };
+}
+
+/** Encrypted rings speak to no other, so a rank that differs would wait for ever. */
+function assertAlike(members: readonly EndpointAddress[], encrypted: boolean): void {
+  for (const [rank, { tcp, curve }] of members.entries()) {
+    if (encrypted ? curve !== undefined && isCurveKey(curve) : curve === undefined) continue;
+    const both = encrypted
+      ? `rank ${rank} at ${tcp} gives no public key, and this worker's ring is encrypted`
+      : `the ring of rank ${rank} at ${tcp} is encrypted, and this worker's is not`;
+    throw new RingtuneError("collective_failed", `${both}; start all workers with --certs, or none`);
+  }
 }
 
 function openConnection(dealer: Dealer, address: string, events: ConnectionEvents, onClosed: () => void): Connection {
@@ -133,11 +194,16 @@ async function receiveAll(socket: Router | Dealer, onMessage: (parts: Buffer[]) 
   }
 }
 
-/** Calls back when the established connection breaks. */
+/**
+ * Calls back when the established connection breaks. Before the handshake it is not established: who does not answer yet,
+ * or has not formed the generation that would let this rank in, is tried again.
+ */
 async function watch(dealer: Dealer, onLost: (reason: string) => void): Promise<void> {
+  let established = false;
   try {
     for await (const event of dealer.events) {
-      if (event.type === "disconnect") onLost("disconnected");
+      if (event.type === "handshake") established = true;
+      if (event.type === "disconnect" && established) onLost("disconnected");
     }
   } catch {
     // The socket was closed.
