@@ -15,8 +15,8 @@ export interface LaunchOptions {
   /** host:port of the coordinator. */
   readonly coordinator: string;
   readonly joinToken: string;
-  /** Certificate folder, if the coordinator has one. */
-  readonly certs?: string | undefined;
+  /** More arguments for each. */
+  readonly arguments: readonly string[];
   /** Variables to add to the environment of worker `index`, such as the GPU that it may use. */
   readonly environment: (index: number) => Readonly<Record<string, string>>;
   /** How often a worker that crashes is started again within ten minutes. */
@@ -73,8 +73,8 @@ export function launchWorkers(options: LaunchOptions): Launched {
   const spawnWorker = (id: string, index: number): Pick<Slot, "child" | "ended"> => {
     // Detached: Ctrl-C reaches the coordinator alone, which lets the workers finish. The token is no argument, since
     // arguments are everybody's to see.
-    const certs = options.certs === undefined ? [] : ["--certs", options.certs];
-    const child = spawn(process.execPath, [program, "--coordinator", options.coordinator, "--id", id, ...certs], {
+    const args = ["--coordinator", options.coordinator, "--id", id, ...options.arguments];
+    const child = spawn(process.execPath, [program, ...args], {
       detached: true,
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...workerEnvironment(), ...options.environment(index), RINGTUNE_JOIN_TOKEN: options.joinToken },

@@ -2,8 +2,7 @@
 // them. What `ringtune train` and `ringtune coordinator` have in common, which is everything but who starts the workers.
 // What is quickly checked comes before what takes long, and nothing of an earlier run changes before the first record.
 
-import { randomBytes } from "node:crypto";
-import { readFile, realpath, rm } from "node:fs/promises";
+import { readFile, realpath } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../common/atomic-file.ts";
 import { readCredentials } from "../common/certificates.ts";
@@ -13,6 +12,7 @@ import type { Config } from "../common/config/schema.ts";
 import { resolveModelConfig } from "../common/config/sizes.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import type { RunRecord, ValidationRecord } from "../common/records.ts";
+import { isEveryAddress } from "../common/loopback.ts";
 import { headOf } from "../common/task.ts";
 import { serveSessions, type SessionServer } from "../proto/session.ts";
 import { createJob } from "./create-job.ts";
@@ -23,6 +23,7 @@ import type { TokenizerFiles } from "./data/obtain-tokenizer.ts";
 import { prepareData, type PreparedData } from "./data/prepare.ts";
 import { createSampler, evenlySpaced } from "./data/sampler.ts";
 import { planDevices, type DevicePlan } from "./devices.ts";
+import { addressToCall, exposureOf } from "./exposure.ts";
 import { launchWorkers, type Launched } from "./launcher.ts";
 import { describeOutcome, isStepAsUsual, placeIn } from "./log/core-lines.ts";
 import { openRunLog } from "./log/run-log.ts";
@@ -30,11 +31,13 @@ import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
 import { assertFits, completeModelConfig, readModelConfig, type ModelConfig } from "./model-config.ts";
 import type { Progress } from "./progress.ts";
 import { openAdmin } from "./rpc/admin.ts";
+import { createAdmission } from "./rpc/admission.ts";
 import { createBatches } from "./rpc/batches.ts";
 import { createDriver, type Driver } from "./rpc/driver.ts";
 import { obtainSources, type Sources } from "./sources.ts";
 import { wayOut } from "./store/checkpoints.ts";
 import { folderBytes, freeBytes } from "./store/disk-space.ts";
+import { openJoinTokens } from "./store/join-tokens.ts";
 import { createRunDirectory, openRunDirectory, type Checkpoint, type RunDirectory } from "./store/run-directory.ts";
 
 export interface RunOptions {
@@ -164,10 +167,12 @@ async function train(
   const { config, progress, signal } = options;
   const { directory, data, modelConfigJson, job, servers, devices } = prepared;
   const { metrics, sessions } = servers;
-  const joinToken = randomBytes(24).toString("base64url");
-  const tokenFile = directory.file("join-token");
-  const certs = config.cluster.certs === undefined ? "" : ` --certs ${config.cluster.certs}`;
-  const commandOfWorker = `ringtune worker --coordinator ${sessions.address} --token-file ${tokenFile}${certs}`;
+  const { certs, insecure, join_token_ttl_s: ttlSeconds } = config.cluster;
+  const tokens = await openJoinTokens({ file: (name) => directory.file(name), ttlSeconds });
+  onClose(() => tokens.discard());
+  const extra = [...(certs === undefined ? [] : ["--certs", certs]), ...(insecure ? ["--insecure"] : [])];
+  const called = addressToCall(config.cluster.host, sessions.port);
+  const commandOfWorker = ["ringtune worker --coordinator", called, "--token-file", tokens.file, ...extra].join(" ");
   const sampler = createSampler({ sampleCount: data.train.sampleCount, seed: config.train.seed });
   const validationRows = evenlySpaced(data.validation?.sampleCount ?? 0, config.train.eval_sequences);
   let checkpoint = directory.checkpoint?.step;
@@ -178,7 +183,7 @@ async function train(
   onClose(() => log.close());
   const driver = createDriver({
     job,
-    joinToken,
+    admission: createAdmission({ tokens, run: directory.path, encrypted: certs !== undefined && !insecure }),
     welcome: {
       jobId: job.id,
       heartbeatSeconds: config.cluster.heartbeat_s,
@@ -240,15 +245,13 @@ async function train(
   });
   log.locate(() => placeIn(driver.state));
   servers.begin(driver);
-  onClose(await openAdmin({ directory, driver, job, joinCommand: commandOfWorker }));
-  onClose(() => rm(tokenFile, { force: true }));
-  await writeFileAtomic(tokenFile, `${joinToken}\n`, { mode: 0o600 });
+  onClose(await openAdmin({ directory, driver, job, tokens, joinCommand: commandOfWorker }));
   if (options.launch) {
     const workers = launchWorkers({
       count: job.workers,
-      coordinator: sessions.address,
-      joinToken,
-      certs: config.cluster.certs,
+      coordinator: isEveryAddress(config.cluster.host) ? `127.0.0.1:${sessions.port}` : sessions.address,
+      joinToken: tokens.issueOwn(),
+      arguments: extra,
       environment: devices.environment,
       restarts: config.cluster.restarts,
       isTraining: () => driver.state.established && driver.state.phase !== "ended",
@@ -259,7 +262,7 @@ async function train(
     launched = workers;
     onClose(() => workers.close(WORKER_GRACE_MS));
   } else {
-    progress.notice(`waiting for ${job.workers} workers at ${sessions.address}; start each on a terminal of its own:`);
+    progress.notice(`waiting for ${job.workers} workers at ${called}; start each on a terminal of its own:`);
     progress.notice(`  ${commandOfWorker}`);
   }
   const stop = (): void => driver.post({ kind: "stop", reason: describeError(signal.reason) });
@@ -294,11 +297,12 @@ async function openServers(config: Config, progress: Progress, onClose: OnClose)
     onClose(() => server.close());
     progress.notice(`metrics at ${server.url}`);
   }
-  const { certs } = config.cluster;
+  const { certs, host } = config.cluster;
+  exposureOf(config).forEach((line) => progress.notice(line));
   const credentials = certs === undefined ? undefined : await readCredentials(certs, "coordinator");
   const early = new RingtuneError("unavailable", "the coordinator still prepares its data and takes no workers yet");
   const sessions = await serveSessions({
-    host: config.cluster.host,
+    host,
     port: config.cluster.port,
     ...(credentials === undefined ? {} : { credentials }),
     accept: (session) => driver?.accept(session) ?? { message: () => session.reject(early), closed: () => undefined },

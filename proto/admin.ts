@@ -1,9 +1,10 @@
-// The admin service's transport, both ends: status, scale, drain. It listens on loopback and asks for a token, which lies
+// The admin service's transport, both ends: status, scale, drain, tokens. It listens on loopback and asks for a token, which lies
 // with the address in a file of the run directory that only its owner can read.
 
 import { timingSafeEqual } from "node:crypto";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import type { AdminReply__Output } from "./gen/ringtune/v1/AdminReply.ts";
+import type { TokenReply__Output } from "./gen/ringtune/v1/TokenReply.ts";
 import type { StatusReply__Output } from "./gen/ringtune/v1/StatusReply.ts";
 import { Admin, bindServer, errorOf, grpc, statusOf } from "./grpc.ts";
 
@@ -14,12 +15,17 @@ export interface AdminHandlers {
   status(): RunStatus;
   scale(workers: number): Promise<string>;
   drain(workerId: string): Promise<string>;
+  issueToken(seconds: number): Promise<NewToken>;
 }
+
+/** A join token, and when it expires (RFC 3339). */
+export type NewToken = TokenReply__Output;
 
 export interface AdminClient {
   status(): Promise<RunStatus>;
   scale(workers: number): Promise<string>;
   drain(workerId: string): Promise<string>;
+  issueToken(seconds: number): Promise<NewToken>;
 }
 
 export interface AdminServer {
@@ -54,6 +60,7 @@ export async function serveAdmin(token: string, handlers: AdminHandlers): Promis
     Status: answer(() => handlers.status()),
     Scale: answer(async ({ workers }: { workers: number }) => ({ sentence: await handlers.scale(workers) })),
     Drain: answer(async ({ workerId }: { workerId: string }) => ({ sentence: await handlers.drain(workerId) })),
+    IssueToken: answer(({ seconds }: { seconds: number }) => handlers.issueToken(seconds)),
   });
   const port = await bindServer(server, { host: "127.0.0.1", port: 0, setting: "cluster.port" });
   return {
@@ -87,6 +94,8 @@ export function callAdmin(address: string, token: string): AdminClient {
       ask<AdminReply__Output>((options, done) => client.Drain({ workerId }, metadata, options, done)).then(
         ({ sentence }) => sentence,
       ),
+    issueToken: (seconds: number) =>
+      ask<NewToken>((options, done) => client.IssueToken({ seconds }, metadata, options, done)),
   };
 }
 

@@ -3,6 +3,7 @@
 
 import { coordinatorName, type Credentials } from "../common/certificates.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
+import { bracketed } from "../common/loopback.ts";
 import type { CoordinatorMessage } from "./gen/ringtune/v1/CoordinatorMessage.ts";
 import type { CoordinatorMessage__Output } from "./gen/ringtune/v1/CoordinatorMessage.ts";
 import type { WorkerMessage } from "./gen/ringtune/v1/WorkerMessage.ts";
@@ -231,9 +232,4 @@ function serverCredentials(credentials: Credentials | undefined): grpc.ServerCre
 function channelCredentials(credentials: Credentials | undefined): grpc.ChannelCredentials {
   if (credentials === undefined) return grpc.credentials.createInsecure();
   return grpc.credentials.createSsl(credentials.ca, credentials.key, credentials.certificate);
-}
-
-/** An IPv6 address as it stands before a port. */
-function bracketed(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
 }

@@ -6,8 +6,10 @@ import { readFile } from "node:fs/promises";
 import { readCredentials } from "../common/certificates.ts";
 import { Command, InvalidArgumentError, makeStrict, Option, runProgram, wholeNumber } from "../common/command-line.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
+import { isLoopback } from "../common/loopback.ts";
 import type { Reach } from "./collective/address.ts";
 import { createCollectiveEndpoint } from "./collective/zeromq.ts";
+import { chooseRingAddress, type RingAddress } from "./ring-address.ts";
 import { runSession } from "./train/session.ts";
 
 interface Options {
@@ -17,9 +19,11 @@ interface Options {
   readonly certs?: string;
   readonly device?: string;
   readonly threads?: number;
-  readonly host: string;
+  readonly host?: string;
+  readonly advertise?: string;
   readonly ringPort: number;
   readonly reach: Reach;
+  readonly insecure: boolean;
   readonly timeout: number;
   readonly health?: number;
   readonly healthHost: string;
@@ -33,13 +37,15 @@ const command = new Command("ringtune worker")
   .option("--certs <folder>", "certificate folder, when the coordinator has one: ca.pem, worker.pem, worker-key.pem")
   .option("--device <name>", "execution provider, instead of the config's")
   .option("--threads <n>", "compute threads, instead of the config's", wholeNumber(1))
-  .option("--host <address>", "address that the ring listens on", "127.0.0.1")
+  .option("--host <address>", "address that the ring listens on (default: the one that reaches the coordinator)")
+  .option("--advertise <host>", "name or address by which other workers call the ring, if not that of --host")
   .option("--ring-port <n>", "port that the ring listens on; 0 takes a free one", parsePort, 0)
   .addOption(
     new Option("--reach <way>", "the fastest way that workers on this host may use: memory, ipc or tcp")
       .choices(["memory", "ipc", "tcp"])
       .default("memory"),
   )
+  .option("--insecure", "go beyond loopback without --certs, and with --certs leave the ring unencrypted", false)
   .option("--timeout <seconds>", "how long to wait for the coordinator", wholeNumber(1), 30)
   .option("--health <port>", "answer GET /healthz and /readyz on this port; 0 takes a free one", parsePort)
   .option("--health-host <address>", "address that --health listens on", "127.0.0.1")
@@ -57,10 +63,19 @@ async function run(options: Options): Promise<void> {
   });
   const joinToken = await readToken(options);
   const credentials = options.certs === undefined ? undefined : await readCredentials(options.certs, "worker");
+  const ring = await chooseRingAddress({
+    ...options,
+    hasCertificates: credentials !== undefined,
+    timeoutMs: options.timeout * 1000,
+    signal: AbortSignal.any([leave.signal, drain.signal]),
+  });
+  const warning = warningOf(options, ring);
+  if (warning !== undefined) process.stderr.write(`warning: ${warning}\n`);
   const endpoint = await createCollectiveEndpoint({
-    host: options.host,
+    ...ring,
     port: options.ringPort,
     reach: options.reach,
+    encrypted: credentials !== undefined && !options.insecure,
   });
   const { reason, drained } = await runSession({
     coordinator: options.coordinator,
@@ -77,6 +92,14 @@ async function run(options: Options): Promise<void> {
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   process.stdout.write(drained ? `left the run: ${reason}\n` : `the run is over: ${reason}\n`);
+}
+
+/** What --insecure opens. */
+function warningOf({ insecure, certs }: Options, { host }: RingAddress): string | undefined {
+  if (!insecure || isLoopback(host)) return undefined;
+  return certs === undefined
+    ? `--insecure: the ring listens at ${host}, beyond loopback; the join token, data and gradients travel unencrypted`
+    : `--insecure: the ring at ${host} is not encrypted; gradients and weights can be read on their way`;
 }
 
 async function readToken({ tokenFile }: Options): Promise<string> {

@@ -3,7 +3,7 @@
 
 import { deviceProblem, precisionProblem } from "../devices.ts";
 import { metricsOfTask } from "../evaluation/stopping-metrics.ts";
-import { fields } from "./fields.ts";
+import { isLoopback } from "../loopback.ts";
 import { listOf } from "./nearest.ts";
 import { architectureOf, parameterCount, resolveShape } from "./sizes.ts";
 import type { Config } from "./schema.ts";
@@ -198,10 +198,10 @@ function adapterRules({ lora, model, train }: Config): Problem[] {
 
 function addressRules({ cluster, metrics }: Config): Problem[] {
   const problems: Problem[] = [];
-  if (!isLoopback(cluster.host)) {
+  if (!isLoopback(cluster.host) && cluster.certs === undefined && !cluster.insecure) {
     const path = "cluster.host";
-    const message = `${JSON.stringify(cluster.host)} is not a loopback address; workers on other hosts need mutual TLS, which does not exist yet, so this is refused; use ${fields.get(path)?.default}`;
-    problems.push({ path, message, involves: [path] });
+    const message = `${JSON.stringify(cluster.host)} is beyond loopback, where others would see tokens and data and could send gradients; set cluster.certs (ringtune certs init), or cluster.insecure: true (--insecure) on a network that you trust`;
+    problems.push({ path, message, involves: [path, "cluster.certs", "cluster.insecure"] });
   }
   if (metrics.enabled && metrics.port !== 0 && metrics.port === cluster.port) {
     const path = "metrics.port";
@@ -216,11 +216,6 @@ function timeRules({ heartbeat_s: heartbeat, step_timeout_s: limit }: Config["cl
   const path = "cluster.heartbeat_s";
   const message = `${heartbeat} s is not below cluster.step_timeout_s ${limit} s, so every worker would seem to hang; use a tenth of it or less`;
   return [{ path, message, involves: [path, "cluster.step_timeout_s"] }];
-}
-
-/** Whether only processes of this host can reach the address. */
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 
 /** "the nearest divisors are 4 and 8", of `total`, around `wanted`. */

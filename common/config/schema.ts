@@ -388,14 +388,30 @@ const cluster = z
       .string()
       .min(1)
       .default("127.0.0.1")
-      .describe("Address that the coordinator listens on; only loopback, as long as there is no mutual TLS."),
+      .describe(
+        "Address that the coordinator listens on: loopback, or, for workers on other hosts, an address of this host or 0.0.0.0 for all. Beyond loopback cluster.certs is needed; see docs/security.md.",
+      ),
     port: z.int().min(0).max(65535).default(0).describe("gRPC port of the coordinator; 0 takes a free one."),
     certs: z
       .string()
       .min(1)
       .optional()
       .describe(
-        "Certificate folder, as `ringtune certs init` makes it. With it, coordinator and workers speak mutual TLS, and who shows no certificate of its authority gets no connection.",
+        "Certificate folder, as `ringtune certs init` makes it. With it, coordinator and workers speak mutual TLS, who shows no certificate of its authority gets no connection, and gradients are encrypted with CURVE wherever they leave a host's memory.",
+      ),
+    insecure: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Listen beyond loopback without certificates, and with certificates leave the ring unencrypted, which is faster. Everybody on the network can then read what travels. Workers must say --insecure too.",
+      ),
+    join_token_ttl_s: z
+      .number()
+      .positive()
+      .max(10 * 365 * 86_400)
+      .default(30 * 86_400)
+      .describe(
+        "Seconds for which the join token of a run lets workers in, those that come back after a lost connection too; 30 days. `ringtune token` makes others.",
       ),
     join_timeout_s: z.number().positive().max(oneWeek).default(60).describe("Seconds to wait for all workers to join."),
     heartbeat_s: z.number().min(0.05).max(3600).default(1).describe("Seconds between the heartbeats of a worker."),

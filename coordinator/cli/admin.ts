@@ -1,6 +1,7 @@
-// `ringtune status`, `scale` and `drain`: what a person asks the coordinator of a run that is going on.
+// `ringtune status`, `scale`, `drain` and `token`: what a person asks the coordinator of a run that is going on.
 
-import { Command, wholeNumber } from "../../common/command-line.ts";
+import { writeFileAtomic } from "../../common/atomic-file.ts";
+import { Command, InvalidArgumentError, wholeNumber } from "../../common/command-line.ts";
 import type { RunStatus } from "../../proto/admin.ts";
 import { contactRun } from "../rpc/admin.ts";
 import { columnsOf } from "../watch/frame.ts";
@@ -34,6 +35,28 @@ export function buildDrainCommand(): Command {
     .action(async (run: string, worker: string) => {
       process.stdout.write(`${await (await contactRun(run)).drain(worker)}\n`);
     });
+}
+
+export function buildTokenCommand(): Command {
+  return new Command("token")
+    .argument("<run>", "folder of the run, such as runs/NAME")
+    .option("--for <time>", "how long it lets workers in, such as 90s, 30m, 12h or 7d", parseTime, 3600)
+    .option("--out <file>", "write it to a file that only you can read, instead of printing it")
+    .description("make a join token for a newcomer, which expires; the coordinator keeps its hash only")
+    .action(async (run: string, options: { for: number; out?: string }) => {
+      const { token, expires } = await (await contactRun(run)).issueToken(options.for);
+      if (options.out === undefined) return void process.stdout.write(`${token}\n`);
+      await writeFileAtomic(options.out, `${token}\n`, { mode: 0o600 });
+      process.stdout.write(`${options.out} lets workers in until ${expires}: ringtune worker --token-file\n`);
+    });
+}
+
+/** Seconds. */
+function parseTime(text: string): number {
+  const [, digits = "", unit = ""] = /^(\d+)([smhd])$/.exec(text) ?? [];
+  const seconds = Number(digits) * { "": Number.NaN, s: 1, m: 60, h: 3600, d: 86_400 }[unit]!;
+  if (!(seconds > 0)) throw new InvalidArgumentError("Give a time such as 90s, 30m, 12h or 7d.");
+  return seconds;
 }
 
 /** A line for the run, then one for each worker, in columns. */

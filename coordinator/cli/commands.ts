@@ -119,6 +119,13 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./admin.ts")).buildDrainCommand(),
   },
   {
+    name: "token",
+    usage: "RUN",
+    summary: "make a join token for a newcomer, which expires",
+    group: "A run that is going on:",
+    run: async () => (await import("./admin.ts")).buildTokenCommand(),
+  },
+  {
     name: "baseline",
     usage: "CONFIG.yaml",
     summary: "what a bag of words does with the data of a classification, before anything is trained",

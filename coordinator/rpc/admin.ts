@@ -11,26 +11,37 @@ import { callAdmin, serveAdmin, type AdminClient, type RunStatus } from "../../p
 import { limitsOf } from "../core/detection.ts";
 import { totalSteps, type Job } from "../core/job.ts";
 import type { State } from "../core/state.ts";
+import type { JoinTokens } from "../store/join-tokens.ts";
 import type { RunDirectory } from "../store/run-directory.ts";
 import { now, type Driver } from "./driver.ts";
 
 const contactSchema = z.object({ address: z.string(), token: z.string() });
 const contactFile = "admin.json";
+/** A year. */
+const LONGEST_TOKEN_S = 365 * 86_400;
 
 /** Serves until the closer it gives is called. */
 export async function openAdmin(options: {
   readonly directory: RunDirectory;
   readonly driver: Driver;
   readonly job: Job;
+  readonly tokens: Pick<JoinTokens, "issue">;
   /** Command that starts another worker. */
   readonly joinCommand: string;
 }): Promise<() => Promise<void>> {
-  const { directory, driver, job, joinCommand } = options;
+  const { directory, driver, job, tokens, joinCommand } = options;
   const token = randomBytes(24).toString("base64url");
   const server = await serveAdmin(token, {
     status: () => ({ ...statusOfRun(job, driver.state, now()), joinCommand }),
     scale: (workers) => driver.ask({ kind: "scale", workers }),
     drain: (id) => driver.ask({ kind: "drain", id, reason: "asked to drain" }),
+    async issueToken(seconds) {
+      if (!(seconds > 0 && seconds <= LONGEST_TOKEN_S)) {
+        throw new RingtuneError("usage", `a join token lives from 0 to ${LONGEST_TOKEN_S} s, not ${seconds} s`);
+      }
+      const { token, expiresMs } = await tokens.issue(seconds);
+      return { token, expires: new Date(expiresMs).toISOString() };
+    },
   });
   const path = directory.file(contactFile);
   await writeFileAtomic(path, `${JSON.stringify({ address: server.address, token })}\n`, { mode: 0o600 });

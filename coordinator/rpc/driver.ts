@@ -1,13 +1,13 @@
 // Drives the core: turns what happens (sessions, timers, signals) into events, and carries out the effects. All
 // decisions are the core's; this file has none.
 
-import { randomUUID, timingSafeEqual } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { assertNever, describeError, RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import type { WorkerSession, WorkerSessionHandlers } from "../../proto/session.ts";
-import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { SessionEvent } from "../metrics.ts";
+import type { Admission } from "./admission.ts";
 import type { Batches } from "./batches.ts";
 import { advance, initialState } from "../core/coordinator.ts";
 import type { Job } from "../core/job.ts";
@@ -20,7 +20,7 @@ type Form = Extract<FromCoordinator, { kind: "form" }>["value"];
 export interface DriverHost {
   readonly job: Job;
   readonly welcome: Welcome;
-  readonly joinToken: string;
+  readonly admission: Admission;
   readonly training: Batches;
   readonly validation: Batches;
   checkpointPath(step: number): string;
@@ -53,9 +53,6 @@ export interface Driver {
   /** Resolves when the run is over and everything it wrote is on disk. */
   readonly outcome: Promise<Outcome>;
 }
-
-/** A session without a join is a stranger's. */
-const JOIN_WITHIN_MS = 10_000;
 
 export function createDriver(host: DriverHost): Driver {
   const { job } = host;
@@ -171,13 +168,12 @@ export function createDriver(host: DriverHost): Driver {
   function accept(session: WorkerSession): WorkerSessionHandlers {
     let id: string | undefined;
     const refuse = (error: RingtuneError): void => {
-      if (over === undefined) host.decided(`refused a worker: ${error.message}`);
+      if (over === undefined && !host.admission.isNoise(session.peer))
+        host.decided(`refused a worker: ${error.message}`);
       host.observe({ kind: "refused" });
       session.reject(error);
     };
-    const patience = setTimeout(() => {
-      refuse(new RingtuneError("timed_out", `${session.peer} did not join within ${JOIN_WITHIN_MS / 1000} s`));
-    }, JOIN_WITHIN_MS);
+    const waited = host.admission.await(session.peer, refuse);
     return {
       message(message) {
         if (id !== undefined) {
@@ -188,7 +184,7 @@ export function createDriver(host: DriverHost): Driver {
           host.observe({ kind: "said", id, message });
           return post({ kind: "said", id, message });
         }
-        clearTimeout(patience);
+        waited();
         try {
           id = admit(session, message);
         } catch (error) {
@@ -196,7 +192,7 @@ export function createDriver(host: DriverHost): Driver {
         }
       },
       closed(reason) {
-        clearTimeout(patience);
+        waited();
         if (id === undefined) return;
         const left = id;
         sessions.delete(left);
@@ -212,24 +208,8 @@ export function createDriver(host: DriverHost): Driver {
       throw new RingtuneError("protocol_mismatch", `the first message of a session is join, not ${message.kind}`);
     }
     if (over !== undefined) throw over;
-    const { protocolVersion, workerId, joinToken, host: hostName, pid, ringEndpoint } = message.value;
-    if (!/^[\w.-]{0,64}$/.test(workerId)) {
-      const got = JSON.stringify(workerId.slice(0, 80));
-      throw new RingtuneError(
-        "usage",
-        `a worker's name has at most 64 letters, digits, dots, dashes and underscores, not ${got}`,
-      );
-    }
-    if (protocolVersion !== PROTOCOL_VERSION) {
-      const both = `worker ${workerId} speaks protocol version ${protocolVersion}, the coordinator ${PROTOCOL_VERSION}`;
-      throw new RingtuneError("protocol_mismatch", `${both}; install the same Ringtune on both`);
-    }
-    if (!sameSecret(joinToken, host.joinToken)) {
-      throw new RingtuneError(
-        "unauthenticated",
-        `worker ${workerId} from ${session.peer} has a wrong join token; start it with the --token-file that the coordinator names`,
-      );
-    }
+    host.admission.check(message.value, session.peer);
+    const { workerId, host: hostName, pid, ringEndpoint } = message.value;
     const taken = sessions.has(workerId);
     const id = taken || workerId === "" ? `${workerId || "w"}-${randomUUID().slice(0, 4)}` : workerId;
     sessions.set(id, session);
@@ -300,11 +280,6 @@ function sourceMessage(
     default:
       return assertNever(source);
   }
-}
-
-function sameSecret(given: string, expected: string): boolean {
-  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
-  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 /** Milliseconds since 1970 that never jump back. */

@@ -36,6 +36,8 @@ import type { Shard as _ringtune_v1_Shard, Shard__Output as _ringtune_v1_Shard__
 import type { StatusReply as _ringtune_v1_StatusReply, StatusReply__Output as _ringtune_v1_StatusReply__Output } from './ringtune/v1/StatusReply.ts';
 import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output as _ringtune_v1_StatusRequest__Output } from './ringtune/v1/StatusRequest.ts';
 import type { StepTimes as _ringtune_v1_StepTimes, StepTimes__Output as _ringtune_v1_StepTimes__Output } from './ringtune/v1/StepTimes.ts';
+import type { TokenReply as _ringtune_v1_TokenReply, TokenReply__Output as _ringtune_v1_TokenReply__Output } from './ringtune/v1/TokenReply.ts';
+import type { TokenRequest as _ringtune_v1_TokenRequest, TokenRequest__Output as _ringtune_v1_TokenRequest__Output } from './ringtune/v1/TokenRequest.ts';
 import type { Welcome as _ringtune_v1_Welcome, Welcome__Output as _ringtune_v1_Welcome__Output } from './ringtune/v1/Welcome.ts';
 import type { WorkerMessage as _ringtune_v1_WorkerMessage, WorkerMessage__Output as _ringtune_v1_WorkerMessage__Output } from './ringtune/v1/WorkerMessage.ts';
 import type { WorkerStatus as _ringtune_v1_WorkerStatus, WorkerStatus__Output as _ringtune_v1_WorkerStatus__Output } from './ringtune/v1/WorkerStatus.ts';
@@ -82,6 +84,8 @@ export interface ProtoGrpcType {
       StatusReply: MessageTypeDefinition<_ringtune_v1_StatusReply, _ringtune_v1_StatusReply__Output>
       StatusRequest: MessageTypeDefinition<_ringtune_v1_StatusRequest, _ringtune_v1_StatusRequest__Output>
       StepTimes: MessageTypeDefinition<_ringtune_v1_StepTimes, _ringtune_v1_StepTimes__Output>
+      TokenReply: MessageTypeDefinition<_ringtune_v1_TokenReply, _ringtune_v1_TokenReply__Output>
+      TokenRequest: MessageTypeDefinition<_ringtune_v1_TokenRequest, _ringtune_v1_TokenRequest__Output>
       Welcome: MessageTypeDefinition<_ringtune_v1_Welcome, _ringtune_v1_Welcome__Output>
       WorkerMessage: MessageTypeDefinition<_ringtune_v1_WorkerMessage, _ringtune_v1_WorkerMessage__Output>
       WorkerStatus: MessageTypeDefinition<_ringtune_v1_WorkerStatus, _ringtune_v1_WorkerStatus__Output>

@@ -98,7 +98,7 @@ describe("config", () => {
       "  a.yaml:2:3: train.stepz: unknown key; did you mean train.steps?",
       "  a.yaml:3:3: train.microbatch: 3 does not divide train.global_batch 16; the nearest divisors are 2 and 4",
       expect.stringContaining('  a.yaml:5:3: model.size: expected "nano", "micro", "mini", "small" or "gpt2", got'),
-      expect.stringContaining('  --set cluster.host=0.0.0.0: cluster.host: "0.0.0.0" is not a loopback address'),
+      expect.stringContaining('  --set cluster.host=0.0.0.0: cluster.host: "0.0.0.0" is beyond loopback'),
     ]);
   });
 

@@ -35,7 +35,7 @@ const portOf = (address: string): number => Number(/^tcp:[^;]*:(\d+)/.exec(addre
 
 /** Hello of a rank that says it is of this generation. */
 function helloOf(generation: number, source: number, worldSize: number): Buffer {
-  const rest = { step: 0, bucket: 0, segment: 0, offset: 0, total: 0, length: 0 };
+  const rest = { dtype: "bytes", step: 0, bucket: 0, segment: 0, offset: 0, total: 0, length: 0 } as const;
   return encodeHeader({ kind: "hello", job: hashJobId("job"), generation, source, chunk: worldSize, ...rest });
 }
 

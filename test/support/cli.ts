@@ -26,9 +26,17 @@ export interface Running {
   readonly finished: Promise<Finished>;
 }
 
+export interface StartOptions {
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** A command that runs the program, such as "ip netns exec NAME". */
+  readonly prefix?: readonly string[];
+}
+
 /** Starts `ringtune ARGS`; killed at the end of the test if it is still there. */
-export function start(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}): Running {
-  const child = spawn(process.execPath, [program, ...args], {
+export function start(args: readonly string[], options: StartOptions = {}): Running {
+  const [command = "", ...rest] = [...(options.prefix ?? []), process.execPath, program, ...args];
+  const child = spawn(command, rest, {
     cwd: options.cwd ?? packageRoot,
     env: { ...process.env, NO_COLOR: "1", ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
@@ -73,7 +81,7 @@ export function start(args: readonly string[], options: { cwd?: string; env?: No
 }
 
 /** Runs `ringtune ARGS` to its end. */
-export function finish(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
+export function finish(args: readonly string[], options: StartOptions = {}) {
   return start(args, options).finished;
 }
 

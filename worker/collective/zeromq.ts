@@ -7,6 +7,7 @@
 import { randomBytes } from "node:crypto";
 import { Context, curveKeyPair, Dealer, Router } from "zeromq";
 import { RingtuneError } from "../../common/errors.ts";
+import { bracketed } from "../../common/loopback.ts";
 import { maxPayloadBytes } from "../../proto/frame.ts";
 import {
   allShareMemory,
@@ -228,10 +229,6 @@ function createSender(send: (parts: Uint8Array[]) => Promise<void>): (parts: rea
     queue.push([...parts]);
     if (!busy) void drain();
   };
-}
-
-function bracketed(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
 }
 
 function bindError(host: string, port: number, cause: unknown): RingtuneError {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { checkRules, isLoopback } from "../../../common/config/rules.ts";
+import { checkRules } from "../../../common/config/rules.ts";
+import { isLoopback } from "../../../common/loopback.ts";
 import { configSchema } from "../../../common/config/schema.ts";
 
 function problems(config: Record<string, Record<string, unknown>>): string[] {
@@ -113,10 +114,7 @@ describe("combinations that can't work", () => {
       { model: { hidden: 8192, layers: 48 } },
       "48 layers of width 8192 make 38.7 billion parameters; the most is 2.1 billion",
     ],
-    [
-      { cluster: { host: "0.0.0.0" } },
-      'cluster.host: "0.0.0.0" is not a loopback address; workers on other hosts need mutual TLS',
-    ],
+    [{ cluster: { host: "0.0.0.0" } }, 'cluster.host: "0.0.0.0" is beyond loopback, where others would see'],
     [
       { cluster: { device: "gpu" } },
       "cluster.device: gpu is a device of engine tfjs; engine onnx has auto, cpu, webgpu, cuda, tensorrt, coreml, dml; use one of those, or engine: tfjs",

@@ -7,6 +7,8 @@ import type { DrainRequest as _ringtune_v1_DrainRequest, DrainRequest__Output as
 import type { ScaleRequest as _ringtune_v1_ScaleRequest, ScaleRequest__Output as _ringtune_v1_ScaleRequest__Output } from '../../ringtune/v1/ScaleRequest.ts';
 import type { StatusReply as _ringtune_v1_StatusReply, StatusReply__Output as _ringtune_v1_StatusReply__Output } from '../../ringtune/v1/StatusReply.ts';
 import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output as _ringtune_v1_StatusRequest__Output } from '../../ringtune/v1/StatusRequest.ts';
+import type { TokenReply as _ringtune_v1_TokenReply, TokenReply__Output as _ringtune_v1_TokenReply__Output } from '../../ringtune/v1/TokenReply.ts';
+import type { TokenRequest as _ringtune_v1_TokenRequest, TokenRequest__Output as _ringtune_v1_TokenRequest__Output } from '../../ringtune/v1/TokenRequest.ts';
 
 export interface AdminClient extends grpc.Client {
   Drain(argument: _ringtune_v1_DrainRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
@@ -17,6 +19,15 @@ export interface AdminClient extends grpc.Client {
   drain(argument: _ringtune_v1_DrainRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
   drain(argument: _ringtune_v1_DrainRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
   drain(argument: _ringtune_v1_DrainRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  
+  IssueToken(argument: _ringtune_v1_TokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
+  IssueToken(argument: _ringtune_v1_TokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
+  IssueToken(argument: _ringtune_v1_TokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
+  IssueToken(argument: _ringtune_v1_TokenRequest, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
+  issueToken(argument: _ringtune_v1_TokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
+  issueToken(argument: _ringtune_v1_TokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
+  issueToken(argument: _ringtune_v1_TokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
+  issueToken(argument: _ringtune_v1_TokenRequest, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
   
   Scale(argument: _ringtune_v1_ScaleRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
   Scale(argument: _ringtune_v1_ScaleRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
@@ -41,6 +52,8 @@ export interface AdminClient extends grpc.Client {
 export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   Drain: grpc.handleUnaryCall<_ringtune_v1_DrainRequest__Output, _ringtune_v1_AdminReply>;
   
+  IssueToken: grpc.handleUnaryCall<_ringtune_v1_TokenRequest__Output, _ringtune_v1_TokenReply>;
+  
   Scale: grpc.handleUnaryCall<_ringtune_v1_ScaleRequest__Output, _ringtune_v1_AdminReply>;
   
   Status: grpc.handleUnaryCall<_ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply>;
@@ -49,6 +62,7 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
 
 export interface AdminDefinition extends grpc.ServiceDefinition {
   Drain: MethodDefinition<_ringtune_v1_DrainRequest, _ringtune_v1_AdminReply, _ringtune_v1_DrainRequest__Output, _ringtune_v1_AdminReply__Output>
+  IssueToken: MethodDefinition<_ringtune_v1_TokenRequest, _ringtune_v1_TokenReply, _ringtune_v1_TokenRequest__Output, _ringtune_v1_TokenReply__Output>
   Scale: MethodDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_AdminReply, _ringtune_v1_ScaleRequest__Output, _ringtune_v1_AdminReply__Output>
   Status: MethodDefinition<_ringtune_v1_StatusRequest, _ringtune_v1_StatusReply, _ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply__Output>
 }

@@ -1,0 +1,61 @@
+// Workers on another host: a network namespace, so that no memory and no local socket is shared, and packets travel.
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { finish, readSteps, smallRun, start } from "../support/cli.ts";
+import { createOtherHost, noOtherHost } from "../support/network-namespace.ts";
+import { sentenceOf } from "../support/refusal.ts";
+
+describe.skipIf(noOtherHost !== undefined)(`with another host (${noOtherHost ?? "a network namespace"})`, () => {
+  test("two hosts train together over mutual TLS and CURVE, and whoever lacks a certificate or a token gets nothing", async () => {
+    const { here, prefix } = createOtherHost();
+    const small = await smallRun({ steps: 20, eval_every: 0 });
+    const [ours, others] = [join(small.folder, "certs"), join(small.folder, "others")];
+    for (const folder of [ours, others]) expect(await finish(["certs", "init", folder])).toMatchObject({ code: 0 });
+    const coordinator = start([
+      ...["coordinator", small.config, "--set", `cluster.certs=${ours}`, "--set", `cluster.host=${here}`],
+      // Tokens of the run expire at once: only those that are asked for let in.
+      ...["--set", "cluster.workers=2", "--set", "checkpoint.name=two", "--set", "cluster.join_token_ttl_s=0.001"],
+      ...["--set", "metrics.enabled=true", "--set", "metrics.port=0"],
+    ]);
+    const [, address, tokenFile] = await coordinator.waitFor(/worker --coordinator (\S+) --token-file (\S+) --certs/);
+    const run = join(small.folder, "runs/two");
+    expect(address).toMatch(new RegExp(`^${here}:\\d+$`));
+    const workerThere = (...args: string[]) => start(["worker", "--coordinator", address!, ...args], { prefix });
+
+    const failing = async (...args: string[]): Promise<string> =>
+      sentenceOf(await workerThere(...args).finished, args.includes("--certs") ? 1 : 2, "ringtune worker");
+    expect(await failing("--token-file", tokenFile!)).toMatch(/are beyond loopback.*start this worker with --certs/);
+    const strange = ["--token-file", tokenFile!, "--certs", others];
+    expect(await failing(...strange)).toMatch(/its certificate is of another authority than ours/);
+    expect(await failing("--certs", ours)).toMatch(/has no join token; start it with the --token-file/);
+    const expired = await failing("--token-file", tokenFile!, "--certs", ours);
+    expect(expired).toMatch(
+      /has a join token that expired at \S+, it is \S+ now; make another: ringtune token \S+\/two$/,
+    );
+    const insecure = await workerThere("--token-file", tokenFile!, "--insecure", "--timeout", "5").finished;
+    expect(insecure).toMatchObject({ code: 1 });
+    expect(insecure.stderr).toMatch(/wants a certificate; give the folder with --certs/);
+
+    const fresh = join(small.folder, "fresh");
+    const made = await finish(["token", run, "--for", "10m", "--out", fresh]);
+    expect(made.stdout).toMatch(/fresh lets workers in until 20/);
+    const unencrypted = await failing("--token-file", fresh, "--certs", ours, "--insecure");
+    expect(unencrypted).toMatch(/the ring of worker \S+ is not encrypted, and this run's is/);
+
+    const joining = ["--token-file", fresh, "--certs", ours];
+    const workers = [workerThere(...joining), start(["worker", "--coordinator", address!, ...joining])];
+    const outputs = [await coordinator.finished, ...(await Promise.all(workers.map(({ finished }) => finished)))];
+    for (const output of outputs) expect(output, output.stderr).toMatchObject({ code: 0 });
+    expect((await readSteps(run)).map(({ worldSize }) => worldSize)).toEqual(Array<number>(20).fill(2));
+
+    // Neither tokens nor keys are anywhere that people look.
+    const secrets = [await readFile(fresh, "utf8"), await readFile(join(ours, "worker-key.pem"), "utf8")];
+    const said = [...outputs.flatMap(({ stdout, stderr }) => [stdout, stderr]), expired, insecure.stderr].join("\n");
+    const kept = await readFile(join(run, "metrics.jsonl"), "utf8");
+    for (const secret of secrets.flatMap((text) => text.trim().split("\n")).filter((line) => !line.startsWith("-"))) {
+      expect(said + kept).not.toContain(secret);
+    }
+  });
+});
