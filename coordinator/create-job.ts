@@ -58,6 +58,7 @@ export async function createJob(
     workers,
     globalBatch: train.global_batch,
     microbatch: train.microbatch,
+    bitIdentical: train.bit_identical,
     totalSamples,
     samplesPerEpoch,
     validationSequences,

@@ -355,8 +355,8 @@ async function baseModelPath({ lora, model }: Config): Promise<string> {
 
 /** What workers have to know of what is trained and how, in the configuration's own words. */
 function trainingSettings({ lora, train }: Config, onHub: Sources["onHub"]): string {
-  const { freeze, label_smoothing, recompute, precision } = train;
-  return JSON.stringify({ lora, freeze, label_smoothing, recompute, precision, onHub });
+  const { freeze, label_smoothing, recompute, precision, bit_identical } = train;
+  return JSON.stringify({ lora, freeze, label_smoothing, recompute, precision, bit_identical, onHub });
 }
 
 /** Undefined when the model begins with this run. */

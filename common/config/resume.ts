@@ -14,18 +14,30 @@ function isFixed(path: string): boolean {
   if (path === "data.cache" || path === "task.positive_label") return false;
   if (/^(task|model|tokenizer|data|lora)\./.test(path)) return true;
   return (
-    ["train.global_batch", "train.sequence_length", "train.seed", "train.freeze"].includes(path) ||
+    ["train.global_batch", "train.sequence_length", "train.seed", "train.freeze", "train.bit_identical"].includes(
+      path,
+    ) ||
     // What state the optimizer keeps.
     ["train.optimizer.name", "train.optimizer.momentum"].includes(path)
   );
 }
+
+function isFixedIn({ train }: Config): (path: string) => boolean {
+  return (path) => isFixed(path) || (train.bit_identical && decidesBits.has(path));
+}
+
+/** What decides the last bits of a result, and nothing else: fixed in a run that is to be bit-identical. */
+const decidesBits: ReadonlySet<string> = new Set([
+  ...["train.microbatch", "train.precision", "train.recompute"],
+  ...["cluster.engine", "cluster.device", "cluster.threads"],
+]);
 
 /**
  * Throws RingtuneError `config_invalid` with every setting in which `now` differs from the run's own and must not.
  * `run` names the run in the sentence.
  */
 export function assertResumable(saved: Config, now: Config, run: string): void {
-  const changed = [...fields.keys()].filter(isFixed).flatMap((path) => {
+  const changed = [...fields.keys()].filter(isFixedIn(saved)).flatMap((path) => {
     const [before, after] = [saved, now].map(
       (config) => JSON.stringify(valueAt(config, path.split("."))) ?? "left out",
     );

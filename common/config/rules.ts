@@ -4,6 +4,7 @@
 import { deviceProblem, precisionProblem } from "../devices.ts";
 import { metricsOfTask } from "../evaluation/stopping-metrics.ts";
 import { isLoopback } from "../loopback.ts";
+import { identicalRules } from "./identical-rules.ts";
 import { listOf } from "./nearest.ts";
 import { architectureOf, parameterCount, resolveShape } from "./sizes.ts";
 import type { Config } from "./schema.ts";
@@ -33,6 +34,7 @@ export function checkRules(config: Config): Problem[] {
     ...deviceRules(config.cluster),
     ...precisionRules(config),
     ...adapterRules(config),
+    ...identicalRules(config),
     ...addressRules(config),
     ...timeRules(config.cluster),
   ];

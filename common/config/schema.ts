@@ -316,6 +316,12 @@ const train = z
       .describe(
         'Parameters that stay as they are, by patterns over their names: ["transformer.wte.*", "transformer.h.[0-3].*"].',
       ),
+    bit_identical: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Losses and weights that are equal to the last bit at any number of workers and after any faults: batches are divided in whole microbatches, and gradients are summed as integers of 64 bits. Costs twice the bytes of the all-reduce; needs cluster.device cpu (or wasm) and a number of cluster.threads. See docs/reproducibility.md.",
+      ),
     recompute: z
       .enum(["none", "blocks"])
       .default("none")

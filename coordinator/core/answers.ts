@@ -6,11 +6,11 @@ import type { FromWorker } from "../../proto/messages.ts";
 import { completeWhenDone, finishStep, finishValidation, publish, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { findDiverged, heal, redo } from "./divergence.ts";
-import { batchOf, positionAfter, shardsOf } from "./job.ts";
-import { leasedRows, settle } from "./ledger.ts";
+import { batchOf, positionAfter, reducedBytes } from "./job.ts";
+import { leaseOf, settle } from "./ledger.ts";
 import { changeMembers, drain } from "./leaving.ts";
 import { lost } from "./membership.ts";
-import { between } from "./program.ts";
+import { between, validationShards } from "./program.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { EvaluatedShard, Member } from "./state.ts";
 import { blamed, busBandwidth, judge, mean, slowest } from "./votes.ts";
@@ -119,7 +119,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   const { job, state } = draft;
   const next = state.committed + 1;
   if (state.phase !== "running" || reduced.step !== next || state.enough !== null) return;
-  const rows = leasedRows(state.ledger, member.id, next);
+  const { rows } = leaseOf(state.ledger, member.id, next);
   if (reduced.rows !== rows) {
     const reason = `it has reduced ${reduced.rows} rows of step ${next}, and ${rows} were leased to it`;
     draft.effects.push({ kind: "dismiss", to: member.id, code: "protocol_mismatch", reason });
@@ -143,7 +143,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   const batch = batchOf(job, next);
   const verdict = judge(votes, {
     nameOf: (rank) => draft.nameOf(state.members[rank] ?? member),
-    shards: shardsOf(batch, votes.length),
+    shards: state.members.map(({ id }) => leaseOf(state.ledger, id, next)),
     skipsOverflow: job.skipsOverflow,
   });
   if (verdict.kind === "digest" || verdict.kind === "not-finite") {
@@ -186,7 +186,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
       ledger: state.ledger.counts,
       tokens,
       allReduceBytes: votes.reduce((sum, vote) => sum + vote.bytesSent, 0),
-      busBandwidth: busBandwidth(state.parameters * 4, votes),
+      busBandwidth: busBandwidth(state.parameters * reducedBytes(job), votes),
       worldSize: state.members.length,
       generation: state.generation,
       timeMs: Math.round(draft.nowMs),
@@ -227,7 +227,7 @@ function hasEvaluated(
   const loss = mean(sums);
   if (!Number.isFinite(loss)) {
     const tokens = sums.reduce((total, sum) => total + sum.tokens, 0);
-    const positions = blamed(sums, shardsOf({ start: 0, rows: job.validationSequences }, sums.length));
+    const positions = blamed(sums, validationShards(job, sums.length));
     const what = `the validation after step ${evaluated.step} has loss ${loss} over ${tokens} tokens`;
     const share = positions.length === 0 ? "" : `, in ${positions.length} of ${job.validationSequences} samples`;
     const sentence = `${what}${share}; lower train.learning_rate, or look at the data`;

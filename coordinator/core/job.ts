@@ -1,5 +1,5 @@
 // What a job is to the core: numbers only. And the arithmetic that follows from them: which samples make a step,
-// how a batch is divided, what stands between two steps.
+// what stands between two steps. How a batch is divided is shards.ts.
 //
 // The samples of all epochs form one stream (coordinator/data/sampler.ts). Step s (from 1) consumes positions
 // [(s-1)*G, s*G) of it, G being the global batch; only the last step of a job given in epochs may be smaller. So the
@@ -18,6 +18,8 @@ export interface Job {
   readonly globalBatch: number;
   /** Sequences that a worker computes at once. */
   readonly microbatch: number;
+  /** Results have the same bits at any number of workers; see docs/reproducibility.md. */
+  readonly bitIdentical: boolean;
   /** Length of the sample stream: steps * globalBatch, or epochs * samplesPerEpoch. */
   readonly totalSamples: number;
   readonly samplesPerEpoch: number;
@@ -82,16 +84,14 @@ export function positionAfter(job: Job, step: number): number {
   return Math.min(step * job.globalBatch, job.totalSamples);
 }
 
-/** Divides a range over `worldSize` ranks, in order; the first ranks get one row more where it does not divide. */
-export function shardsOf(range: Range, worldSize: number): Range[] {
-  const base = Math.floor(range.rows / worldSize);
-  const extra = range.rows % worldSize;
-  let start = range.start;
-  return Array.from({ length: worldSize }, (_, rank) => {
-    const shard = { start, rows: base + (rank < extra ? 1 : 0) };
-    start += shard.rows;
-    return shard;
-  });
+/** Rows that are never divided between workers: a microbatch where its gradient must have the same bits whoever computes it. */
+export function shardUnit({ bitIdentical, microbatch }: Job): number {
+  return bitIdentical ? microbatch : 1;
+}
+
+/** Of the all-reduce, for each trained parameter: a float32, or an integer of 64 bits. */
+export function reducedBytes({ bitIdentical }: Job): number {
+  return bitIdentical ? 8 : 4;
 }
 
 export function validatesAfter(job: Job, step: number): boolean {

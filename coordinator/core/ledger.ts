@@ -34,9 +34,9 @@ export function lease(ledger: Ledger, worker: string, step: number, { start, row
   ledger.counts = { ...ledger.counts, leased: ledger.counts.leased + rows };
 }
 
-/** Rows of a step that a worker has to reduce. */
-export function leasedRows({ leases }: Ledger, worker: string, step: number): number {
-  return leases.find((each) => each.worker === worker && each.step === step)?.rows ?? 0;
+/** What of a step a worker has to reduce. */
+export function leaseOf({ leases }: Ledger, worker: string, step: number): Range {
+  return leases.find((each) => each.worker === worker && each.step === step) ?? { start: 0, rows: 0 };
 }
 
 /** The step is committed: its leases are settled against the `batch` that it should have been made of. */

@@ -5,9 +5,10 @@ import type { ErrorCode } from "../../common/errors.ts";
 import { finishStep } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { createPulse } from "./detection.ts";
-import { batchOf, shardsOf, totalSteps } from "./job.ts";
+import { batchOf, shardUnit, totalSteps } from "./job.ts";
 import { requeue } from "./ledger.ts";
 import { absent, awaitReturn, endWait, leftAgain, misfit, returned } from "./returning.ts";
+import { equally, shardsOf } from "./shards.ts";
 import type { Brings, Member, NewWorker, State } from "./state.ts";
 
 /** A worker that takes part, or is about to. */
@@ -56,7 +57,7 @@ export function joined(draft: Draft, worker: NewWorker, brings?: Brings): void {
   const localWorldSize = 1 + others.filter(({ host }) => host === worker.host).length;
   const batch = batchOf(job, Math.min(state.committed + 1, totalSteps(job)));
   // With the last of so many shards it tries its engine, so that the others don't wait when it takes part.
-  const shard = shardsOf(batch, state.members.length + 1).at(-1)!;
+  const shard = shardsOf(batch, equally(state.members.length + 1), shardUnit(job)).at(-1)!;
   draft.effects.push({ kind: "prepare", to: worker.id, localWorldSize, batch, shard });
   draft.because(`${who} is joining ${state.members.length} others`);
 }

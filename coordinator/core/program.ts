@@ -1,9 +1,19 @@
 // The program that the coordinator writes for the workers of a generation: plans, and what stands between them.
 // Pure; only `state.planned` and the ledger move.
 
-import { batchOf, positionAfter, savesAfter, shardsOf, totalSteps, validatesAfter, type Job } from "./job.ts";
+import {
+  batchOf,
+  positionAfter,
+  savesAfter,
+  shardUnit,
+  totalSteps,
+  validatesAfter,
+  type Job,
+  type Range,
+} from "./job.ts";
 import { lease } from "./ledger.ts";
 import { learningRateAt } from "./schedule.ts";
+import { equally, shardsOf } from "./shards.ts";
 import type { Effect, State } from "./state.ts";
 
 /** Plans a worker holds at most: the one it computes and the next, whose data is then already there. */
@@ -19,7 +29,7 @@ export function planAhead(job: Job, state: State): Effect[] {
     const batch = batchOf(job, step);
     const learningRate = learningRateAt(step - 1, job.schedule);
     const verify = job.verifyEvery > 0 && step % job.verifyEvery === 0;
-    for (const [rank, shard] of shardsOf(batch, state.members.length).entries()) {
+    for (const [rank, shard] of shardsOf(batch, equally(state.members.length), shardUnit(job)).entries()) {
       const to = state.members[rank]!.id;
       lease(state.ledger, to, step, shard);
       effects.push({ kind: "plan", to, generation: state.generation, step, batch, shard, learningRate, verify });
@@ -33,14 +43,18 @@ export function planAhead(job: Job, state: State): Effect[] {
 export function between(job: Job, state: State, done: number): Effect[] {
   const effects: Effect[] = [];
   if (validatesAfter(job, done) && state.validated < done) {
-    const all = { start: 0, rows: job.validationSequences };
-    for (const [rank, shard] of shardsOf(all, state.members.length).entries()) {
+    for (const [rank, shard] of validationShards(job, state.members.length).entries()) {
       const to = state.members[rank]!.id;
       effects.push({ kind: "evaluate", to, generation: state.generation, step: done, shard });
     }
   }
   if (savesAfter(job, done) && state.saved < done) effects.push(...save(job, state, done));
   return effects;
+}
+
+/** Of each rank, of the validation sequences. */
+export function validationShards(job: Job, worldSize: number): Range[] {
+  return shardsOf({ start: 0, rows: job.validationSequences }, equally(worldSize), shardUnit(job));
 }
 
 /** Rank 0 writes the checkpoint; the weights are equal on all ranks, so nobody else needs to. */

@@ -120,7 +120,7 @@ export function createDriver(host: DriverHost): Driver {
         const { generation, step, learningRate } = effect;
         const plan = { generation, step, learningRate, shard, microbatch: job.microbatch, globalTokens: batchTokens };
         const firstRow = effect.shard.start - effect.batch.start;
-        const value = { ...plan, clip: job.clip ?? 0, verify: effect.verify, firstRow };
+        const value = { ...plan, clip: job.clip ?? 0, verify: effect.verify, firstRow, batchRows: effect.batch.rows };
         return send(effect.to, { kind: "plan", value });
       }
       case "commit":

@@ -4,7 +4,7 @@ import { digestOfSample } from "../../common/sample-digest.ts";
 import { advance, initialState } from "../../coordinator/core/coordinator.ts";
 import { factsOf, recover } from "../../coordinator/core/durable.ts";
 import type { Job } from "../../coordinator/core/job.ts";
-import { leasedRows } from "../../coordinator/core/ledger.ts";
+import { leaseOf } from "../../coordinator/core/ledger.ts";
 import type { Brings, Effect, Event, State } from "../../coordinator/core/state.ts";
 import { frozen } from "./frozen.ts";
 
@@ -25,6 +25,7 @@ export const job: Job = {
   joinTimeoutMs: 1000,
   recoverMs: 0,
   stepTimeoutMs: 5000,
+  bitIdentical: false,
   verifyEvery: 0,
   earlyStopping: null,
   scoring: null,
@@ -75,7 +76,7 @@ export function drive(overrides: Partial<Job> = {}) {
     },
     reduced: (id: string, extra = {}) => {
       const times = { dataSeconds: 0, computeSeconds: id === "w0" ? 0.2 : 0.3, allReduceSeconds: 0.1 };
-      const rows = leasedRows(state.ledger, id, state.committed + 1);
+      const { rows } = leaseOf(state.ledger, id, state.committed + 1);
       const sampleDigest = digestOfSample([state.committed, rows]);
       const vote = {
         rows,

@@ -8,6 +8,7 @@ import type { CollectiveEndpoint } from "../collective/collective.ts";
 import { openConnection, type Connection } from "../control/connection.ts";
 import type { HealthOptions } from "../control/health.ts";
 import { TaskQueue, type QueuedTask } from "./task-queue.ts";
+import type { TrainingSettings } from "./trained-weights.ts";
 import { createTrainer, type Report, type Trainer } from "./trainer.ts";
 
 export interface SessionOptions {
@@ -85,6 +86,7 @@ async function attend(options: SessionOptions): Promise<Ending> {
     isWelcome = true;
     connection.beatEvery(task.value.heartbeatSeconds * 1000);
     const { device = task.value.device, threads = task.value.threads } = options;
+    assertSameBits(task.value, { device, threads });
     trainer = createTrainer({ ...task.value, device, threads }, options.endpoint, report);
     return await work(trainer, queue);
   } catch (error) {
@@ -141,6 +143,21 @@ function reportTo(connection: Connection): Report {
 
 function joinMessage({ protocolVersion = PROTOCOL_VERSION, workerId, joinToken, endpoint }: SessionOptions) {
   return { protocolVersion, workerId, joinToken, host: hostname(), pid: process.pid, ringEndpoint: endpoint.address };
+}
+
+/** In a run that is to be bit-identical every worker computes with what the configuration says. */
+function assertSameBits(
+  { trainingJson, ...wanted }: { trainingJson: string; device: string; threads: number },
+  own: { device: string; threads: number },
+): void {
+  const { bit_identical } = JSON.parse(trainingJson) as TrainingSettings;
+  for (const what of ["device", "threads"] as const) {
+    if (!bit_identical || own[what] === wanted[what]) continue;
+    throw new RingtuneError(
+      "usage",
+      `this worker was started with --${what} ${own[what]}, and the run is train.bit_identical with cluster.${what} ${wanted[what]}; leave it out`,
+    );
+  }
 }
 
 function unexpected(kind: string): RingtuneError {

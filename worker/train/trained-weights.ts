@@ -39,6 +39,7 @@ export interface TrainingSettings extends TrainingChoice {
   readonly label_smoothing?: number;
   readonly recompute?: Config["train"]["recompute"];
   readonly precision?: Config["train"]["precision"];
+  readonly bit_identical?: boolean;
 }
 
 /** The part of it that engines know. */

@@ -14,6 +14,7 @@ import { labelHead, labelLosses, labelsOf, PredictionCounter } from "../evaluati
 import { initialiseParameters } from "../model/initialise.ts";
 import { targetsPerRow } from "../model/model.ts";
 import { readBase, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import { createIdenticalGradients } from "./identical-gradients.ts";
 import { initialLossScale, nextLossScale, smallestLossScale, unscaled } from "./loss-scale.ts";
 import { LossTotal } from "./loss-total.ts";
 import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
@@ -52,7 +53,7 @@ export interface Trainer {
 }
 
 /** What of a plan decides the gradients of a shard. */
-type ShardPlan = Pick<Message<"plan">, "shard" | "microbatch" | "step" | "firstRow" | "globalTokens">;
+type ShardPlan = Pick<Message<"plan">, "shard" | "microbatch" | "step" | "firstRow" | "globalTokens" | "batchRows">;
 
 const neverAborts = new AbortController().signal;
 
@@ -69,7 +70,10 @@ export function createTrainer(
     settings,
   );
   const { model, trainable, parameters, frozen } = weights;
-  const gradients = endpoint.allocate(trainable.size);
+  const isIdentical = settings.bit_identical ?? false;
+  // Those of one microbatch, when not they but integers are reduced.
+  const gradients = isIdentical ? new Float32Array(trainable.size) : endpoint.allocate(trainable.size);
+  const integers = isIdentical ? createIdenticalGradients(gradients, endpoint) : undefined;
   const optimizerSettings = JSON.parse(welcome.optimizerJson) as OptimizerSettings;
   const optimizer = createOptimizer(optimizerSettings, trainable);
   let engine: Engine | undefined;
@@ -165,10 +169,11 @@ export function createTrainer(
   }
 
   async function shardGradients(engine: Engine, plan: ShardPlan, signal: AbortSignal): Promise<LossTotal> {
-    const total = new LossTotal();
+    const total = new LossTotal(isIdentical);
     const weight = lossScale.scale / plan.globalTokens;
     const microbatches = cut(plan.shard, plan.microbatch);
     let { firstRow } = plan;
+    integers?.begin({ microbatches: Math.ceil(plan.batchRows / plan.microbatch), scale: lossScale.scale });
     for (const [index, batch] of microbatches.entries()) {
       // The engine computes on this thread: only between microbatches can the news come that the generation is over.
       await newsArrives();
@@ -177,11 +182,12 @@ export function createTrainer(
         weight,
         draw: { step: plan.step, firstRow },
         gradients,
-        accumulate: index > 0,
-        more: index < microbatches.length - 1,
+        accumulate: index > 0 && !isIdentical,
+        more: index < microbatches.length - 1 && !isIdentical,
         unchanged: unchangedBefore(index),
       });
       total.add(result, batch.rows);
+      integers?.add(`rows ${firstRow} to ${firstRow + batch.rows - 1} of step ${plan.step}`);
       firstRow += batch.rows;
     }
     if (microbatches.length === 0) gradients.fill(0);
@@ -209,7 +215,10 @@ export function createTrainer(
       report.doing("making its engine");
       const engine = await makeEngine(localWorldSize);
       // The first run of a shape compiles it. What it gives is overwritten by the first step.
-      await shardGradients(engine, { shard, microbatch, step: 0, firstRow: 0, globalTokens: 1 }, neverAborts);
+      const batchRows = shard?.rows ?? 0;
+      const globalTokens = Math.max(1, batchRows * (shard?.length ?? 0));
+      const trial = { shard, microbatch, step: 0, firstRow: 0, globalTokens, batchRows };
+      await shardGradients(engine, trial, neverAborts);
       report.send({ kind: "prepared", value: {} });
       report.doing("waiting for the next step boundary");
     },
@@ -272,7 +281,9 @@ export function createTrainer(
       signal.throwIfAborted();
       const computed = performance.now();
       report.doing(`reducing step ${plan.step}`, true);
-      const { bytesSent, seconds } = await collective.allReduce(gradients, { step: plan.step, bucket: 0, signal });
+      const call = { step: plan.step, bucket: 0, signal };
+      const { bytesSent, seconds } = await (integers?.reduce(collective, call) ??
+        collective.allReduce(gradients, call));
       const { norm, digest } = summarise(gradients);
       const { scale } = lossScale;
       const gradientNorm = norm / scale;
@@ -328,7 +339,7 @@ export function createTrainer(
     async evaluate(task) {
       const { engine } = ready();
       report.doing(`validating step ${task.step}`);
-      const total = new LossTotal();
+      const total = new LossTotal(isIdentical);
       // One forward pass gives the predictions and, from the same few logits, the loss.
       const head = labelHead(model);
       const counter = head && new PredictionCounter(head, labelsOf(model, head));

@@ -42,3 +42,21 @@ test("a run does not go on with another model, data or order of samples, and eve
     /does not fit the run runs\/a: .*\n {2}model\.size: "nano" now, left out in the run\n {2}data\.source: \["a\.txt"\] now, "sotu" in the run\n {2}train\.seed: 7 now, 0 in the run$/,
   );
 });
+
+test("a run that is to be bit-identical does not go on with anything that decides its last bits", async () => {
+  const identical = ["train.bit_identical=true", "cluster.device=cpu", "cluster.threads=1"];
+  const saved = await load(...identical);
+  for (const [change, found] of [
+    ["train.microbatch=4", "train.microbatch: 4 now, 8 in the run"],
+    ["cluster.threads=2", "cluster.threads: 2 now, 1 in the run"],
+    ["train.bit_identical=false", "train.bit_identical: false now, true in the run"],
+  ] as const) {
+    const now = await load(...identical, change);
+    expect(() => assertResumable(saved, now, "runs/a")).toThrow(found);
+  }
+  const other = await load(...identical, "cluster.workers=5", "train.learning_rate=1");
+  expect(() => assertResumable(saved, other, "runs/a")).not.toThrow();
+  const [plain, coarser] = [await load(), await load("train.microbatch=4", "cluster.threads=2")];
+  expect(() => assertResumable(plain, coarser, "runs/a")).not.toThrow();
+  expect(() => assertResumable(plain, saved, "runs/a")).toThrow("train.bit_identical: true now, false in the run");
+});

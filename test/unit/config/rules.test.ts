@@ -20,6 +20,25 @@ describe("combinations that can't work", () => {
       "data.years: [1790,1900] chooses among the addresses of sotu, which data.source does not name",
     ],
     [{ data: { years: [1900, 1790] } }, "data.years: [1900,1790] ends before it begins; write [1790, 1900]"],
+    [
+      { train: { bit_identical: true }, cluster: { device: "cpu" } },
+      "train.bit_identical: needs a number of threads, because results differ in their last bits with it, and cluster.threads is auto, which follows the workers of a host; set it to 1, say",
+    ],
+    [
+      { train: { bit_identical: true }, cluster: { threads: 2 } },
+      "train.bit_identical: needs a device that adds in a fixed order, and cluster.device auto may take a GPU; set it to cpu",
+    ],
+    [
+      { train: { bit_identical: true }, cluster: { threads: 2, device: "webgpu" } },
+      "train.bit_identical: needs a device that adds in a fixed order, and cluster.device webgpu is no device of which that is known; set it to cpu",
+    ],
+    [
+      {
+        train: { bit_identical: true, global_batch: 200_000, sequence_length: 128 },
+        cluster: { threads: 2, device: "cpu" },
+      },
+      "train.bit_identical: sums the losses of at most 16777216 tokens exactly, and train.global_batch 200000 times train.sequence_length 128 are 25600000; use at most 131072",
+    ],
     [{ model: { revision: "v2" } }, 'model.revision: "v2" is of no use without model.from'],
     [
       { task: { kind: "instruction" }, model: { architecture: "bert" }, data: { source: "a.jsonl" } },

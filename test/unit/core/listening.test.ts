@@ -33,6 +33,7 @@ const job: Job = {
   joinTimeoutMs: 1e6,
   recoverMs: 0,
   stepTimeoutMs: 1e6,
+  bitIdentical: false,
   verifyEvery: 0,
   earlyStopping: null,
   scoring: null,

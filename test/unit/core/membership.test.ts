@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { batchOf, shardsOf } from "../../../coordinator/core/job.ts";
+import { batchOf } from "../../../coordinator/core/job.ts";
+import { shardsOf } from "../../../coordinator/core/shards.ts";
 import { drive, job, kinds, running } from "../../support/core-drive.ts";
 
 test("a death costs the uncommitted step only: the survivor gets all of its rows, with the weights it holds", () => {
@@ -27,7 +28,13 @@ test("a worker that comes while others train is prepared, and enters when the st
   const run = running();
   expect(run.join("w2")).toMatchObject([
     { kind: "welcome", to: "w2" },
-    { kind: "prepare", to: "w2", localWorldSize: 3, batch: batchOf(job, 1), shard: shardsOf(batchOf(job, 1), 3)[2] },
+    {
+      kind: "prepare",
+      to: "w2",
+      localWorldSize: 3,
+      batch: batchOf(job, 1),
+      shard: shardsOf(batchOf(job, 1), [1, 1, 1])[2],
+    },
   ]);
   run.reduced("w0");
   expect(kinds(run.reduced("w1"))).toEqual(["commit", "commit", "plan", "plan"]);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { batchOf, shardsOf } from "../../../coordinator/core/job.ts";
+import { batchOf } from "../../../coordinator/core/job.ts";
 import { createLedger, lease, settle } from "../../../coordinator/core/ledger.ts";
 import { drive, job, kinds, running } from "../../support/core-drive.ts";
 
@@ -91,13 +91,4 @@ test("a vote of an older generation is not counted", () => {
 
 test("the last step takes the samples that are left", () => {
   expect(batchOf(job, 4)).toEqual({ start: 24, rows: 4 });
-});
-
-test("shards differ by one row at most and leave none out", () => {
-  expect(shardsOf({ start: 10, rows: 7 }, 3)).toEqual([
-    { start: 10, rows: 3 },
-    { start: 13, rows: 2 },
-    { start: 15, rows: 2 },
-  ]);
-  expect(shardsOf({ start: 0, rows: 1 }, 3).map(({ rows }) => rows)).toEqual([1, 0, 0]);
 });

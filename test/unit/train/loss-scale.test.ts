@@ -105,7 +105,7 @@ async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
         const bytes = Buffer.from(ids.buffer);
         const shard = { ...{ rows: share, length, inputIds: bytes, targets: bytes }, ...empty };
         const rates = { learningRate: 0.01, clip: 0.5, verify: true };
-        return { ...{ generation, step, shard, microbatch: 2, globalTokens, firstRow }, ...rates };
+        return { ...{ generation, step, shard, microbatch: 2, globalTokens, firstRow, batchRows: rows }, ...rates };
       };
       await all(async (trainer, rank) => {
         const run = trainer.runPlan(plan(rank), { waitedSeconds: 0, signal, committed: isCommitted });

@@ -7,7 +7,7 @@ const plan = (step: number): FromCoordinator => ({
   kind: "plan",
   value: {
     ...{ generation: 1, step, shard: null, microbatch: 1, globalTokens: 1, learningRate: 1, clip: 0 },
-    ...{ verify: false, firstRow: 0 },
+    ...{ verify: false, firstRow: 0, batchRows: 1 },
   },
 });
 const commit = (step: number): FromCoordinator => ({ kind: "commit", value: { generation: 1, step } });

@@ -13,6 +13,7 @@ export interface Plan {
   'clip'?: (number | string);
   'verify'?: (boolean);
   'firstRow'?: (number | string | Long);
+  'batchRows'?: (number | string | Long);
 }
 
 export interface Plan__Output {
@@ -25,4 +26,5 @@ export interface Plan__Output {
   'clip': (number);
   'verify': (boolean);
   'firstRow': (number);
+  'batchRows': (number);
 }
