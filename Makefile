@@ -38,13 +38,15 @@ setup-tfjs-gpu: $(SETUP) ## add tfjs-node-gpu for engine: tfjs (it downloads lib
 	npm install --no-save --no-fund --no-audit --foreground-scripts \
 		@tensorflow/tfjs-node-gpu@$$(node -p "require('@tensorflow/tfjs-core/package.json').version")
 
-setup-system: ## add what some tests need: SwiftShader (WebGPU without a GPU), Prometheus and etcd; needs root on Debian
+setup-system: ## add what some tests need: SwiftShader (WebGPU without a GPU), Prometheus, etcd, Slurm, systemd; needs root on Debian
 	@missing=""; \
 	[ -e $(SWIFTSHADER)/vk_swiftshader_icd.json ] || missing="$$missing chromium-common"; \
 	command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$$missing prometheus"; \
 	command -v etcd >/dev/null || missing="$$missing etcd-server"; \
+	PATH="$$PATH:/usr/sbin" && command -v slurmctld >/dev/null && command -v munged >/dev/null || missing="$$missing slurm-wlm munge"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	if [ -z "$$missing" ]; then \
-		echo "SwiftShader, Prometheus and etcd are installed"; \
+		echo "SwiftShader, Prometheus, etcd, Slurm and systemd are installed"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing$$missing"; \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 \
