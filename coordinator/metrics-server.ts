@@ -1,9 +1,20 @@
 // GET /metrics, /healthz and /readyz over HTTP, for Prometheus, Kubernetes and people. Nothing can be changed through it.
+// With credentials it speaks TLS, with a password /metrics asks for it; health is nobody's secret. However many ask at
+// once, the metrics are collected once at a time, and no more often than a limit.
 
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createHash, timingSafeEqual } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import type { Credentials } from "../common/certificates.ts";
 import { RingtuneError } from "../common/errors.ts";
 import type { Metrics } from "./metrics.ts";
+
+/** Of HTTP's basic authentication. */
+export interface Login {
+  readonly username: string;
+  readonly password: string;
+}
 
 export interface MetricsServer {
   /** "http://127.0.0.1:9464/metrics" */
@@ -22,10 +33,16 @@ export async function serveMetrics(options: {
   readonly metrics: Pick<Metrics, "text" | "contentType">;
   /** Whether workers are welcome, for /readyz. Left out: always. */
   readonly isReady?: () => boolean;
+  /** For TLS; clients need no certificate. */
+  readonly credentials?: Credentials;
+  /** Who may read the metrics. Left out: everybody. */
+  readonly login?: Login;
 }): Promise<MetricsServer> {
-  const { host, port, metrics, isReady = () => true } = options;
-  const server = createServer((request, response) => {
-    answer(request, response, metrics, isReady).catch((error: unknown) => {
+  const { host, port, isReady = () => true, credentials, login } = options;
+  const metrics = collectTogether(options.metrics);
+  const isLimited = createRate(SCRAPES_PER_SECOND);
+  const server = listener(credentials, (request, response) => {
+    answer(request, response, { metrics, isReady, isLimited, login }).catch((error: unknown) => {
       if (!response.headersSent) reply(response, 500, `cannot collect the metrics: ${String(error)}\n`);
       else response.destroy();
     });
@@ -34,13 +51,15 @@ export async function serveMetrics(options: {
   server.headersTimeout = 10_000;
   server.requestTimeout = 10_000;
   server.maxConnections = 64;
+  // Who does not read the answer does not keep it in memory for ever.
+  server.timeout = 30_000;
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
     server.listen({ host, port, exclusive: true }, resolve);
   });
   const bound = (server.address() as AddressInfo).port;
   return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}/metrics`,
+    url: `${credentials === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${bound}/metrics`,
     close: () =>
       new Promise((resolve, reject) => {
         server.close((error) => (error ? reject(error) : resolve()));
@@ -49,11 +68,58 @@ export async function serveMetrics(options: {
   };
 }
 
+type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** Ten Prometheus servers that scrape every second, with some room. */
+const SCRAPES_PER_SECOND = 50;
+
+function listener(credentials: Credentials | undefined, handle: Handler): Server {
+  if (credentials === undefined) return createServer(handle);
+  const { certificate: cert, key } = credentials;
+  return createTlsServer({ cert, key, minVersion: "TLSv1.2", handshakeTimeout: 10_000 }, handle);
+}
+
+/** Whoever asks while the metrics are being collected gets the same text. */
+function collectTogether(metrics: Pick<Metrics, "text" | "contentType">): Pick<Metrics, "text" | "contentType"> {
+  let collecting: Promise<string> | undefined;
+  return {
+    contentType: metrics.contentType,
+    text: () => (collecting ??= metrics.text().finally(() => (collecting = undefined))),
+  };
+}
+
+/** Whether more than so many calls came within a second. */
+function createRate(perSecond: number): () => boolean {
+  let left = perSecond;
+  let before = performance.now();
+  return () => {
+    const now = performance.now();
+    left = Math.min(perSecond, left + ((now - before) / 1000) * perSecond);
+    before = now;
+    if (left < 1) return true;
+    left--;
+    return false;
+  };
+}
+
+/** Compares hashes, which have one length, in a time that says nothing. */
+function isAllowed({ authorization = "" }: IncomingMessage["headers"], { username, password }: Login): boolean {
+  const wanted = `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+  const [given, expected] = [authorization, wanted].map((text) => createHash("sha256").update(text).digest());
+  return timingSafeEqual(given!, expected!);
+}
+
+interface Answering {
+  readonly metrics: Pick<Metrics, "text" | "contentType">;
+  readonly isReady: () => boolean;
+  readonly isLimited: () => boolean;
+  readonly login: Login | undefined;
+}
+
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  metrics: Pick<Metrics, "text" | "contentType">,
-  isReady: () => boolean,
+  { metrics, isReady, isLimited, login }: Answering,
 ): Promise<void> {
   const path = (request.url ?? "/").split("?")[0];
   if (path !== "/metrics" && path !== "/healthz" && path !== "/readyz") {
@@ -66,6 +132,15 @@ async function answer(
   if (path === "/healthz") return reply(response, 200, "ok\n");
   if (path === "/readyz")
     return isReady() ? reply(response, 200, "ok\n") : reply(response, 503, "preparing the data\n");
+  // Before the password is looked at, so that it can't be guessed any faster.
+  if (isLimited()) {
+    response.setHeader("Retry-After", "1").setHeader("Connection", "close");
+    return reply(response, 429, `more than ${SCRAPES_PER_SECOND} requests a second; scrape less often\n`);
+  }
+  if (login !== undefined && !isAllowed(request.headers, login)) {
+    response.setHeader("WWW-Authenticate", 'Basic realm="ringtune metrics", charset="UTF-8"');
+    return reply(response, 401, "the user name or the password is wrong, or there is none; see metrics.basic_auth\n");
+  }
   reply(response, 200, await metrics.text(), metrics.contentType);
 }
 

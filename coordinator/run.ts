@@ -5,7 +5,7 @@
 import { readFile, realpath } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../common/atomic-file.ts";
-import { readCredentials } from "../common/certificates.ts";
+import { readCredentials, type Credentials } from "../common/certificates.ts";
 import { describeDropout, withDropout } from "../common/config/dropout.ts";
 import { assertResumable } from "../common/config/resume.ts";
 import type { Config } from "../common/config/schema.ts";
@@ -23,7 +23,7 @@ import type { TokenizerFiles } from "./data/obtain-tokenizer.ts";
 import { prepareData, type PreparedData } from "./data/prepare.ts";
 import { createSampler, evenlySpaced } from "./data/sampler.ts";
 import { planDevices, type DevicePlan } from "./devices.ts";
-import { addressToCall, exposureOf } from "./exposure.ts";
+import { addressToCall, exposureOf, guardOf } from "./exposure.ts";
 import { launchWorkers, type Launched } from "./launcher.ts";
 import { describeOutcome, isStepAsUsual, placeIn } from "./log/core-lines.ts";
 import { openRunLog } from "./log/run-log.ts";
@@ -166,7 +166,7 @@ async function train(
 ): Promise<Pick<RunResult, "outcome" | "checkpoint">> {
   const { config, progress, signal } = options;
   const { directory, data, modelConfigJson, job, servers, devices } = prepared;
-  const { metrics, sessions } = servers;
+  const { metrics, sessions, credentials } = servers;
   const { certs, insecure, join_token_ttl_s: ttlSeconds } = config.cluster;
   const tokens = await openJoinTokens({ file: (name) => directory.file(name), ttlSeconds });
   onClose(() => tokens.discard());
@@ -245,7 +245,7 @@ async function train(
   });
   log.locate(() => placeIn(driver.state));
   servers.begin(driver);
-  onClose(await openAdmin({ directory, driver, job, tokens, joinCommand: commandOfWorker }));
+  onClose(await openAdmin({ directory, driver, job, tokens, joinCommand: commandOfWorker, credentials }));
   if (options.launch) {
     const workers = launchWorkers({
       count: job.workers,
@@ -283,6 +283,8 @@ function needsWorker({ phase, stopping, enough, members, joining, wanted }: Stat
 interface Servers {
   readonly metrics: Metrics;
   readonly sessions: SessionServer;
+  /** Of cluster.certs. */
+  readonly credentials: Credentials | undefined;
   /** Workers are welcome from here on. */
   begin(driver: Driver): void;
 }
@@ -293,7 +295,8 @@ async function openServers(config: Config, progress: Progress, onClose: OnClose)
   let driver: Driver | undefined;
   if (config.metrics.enabled) {
     const isReady = (): boolean => driver !== undefined;
-    const server = await serveMetrics({ host: config.metrics.host, port: config.metrics.port, metrics, isReady });
+    const { host, port } = config.metrics;
+    const server = await serveMetrics({ host, port, metrics, isReady, ...(await guardOf(config.metrics)) });
     onClose(() => server.close());
     progress.notice(`metrics at ${server.url}`);
   }
@@ -308,7 +311,7 @@ async function openServers(config: Config, progress: Progress, onClose: OnClose)
     accept: (session) => driver?.accept(session) ?? { message: () => session.reject(early), closed: () => undefined },
   });
   onClose(() => sessions.close());
-  return { metrics, sessions, begin: (ready) => (driver = ready) };
+  return { metrics, sessions, credentials, begin: (ready) => (driver = ready) };
 }
 
 /** In reverse order of opening, all of them; throws the first failure. */

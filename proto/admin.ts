@@ -2,6 +2,7 @@
 // with the address in a file of the run directory that only its owner can read.
 
 import { timingSafeEqual } from "node:crypto";
+import { coordinatorName, type Credentials } from "../common/certificates.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import type { AdminReply__Output } from "./gen/ringtune/v1/AdminReply.ts";
 import type { TokenReply__Output } from "./gen/ringtune/v1/TokenReply.ts";
@@ -37,9 +38,16 @@ export interface AdminServer {
 const TOKEN_KEY = "ringtune-token";
 const DEADLINE_MS = 10_000;
 
-/** Listens on a free port of loopback. */
-export async function serveAdmin(token: string, handlers: AdminHandlers): Promise<AdminServer> {
-  const server = new grpc.Server();
+/** Requests are a few bytes. */
+const MAX_REQUEST_BYTES = 64 * 1024;
+
+/** Listens on a free port of loopback; with credentials it speaks TLS, and the token is what lets people in. */
+export async function serveAdmin(
+  token: string,
+  handlers: AdminHandlers,
+  credentials?: Credentials,
+): Promise<AdminServer> {
+  const server = new grpc.Server({ "grpc.max_receive_message_length": MAX_REQUEST_BYTES });
   const answer =
     <Request, Reply>(handle: (request: Request) => Reply | Promise<Reply>) =>
     (call: grpc.ServerUnaryCall<Request, Reply>, callback: grpc.sendUnaryData<Reply>): void => {
@@ -62,18 +70,22 @@ export async function serveAdmin(token: string, handlers: AdminHandlers): Promis
     Drain: answer(async ({ workerId }: { workerId: string }) => ({ sentence: await handlers.drain(workerId) })),
     IssueToken: answer(({ seconds }: { seconds: number }) => handlers.issueToken(seconds)),
   });
-  const port = await bindServer(server, { host: "127.0.0.1", port: 0, setting: "cluster.port" });
+  const port = await bindServer(server, {
+    ...{ host: "127.0.0.1", port: 0, setting: "cluster.port" },
+    ...(credentials === undefined ? {} : { credentials: tlsOf(credentials) }),
+  });
   return {
     address: `127.0.0.1:${port}`,
     close: async () => server.forceShutdown(),
   };
 }
 
-/** Asks a coordinator, and hangs up. Every call throws what the coordinator says, or `run_missing` if it is gone. */
-export function callAdmin(address: string, token: string): AdminClient {
+/** Asks a coordinator, and hangs up; with the authority's certificate over TLS. Every call throws what the coordinator says, or `run_missing` if it is gone. */
+export function callAdmin(address: string, token: string, ca?: string): AdminClient {
   const metadata = new grpc.Metadata();
   metadata.set(TOKEN_KEY, token);
-  const client = new Admin(address, grpc.credentials.createInsecure());
+  const channel = ca === undefined ? grpc.credentials.createInsecure() : grpc.credentials.createSsl(Buffer.from(ca));
+  const client = new Admin(address, channel, { "grpc.ssl_target_name_override": coordinatorName });
   const ask = <Reply>(
     call: (options: grpc.CallOptions, done: grpc.requestCallback<Reply>) => unknown,
   ): Promise<Reply> =>
@@ -97,6 +109,10 @@ export function callAdmin(address: string, token: string): AdminClient {
     issueToken: (seconds: number) =>
       ask<NewToken>((options, done) => client.IssueToken({ seconds }, metadata, options, done)),
   };
+}
+
+function tlsOf({ key, certificate }: Credentials): grpc.ServerCredentials {
+  return grpc.ServerCredentials.createSsl(null, [{ private_key: key, cert_chain: certificate }], false);
 }
 
 function sameSecret(given: string, expected: string): boolean {

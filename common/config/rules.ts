@@ -205,6 +205,12 @@ function addressRules({ cluster, metrics }: Config): Problem[] {
     const message = `${JSON.stringify(cluster.host)} is beyond loopback, where others would see tokens and data and could send gradients; set cluster.certs (ringtune certs init), or cluster.insecure: true (--insecure) on a network that you trust`;
     problems.push({ path, message, involves: [path, "cluster.certs", "cluster.insecure"] });
   }
+  const isGuarded = metrics.certs !== undefined && metrics.basic_auth !== undefined;
+  if (metrics.enabled && !isLoopback(metrics.host) && !isGuarded && !metrics.insecure) {
+    const path = "metrics.host";
+    const message = `${JSON.stringify(metrics.host)} is beyond loopback, where everybody could read the metrics; set metrics.certs and metrics.basic_auth, or metrics.insecure: true (--insecure) on a network that you trust`;
+    problems.push({ path, message, involves: [path, "metrics.certs", "metrics.basic_auth", "metrics.insecure"] });
+  }
   if (metrics.enabled && metrics.port !== 0 && metrics.port === cluster.port) {
     const path = "metrics.port";
     const message = `${metrics.port} is cluster.port too; give them different ports, or 0 for a free one`;

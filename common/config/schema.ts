@@ -464,8 +464,34 @@ const checkpoint = z
 const metrics = z
   .strictObject({
     enabled: z.boolean().default(true).describe("Whether to serve /metrics at all."),
-    host: z.string().min(1).default("127.0.0.1").describe("Address that serves /metrics."),
+    host: z
+      .string()
+      .min(1)
+      .default("127.0.0.1")
+      .describe("Address that serves /metrics. Beyond loopback metrics.certs and metrics.basic_auth are needed."),
     port: z.int().min(0).max(65535).default(9464).describe("Port that serves /metrics; 0 takes a free one."),
+    certs: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "Certificate folder, as `ringtune certs init` makes it, to serve /metrics over TLS with the coordinator's certificate.",
+      ),
+    basic_auth: z
+      .strictObject({
+        username: z
+          .string()
+          .regex(/^[^:]+$/)
+          .default("prometheus")
+          .describe("User name, without a colon."),
+        password_file: z
+          .string()
+          .min(1)
+          .describe("File with the password, and nothing else; Prometheus's password_file can be the same."),
+      })
+      .optional()
+      .describe("Who may read /metrics, with HTTP's basic authentication. Left out: everybody who reaches the port."),
+    insecure: z.boolean().default(false).describe("Serve /metrics beyond loopback without TLS or without a password."),
   })
   .describe("Prometheus.");
 

@@ -32,7 +32,7 @@ export function withRunOptions(command: Command): Command {
   return command
     .argument("[config]", "YAML file; with --resume, the run's own configuration when left out")
     .option("--set <path=value>", "change a setting, such as train.learning_rate=3e-4 (repeatable)", collect, [])
-    .option("--insecure", "set cluster.insecure: listen beyond loopback without certificates")
+    .option("--insecure", "set cluster.insecure and metrics.insecure: listen beyond loopback unprotected")
     .option("--resume <run>", "go on with a run directory from its latest checkpoint");
 }
 
@@ -62,7 +62,9 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
 async function readConfig(path: string | undefined, options: RunCommandOptions): Promise<Config> {
   const overrides: Override[] = [...options.set];
   if (options.workers !== undefined) overrides.push({ option: "--workers", set: `cluster.workers=${options.workers}` });
-  if (options.insecure) overrides.push({ option: "--insecure", set: "cluster.insecure=true" });
+  for (const set of options.insecure ? ["cluster.insecure=true", "metrics.insecure=true"] : []) {
+    overrides.push({ option: "--insecure", set });
+  }
   if (path !== undefined) return loadConfig({ path, overrides });
   if (options.resume === undefined) {
     throw new RingtuneError("usage", "name a configuration, such as examples/sotu.yaml, or a run with --resume");

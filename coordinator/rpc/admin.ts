@@ -6,6 +6,7 @@ import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
+import type { Credentials } from "../../common/certificates.ts";
 import { describeError, RingtuneError } from "../../common/errors.ts";
 import { callAdmin, serveAdmin, type AdminClient, type RunStatus } from "../../proto/admin.ts";
 import { limitsOf } from "../core/detection.ts";
@@ -15,7 +16,8 @@ import type { JoinTokens } from "../store/join-tokens.ts";
 import type { RunDirectory } from "../store/run-directory.ts";
 import { now, type Driver } from "./driver.ts";
 
-const contactSchema = z.object({ address: z.string(), token: z.string() });
+/** `ca`: certificate of the authority in PEM, if the admin service speaks TLS. */
+const contactSchema = z.object({ address: z.string(), token: z.string(), ca: z.string().optional() });
 const contactFile = "admin.json";
 /** A year. */
 const LONGEST_TOKEN_S = 365 * 86_400;
@@ -28,23 +30,33 @@ export async function openAdmin(options: {
   readonly tokens: Pick<JoinTokens, "issue">;
   /** Command that starts another worker. */
   readonly joinCommand: string;
+  /** For TLS, if the run has certificates. */
+  readonly credentials: Credentials | undefined;
 }): Promise<() => Promise<void>> {
-  const { directory, driver, job, tokens, joinCommand } = options;
+  const { directory, driver, job, tokens, joinCommand, credentials } = options;
   const token = randomBytes(24).toString("base64url");
-  const server = await serveAdmin(token, {
-    status: () => ({ ...statusOfRun(job, driver.state, now()), joinCommand }),
-    scale: (workers) => driver.ask({ kind: "scale", workers }),
-    drain: (id) => driver.ask({ kind: "drain", id, reason: "asked to drain" }),
-    async issueToken(seconds) {
-      if (!(seconds > 0 && seconds <= LONGEST_TOKEN_S)) {
-        throw new RingtuneError("usage", `a join token lives from 0 to ${LONGEST_TOKEN_S} s, not ${seconds} s`);
-      }
-      const { token, expiresMs } = await tokens.issue(seconds);
-      return { token, expires: new Date(expiresMs).toISOString() };
+  const server = await serveAdmin(
+    token,
+    {
+      status: () => ({ ...statusOfRun(job, driver.state, now()), joinCommand }),
+      scale: (workers) => driver.ask({ kind: "scale", workers }),
+      drain: (id) => driver.ask({ kind: "drain", id, reason: "asked to drain" }),
+      async issueToken(seconds) {
+        if (!(seconds > 0 && seconds <= LONGEST_TOKEN_S)) {
+          throw new RingtuneError("usage", `a join token lives from 0 to ${LONGEST_TOKEN_S} s, not ${seconds} s`);
+        }
+        const { token, expiresMs } = await tokens.issue(seconds);
+        return { token, expires: new Date(expiresMs).toISOString() };
+      },
     },
-  });
+    credentials,
+  );
   const path = directory.file(contactFile);
-  await writeFileAtomic(path, `${JSON.stringify({ address: server.address, token })}\n`, { mode: 0o600 });
+  await writeFileAtomic(
+    path,
+    `${JSON.stringify({ address: server.address, token, ca: credentials?.ca.toString() })}\n`,
+    { mode: 0o600 },
+  );
   return async () => {
     await rm(path, { force: true });
     await server.close();
@@ -55,8 +67,8 @@ export async function openAdmin(options: {
 export async function contactRun(run: string): Promise<AdminClient> {
   const path = join(run, contactFile);
   try {
-    const { address, token } = contactSchema.parse(JSON.parse(await readFile(path, "utf8")));
-    return callAdmin(address, token);
+    const { address, token, ca } = contactSchema.parse(JSON.parse(await readFile(path, "utf8")));
+    return callAdmin(address, token, ca);
   } catch (cause) {
     const why = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : describeError(cause);
     throw new RingtuneError(

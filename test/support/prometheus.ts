@@ -34,8 +34,14 @@ export interface Prometheus {
   rules(): Promise<Rule[]>;
 }
 
-/** Scrapes `target` ("127.0.0.1:9464") and evaluates the rules every half second; ends with the test. */
-export async function startPrometheus(target: string): Promise<Prometheus> {
+/**
+ * Scrapes `target` ("127.0.0.1:9464") and evaluates the rules every half second; ends with the test. With `jobs`, each
+ * scrapes it in its own way.
+ */
+export async function startPrometheus(
+  target: string,
+  jobs: Readonly<Record<string, object>> = {},
+): Promise<Prometheus> {
   const folder = await temporaryFolder();
   const config = parse(await readFile(join(rulesFolder, "prometheus.yml"), "utf8")) as {
     global: Record<string, string>;
@@ -45,6 +51,10 @@ export async function startPrometheus(target: string): Promise<Prometheus> {
   config.global = { scrape_interval: "500ms", evaluation_interval: "500ms", scrape_timeout: "500ms" };
   config.rule_files = config.rule_files.map((name) => join(rulesFolder, name));
   config.scrape_configs[0]!.static_configs[0]!.targets = [target];
+  if (Object.keys(jobs).length > 0) {
+    const static_configs = [{ targets: [target] }];
+    config.scrape_configs = Object.entries(jobs).map(([job_name, job]) => ({ job_name, static_configs, ...job }));
+  }
   const file = join(folder, "prometheus.yml");
   await writeFile(file, stringify(config));
   const port = await freePort();
