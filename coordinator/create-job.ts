@@ -15,6 +15,8 @@ export async function createJob(
   directory: RunDirectory,
   data: Pick<PreparedData, "train" | "validation" | "task">,
   workers: number,
+  /** They look for a coordinator that is gone, instead of ending with it. */
+  lasting: boolean,
 ): Promise<Job> {
   const { train, cluster, checkpoint } = config;
   const samplesPerEpoch = data.train.sampleCount;
@@ -75,7 +77,7 @@ export async function createJob(
     skipsOverflow: train.precision === "fp16",
     heartbeatMs: cluster.heartbeat_s * 1000,
     joinTimeoutMs: cluster.join_timeout_s * 1000,
-    recoverMs: 0,
+    recoverMs: lasting ? cluster.recover_s * 1000 : 0,
     stepTimeoutMs: cluster.step_timeout_s * 1000,
     verifyEvery: cluster.verify_every,
     earlyStopping,
@@ -93,7 +95,7 @@ async function startOf(config: Config, directory: RunDirectory): Promise<Start> 
   if (directory.checkpoint !== undefined) {
     const { path, step } = directory.checkpoint;
     const records = await directory.readRecords();
-    const validations = records.filter((record) => record.kind === "validation");
+    const validations = records.filter((record) => record.kind === "validation").filter((each) => each.step <= step);
     const last = records.findLast((record) => record.kind === "step" && record.step === step);
     const ledger = last?.kind === "step" ? last.ledger : undefined;
     return { kind: "checkpoint", step, path, validations, ...(ledger === undefined ? {} : { ledger }) };

@@ -63,6 +63,9 @@ const LAST_WORDS_MS = 300;
 /** The compiled worker stands beside the compiled coordinator. */
 const program = fileURLToPath(new URL("../worker/main.js", import.meta.url));
 
+/** Otherwise a worker would look for its coordinator when that is gone. */
+const preload = new URL("./cli/exit-with-parent.js", import.meta.url).href;
+
 export function launchWorkers(options: LaunchOptions): Launched {
   if (!existsSync(program)) {
     throw new RingtuneError("internal", `${program} is missing; build first (make build)`);
@@ -71,12 +74,12 @@ export function launchWorkers(options: LaunchOptions): Launched {
   const slots: Slot[] = [];
 
   const spawnWorker = (id: string, index: number): Pick<Slot, "child" | "ended"> => {
-    // Detached: Ctrl-C reaches the coordinator alone, which lets the workers finish. The token is no argument, since
-    // arguments are everybody's to see.
+    // It ends with this process: the preload listens on the channel. Detached: Ctrl-C reaches the coordinator alone, which
+    // lets the workers finish. The token is no argument, since arguments are everybody's to see.
     const args = ["--coordinator", options.coordinator, "--id", id, ...options.arguments];
-    const child = spawn(process.execPath, [program, ...args], {
+    const child = spawn(process.execPath, ["--import", preload, program, ...args], {
       detached: true,
-      stdio: ["ignore", "ignore", "pipe"],
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
       env: { ...workerEnvironment(), ...options.environment(index), RINGTUNE_JOIN_TOKEN: options.joinToken },
     });
     return { child, ended: exitOf(child) };

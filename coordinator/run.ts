@@ -2,7 +2,7 @@
 // them. What `ringtune train` and `ringtune coordinator` have in common, which is everything but who starts the workers.
 // What is quickly checked comes before what takes long, and nothing of an earlier run changes before the first record.
 
-import { readFile, realpath } from "node:fs/promises";
+import { readFile, realpath, rm } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../common/atomic-file.ts";
 import { readCredentials, type Credentials } from "../common/certificates.ts";
@@ -17,12 +17,15 @@ import { headOf } from "../common/task.ts";
 import { serveSessions, type SessionServer } from "../proto/session.ts";
 import { createJob } from "./create-job.ts";
 import { totalSteps, type Job } from "./core/job.ts";
-import type { Outcome, State } from "./core/state.ts";
+import { initialState } from "./core/coordinator.ts";
+import { isOver } from "./core/durable.ts";
+import type { End, State } from "./core/state.ts";
 import { renderCurve } from "./curve.ts";
 import type { TokenizerFiles } from "./data/obtain-tokenizer.ts";
 import { prepareData, type PreparedData } from "./data/prepare.ts";
 import { createSampler, evenlySpaced } from "./data/sampler.ts";
 import { planDevices, type DevicePlan } from "./devices.ts";
+import { firstState, keptRun, openKept, readPort, storeFolder, writePort, type Kept } from "./durable/kept-run.ts";
 import { addressToCall, exposureOf, guardOf } from "./exposure.ts";
 import { launchWorkers, type Launched } from "./launcher.ts";
 import { describeOutcome, isStepAsUsual, placeIn } from "./log/core-lines.ts";
@@ -33,12 +36,18 @@ import type { Progress } from "./progress.ts";
 import { openAdmin } from "./rpc/admin.ts";
 import { createAdmission } from "./rpc/admission.ts";
 import { createBatches } from "./rpc/batches.ts";
-import { createDriver, type Driver } from "./rpc/driver.ts";
+import { createDriver, now, type Driver, type DriverHost } from "./rpc/driver.ts";
 import { obtainSources, type Sources } from "./sources.ts";
 import { wayOut } from "./store/checkpoints.ts";
 import { folderBytes, freeBytes } from "./store/disk-space.ts";
 import { openJoinTokens } from "./store/join-tokens.ts";
-import { createRunDirectory, openRunDirectory, type Checkpoint, type RunDirectory } from "./store/run-directory.ts";
+import {
+  createRunDirectory,
+  openRunDirectory,
+  type Checkpoint,
+  type KeptRun,
+  type RunDirectory,
+} from "./store/run-directory.ts";
 
 export interface RunOptions {
   readonly config: Config;
@@ -52,7 +61,7 @@ export interface RunOptions {
 }
 
 export interface RunResult {
-  readonly outcome: Outcome;
+  readonly outcome: End;
   readonly directory: string;
   /** Step of the latest checkpoint, if there is one that this run wrote or went on from. */
   readonly checkpoint: number | undefined;
@@ -90,24 +99,31 @@ export async function run(options: RunOptions): Promise<RunResult> {
 
 async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResult> {
   const { config: given, resume, progress, signal } = options;
-  const directory = resume === undefined ? await createRunDirectory(given) : await openRunDirectory(resume);
-  onClose(() => directory.discard());
+  const { directory, kept } = await openRun(options, onClose);
   const earlier = directory.checkpoint;
-  if (earlier !== undefined) {
-    assertResumable(directory.config, given, directory.path);
+  const resumed = resume !== undefined;
+  const inPlace = kept?.facts !== undefined && !isOver(kept.facts);
+  if (resumed) {
+    assertResumable(directory.config, given, directory.path, inPlace);
     directory.goOnWith(given);
   }
   const { config, onHub } = await obtainSources(given, { resumed: earlier !== undefined, progress, signal });
   const model = await readEarlierModel(config, directory);
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length });
   if (earlier === undefined) model?.notices.forEach((line) => progress.notice(line));
-  const servers = await openServers(config, progress, onClose);
+  const port = inPlace && config.cluster.port === 0 ? await readPort(directory.path) : undefined;
+  const servers = await openServers(
+    { ...config, cluster: { ...config.cluster, port: port ?? config.cluster.port } },
+    progress,
+    onClose,
+  );
+  if (kept !== undefined) await writePort(directory.path, servers.sessions.port);
 
   const data = await prepareData(config, {
     onNotice: (line) => progress.notice(line),
     onProgress: (state) => progress.data(state),
     signal,
-    tokenizer: earlier && (await readTokenizer(directory)),
+    tokenizer: resumed ? await readTokenizer(directory) : undefined,
     model,
   });
   const { tokenizer, task } = data;
@@ -118,11 +134,13 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const modelConfig = dropout === undefined ? completed : withDropout(completed, dropout);
   const dropped = describeDropout(modelConfig);
   if (dropped !== "") progress.notice(`dropout in training: ${dropped}`);
-  if (earlier === undefined) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
-  await assertSameData(directory, data.summary.digest);
+  if (!resumed) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
+  await assertSameData(directory, data.summary.digest, resumed);
   const devices = await planDevices(config, options.launch);
   devices.notices.forEach((notice) => progress.notice(notice));
-  const job = await createJob(config, directory, data, devices.workers);
+  const createJobNow = (): Promise<Job> => createJob(config, directory, data, devices.workers, kept !== undefined);
+  const job = await createJobNow();
+  const state = firstState(job, kept?.facts, directory.path, now());
   progress.setTotalSteps(totalSteps(job));
   servers.metrics.begin({
     run: directory.name,
@@ -135,7 +153,8 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const modelConfigJson = JSON.stringify(modelConfig, null, 2);
   const ended = await train(
     { ...options, config },
-    { directory, data, modelConfigJson, job, servers, devices, onHub },
+    { directory, data, modelConfigJson, createJob: createJobNow, servers, devices, onHub, kept, inPlace },
+    { job, state },
     onClose,
   );
   const outcome = withSources(ended.outcome, config, data);
@@ -153,23 +172,29 @@ interface Prepared {
   readonly data: PreparedData;
   /** Hugging Face config.json. */
   readonly modelConfigJson: string;
-  readonly job: Job;
+  /** From what is in the run directory now. */
+  readonly createJob: () => Promise<Job>;
   readonly onHub: Sources["onHub"];
   readonly servers: Servers;
   readonly devices: DevicePlan;
+  readonly kept: Kept | undefined;
+  /** Its workers may still be there. */
+  readonly inPlace: boolean;
 }
 
 async function train(
   options: RunOptions,
   prepared: Prepared,
+  first: Beginning,
   onClose: OnClose,
 ): Promise<Pick<RunResult, "outcome" | "checkpoint">> {
   const { config, progress, signal } = options;
-  const { directory, data, modelConfigJson, job, servers, devices } = prepared;
+  const { directory, data, modelConfigJson, servers, devices, kept } = prepared;
   const { metrics, sessions, credentials } = servers;
   const { certs, insecure, join_token_ttl_s: ttlSeconds } = config.cluster;
+  // What is there is of a run that went on another way.
+  if (options.launch) await rm(storeFolder(directory.path), { recursive: true, force: true });
   const tokens = await openJoinTokens({ file: (name) => directory.file(name), ttlSeconds });
-  onClose(() => tokens.discard());
   const extra = [...(certs === undefined ? [] : ["--certs", certs]), ...(insecure ? ["--insecure"] : [])];
   const called = addressToCall(config.cluster.host, sessions.port);
   const commandOfWorker = ["ringtune worker --coordinator", called, "--token-file", tokens.file, ...extra].join(" ");
@@ -179,13 +204,14 @@ async function train(
   let launched: Launched | undefined;
   /** What has been said about the engines of the workers: once is enough. */
   const engines = new Set<string>();
-  const log = openRunLog({ job: job.id, pathOf: (name) => directory.file(name) });
+  const log = openRunLog({ job: directory.name, pathOf: (name) => directory.file(name) });
   onClose(() => log.close());
-  const driver = createDriver({
-    job,
+  const host: Omit<DriverHost, keyof Beginning> = {
+    durable: kept?.store,
     admission: createAdmission({ tokens, run: directory.path, encrypted: certs !== undefined && !insecure }),
     welcome: {
-      jobId: job.id,
+      jobId: directory.name,
+      recoverSeconds: config.cluster.recover_s,
       heartbeatSeconds: config.cluster.heartbeat_s,
       engine: config.cluster.engine,
       device: config.cluster.device,
@@ -208,6 +234,7 @@ async function train(
       progress.record(record);
       await directory.append(record);
     },
+    syncRecords: () => directory.syncRecords(),
     async publish(step, best) {
       const { path } = await directory.publish(step, best);
       checkpoint = step;
@@ -242,13 +269,21 @@ async function train(
       progress.notice(`  ${commandOfWorker}`);
     },
     lastWords: async (id) => launched?.lastWords(id),
-  });
+  };
+  let driver = createDriver({ ...host, ...first });
+  const begin = async ({ job }: Beginning): Promise<Closer> => {
+    servers.begin(driver);
+    return openAdmin({ directory, driver, job, tokens, joinCommand: commandOfWorker, credentials });
+  };
   log.locate(() => placeIn(driver.state));
-  servers.begin(driver);
-  onClose(await openAdmin({ directory, driver, job, tokens, joinCommand: commandOfWorker, credentials }));
+  let closeAdmin = await begin(first);
+  onClose(() => closeAdmin());
+  // Workers may still look for the coordinator of a run that is not over.
+  onClose(async () => (driver.state.over ? tokens.discard() : undefined));
+  const { workers: count } = first.job;
   if (options.launch) {
     const workers = launchWorkers({
-      count: job.workers,
+      count,
       coordinator: isEveryAddress(config.cluster.host) ? `127.0.0.1:${sessions.port}` : sessions.address,
       joinToken: tokens.issueOwn(),
       arguments: extra,
@@ -261,14 +296,32 @@ async function train(
     });
     launched = workers;
     onClose(() => workers.close(WORKER_GRACE_MS));
+  } else if (first.state.phase === "recovering") {
+    const { committed, recovery } = first.state;
+    const who = recovery?.order.join(", ");
+    progress.notice(
+      `going on after step ${committed}: waiting at ${called} for ${who} to come back, up to ${config.cluster.recover_s} s`,
+    );
   } else {
-    progress.notice(`waiting for ${job.workers} workers at ${called}; start each on a terminal of its own:`);
+    progress.notice(`waiting for ${count} workers at ${called}; start each on a terminal of its own:`);
     progress.notice(`  ${commandOfWorker}`);
   }
   const stop = (): void => driver.post({ kind: "stop", reason: describeError(signal.reason) });
   if (signal.aborted) stop();
-  signal.addEventListener("abort", stop, { once: true });
-  const outcome = await driver.outcome;
+  signal.addEventListener("abort", stop);
+  let outcome = await driver.outcome;
+  while (outcome.kind === "forsaken") {
+    await closeAdmin();
+    await directory.rewind();
+    const job = await prepared.createJob();
+    const from = job.start.step === 0 ? "its beginning" : `the checkpoint of step ${job.start.step}`;
+    progress.notice(`${outcome.reason}; the run goes on from ${from}, with ${count} workers that are started now:`);
+    progress.notice(`  ${commandOfWorker}`);
+    const again = { job, state: initialState(job, now(), outcome.generation) };
+    driver = createDriver({ ...host, ...again });
+    closeAdmin = await begin(again);
+    outcome = await driver.outcome;
+  }
   signal.removeEventListener("abort", stop);
   log.write(describeOutcome(outcome), { level: outcome.kind === "failed" ? "error" : "info" });
   return { outcome, checkpoint };
@@ -278,6 +331,34 @@ async function train(
 function needsWorker({ phase, stopping, enough, members, joining, wanted }: State, id: string): boolean {
   const others = [...members, ...joining].filter((member) => member.id !== id);
   return phase !== "ended" && stopping === null && enough === null && others.length < wanted;
+}
+
+/** Where the core begins. */
+interface Beginning {
+  readonly job: Job;
+  readonly state: State;
+}
+
+/** The run directory, and what a coordinator kept in it; the workers of `train` end with it, so that it keeps nothing. */
+async function openRun(
+  { config, resume, launch, progress }: RunOptions,
+  onClose: OnClose,
+): Promise<{ directory: RunDirectory; kept: Kept | undefined }> {
+  let kept: Kept | undefined;
+  const look = async (path: string): Promise<KeptRun | undefined> => {
+    if (launch) return undefined;
+    kept = await openKept(path, (line) => progress.notice(line));
+    return kept.facts && keptRun(kept.facts);
+  };
+  try {
+    const directory = resume === undefined ? await createRunDirectory(config) : await openRunDirectory(resume, look);
+    onClose(() => directory.discard());
+    if (resume === undefined) await look(directory.path);
+    return { directory, kept };
+  } finally {
+    // Before the directory is closed, which may remove it.
+    onClose(async () => kept?.store.close());
+  }
 }
 
 interface Servers {
@@ -331,7 +412,7 @@ async function writeCurve(directory: RunDirectory, records: readonly RunRecord[]
 }
 
 /** Names the samples that a failure is about: the core knows their places only. */
-function withSources(outcome: Outcome, config: Config, data: PreparedData): Outcome {
+function withSources(outcome: End, config: Config, data: PreparedData): End {
   if (outcome.kind !== "failed" || outcome.samples === undefined) return outcome;
   const { part, positions } = outcome.samples;
   const sampler = createSampler({ sampleCount: data.train.sampleCount, seed: config.train.seed });
@@ -389,9 +470,9 @@ async function readTokenizer(directory: RunDirectory): Promise<TokenizerFiles> {
 }
 
 /** A resumed run goes on with the samples it began with, or not at all. */
-async function assertSameData(directory: RunDirectory, digest: string): Promise<void> {
+async function assertSameData(directory: RunDirectory, digest: string, resumed: boolean): Promise<void> {
   const path = directory.file("data.json");
-  if (directory.checkpoint === undefined) return writeFileAtomic(path, `${JSON.stringify({ digest })}\n`);
+  if (!resumed) return writeFileAtomic(path, `${JSON.stringify({ digest })}\n`);
   const saved = await readFile(path, "utf8").catch((error: unknown) => describeError(error));
   const before = /^\{"digest":"([0-9a-f]{64})"\}\n$/.exec(saved)?.[1];
   if (before === undefined) {

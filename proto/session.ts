@@ -133,11 +133,12 @@ export interface CoordinatorSessionHandlers {
 
 /**
  * Calls the coordinator. Rejects with `timed_out` when it can't be reached within `timeoutMs`, and with the signal's
- * reason when that aborts before it is reached.
+ * reason when that aborts before it is reached. Without `patient`, a refused connection rejects at once with `unavailable`.
  */
 export async function openSession(options: {
   address: string;
   timeoutMs: number;
+  patient?: boolean;
   credentials?: Credentials;
   signal?: AbortSignal;
   handlers: CoordinatorSessionHandlers;
@@ -191,9 +192,10 @@ async function untilReady(
   {
     address,
     timeoutMs,
+    patient = true,
     credentials,
     signal,
-  }: { address: string; timeoutMs: number; credentials?: Credentials; signal?: AbortSignal },
+  }: { address: string; timeoutMs: number; patient?: boolean; credentials?: Credentials; signal?: AbortSignal },
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   let diagnoseAt = Date.now() + DIAGNOSE_EVERY_MS;
@@ -205,7 +207,10 @@ async function untilReady(
         client.waitForReady(moment, (error) => resolve(error === undefined));
       });
       if (ready) return signal?.throwIfAborted();
-      if (Date.now() >= diagnoseAt) {
+      if (!patient && client.getChannel().getConnectivityState(false) === grpc.connectivityState.TRANSIENT_FAILURE) {
+        throw new RingtuneError("unavailable", `no coordinator answers at ${address}`);
+      }
+      if (patient && Date.now() >= diagnoseAt) {
         const reason = await diagnoseHandshake(address, credentials);
         if (reason !== undefined) {
           throw new RingtuneError("unauthenticated", `the coordinator at ${address} can't be called: ${reason}`);
@@ -213,6 +218,7 @@ async function untilReady(
         diagnoseAt = Date.now() + DIAGNOSE_EVERY_MS;
       }
       if (Date.now() >= deadline) {
+        if (!patient) throw new RingtuneError("unavailable", `no coordinator answers at ${address}`);
         const sentence = `no coordinator answers at ${address} after ${timeoutMs} ms; is it running, and is the address right?`;
         throw new RingtuneError("timed_out", sentence);
       }

@@ -13,7 +13,7 @@ import { chooseRingAddress, type RingAddress } from "./ring-address.ts";
 import { runSession } from "./train/session.ts";
 
 interface Options {
-  readonly coordinator: string;
+  readonly coordinator: readonly string[];
   readonly id: string;
   readonly tokenFile?: string;
   readonly certs?: string;
@@ -31,7 +31,11 @@ interface Options {
 
 const command = new Command("ringtune worker")
   .description("Compute for a coordinator: one process for each device.")
-  .requiredOption("--coordinator <host:port>", "address of the coordinator", parseAddress)
+  .requiredOption(
+    "--coordinator <host:port>",
+    "address of the coordinator, or of all that may lead: HOST:PORT,HOST:PORT",
+    parseAddresses,
+  )
   .option("--id <name>", "name of this worker in messages and metrics", `w-${randomBytes(3).toString("hex")}`)
   .option("--token-file <file>", "file with the run's join token (default: the RINGTUNE_JOIN_TOKEN variable)")
   .option("--certs <folder>", "certificate folder, when the coordinator has one: ca.pem, worker.pem, worker-key.pem")
@@ -63,12 +67,19 @@ async function run(options: Options): Promise<void> {
   });
   const joinToken = await readToken(options);
   const credentials = options.certs === undefined ? undefined : await readCredentials(options.certs, "worker");
-  const ring = await chooseRingAddress({
-    ...options,
-    hasCertificates: credentials !== undefined,
-    timeoutMs: options.timeout * 1000,
-    signal: AbortSignal.any([leave.signal, drain.signal]),
-  });
+  const rings: RingAddress[] = [];
+  // None of them may be where others would listen.
+  for (const coordinator of options.coordinator) {
+    const address = await chooseRingAddress({
+      ...options,
+      coordinator,
+      hasCertificates: credentials !== undefined,
+      timeoutMs: options.timeout * 1000,
+      signal: AbortSignal.any([leave.signal, drain.signal]),
+    });
+    rings.push(address);
+  }
+  const ring = rings.find(({ host }) => !isLoopback(host)) ?? rings[0]!;
   const warning = warningOf(options, ring);
   if (warning !== undefined) process.stderr.write(`warning: ${warning}\n`);
   const endpoint = await createCollectiveEndpoint({
@@ -78,7 +89,7 @@ async function run(options: Options): Promise<void> {
     encrypted: credentials !== undefined && !options.insecure,
   });
   const { reason, drained } = await runSession({
-    coordinator: options.coordinator,
+    coordinators: options.coordinator,
     workerId: options.id,
     joinToken,
     endpoint,
@@ -88,6 +99,7 @@ async function run(options: Options): Promise<void> {
     drain: drain.signal,
     ...(options.health === undefined ? {} : { health: { host: options.healthHost, port: options.health } }),
     healthy: (url) => process.stdout.write(`health checks at ${url}\n`),
+    say: (sentence) => process.stdout.write(`${sentence}\n`),
     ...(options.device === undefined ? {} : { device: options.device }),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
@@ -111,10 +123,13 @@ async function readToken({ tokenFile }: Options): Promise<string> {
   }
 }
 
-function parseAddress(value: string): string {
-  const port = Number(/^.+:(\d+)$/.exec(value)?.[1]);
-  if (!(port >= 1 && port <= 65535)) throw new InvalidArgumentError("Give host:port, such as 127.0.0.1:7447.");
-  return value;
+function parseAddresses(value: string): string[] {
+  const addresses = value.split(",").map((address) => address.trim());
+  for (const address of addresses) {
+    const port = Number(/^.+:(\d+)$/.exec(address)?.[1]);
+    if (!(port >= 1 && port <= 65535)) throw new InvalidArgumentError("Give host:port, such as 127.0.0.1:7447.");
+  }
+  return addresses;
 }
 
 function parsePort(value: string): number {

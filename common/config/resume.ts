@@ -32,12 +32,19 @@ const decidesBits: ReadonlySet<string> = new Set([
   ...["cluster.engine", "cluster.device", "cluster.threads"],
 ]);
 
+/** What workers were told when they came, and go on with if they are not started anew. */
+function isToldOnce(path: string): boolean {
+  return /^train\.(optimizer\.|precision$|label_smoothing$|dropout$|recompute$)/.test(path);
+}
+
 /**
  * Throws RingtuneError `config_invalid` with every setting in which `now` differs from the run's own and must not.
- * `run` names the run in the sentence.
+ * `run` names the run in the sentence; `inPlace`: its workers are still there.
  */
-export function assertResumable(saved: Config, now: Config, run: string): void {
-  const changed = [...fields.keys()].filter(isFixedIn(saved)).flatMap((path) => {
+export function assertResumable(saved: Config, now: Config, run: string, inPlace = false): void {
+  const isFixedHere = isFixedIn(saved);
+  const counts = (path: string): boolean => isFixedHere(path) || (inPlace && isToldOnce(path));
+  const changed = [...fields.keys()].filter(counts).flatMap((path) => {
     const [before, after] = [saved, now].map(
       (config) => JSON.stringify(valueAt(config, path.split("."))) ?? "left out",
     );

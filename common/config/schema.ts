@@ -420,6 +420,14 @@ const cluster = z
         "Seconds for which the join token of a run lets workers in, those that come back after a lost connection too; 30 days. `ringtune token` makes others.",
       ),
     join_timeout_s: z.number().positive().max(oneWeek).default(60).describe("Seconds to wait for all workers to join."),
+    recover_s: z
+      .number()
+      .positive()
+      .max(oneWeek)
+      .default(300)
+      .describe(
+        "Seconds that a worker looks for a coordinator that is gone, and that a coordinator waits for workers that hold the weights to come back. Then the run goes on from its newest checkpoint. Not with `ringtune train`, whose workers end with it.",
+      ),
     heartbeat_s: z.number().min(0.05).max(3600).default(1).describe("Seconds between the heartbeats of a worker."),
     verify_every: z
       .int()

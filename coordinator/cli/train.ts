@@ -103,8 +103,6 @@ function conclude({ outcome, checkpoint, validations, ...result }: RunResult): v
       const left = outcome.step === 0 ? "before the first step" : `after step ${outcome.step}; go on with: ${again}`;
       throw new RingtuneError("cancelled", `${outcome.reason} ${left}`);
     }
-    case "forsaken":
-      throw new RingtuneError("worker_lost", `${outcome.reason}; go on with: ${again}`);
     case "failed": {
       // A start that failed on the checkpoint itself would fail again.
       const useless = checkpoint === undefined || outcome.code === "checkpoint_invalid";

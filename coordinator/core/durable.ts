@@ -53,9 +53,9 @@ export function changesOf(before: Facts, now: Facts): Facts {
   return Object.fromEntries(Object.entries(now).filter(([name, value]) => !same(before[name], value)));
 }
 
-/** The run has not ended, and there are workers that may hold what it has come to. */
-export function isRecoverable(facts: Facts): boolean {
-  return facts["over"] !== true && facts["established"] === true;
+/** The run has ended for good. */
+export function isOver(facts: Facts): boolean {
+  return facts["over"] === true;
 }
 
 /**
@@ -70,13 +70,16 @@ export function recover(job: Job, facts: Facts, nowMs: number): State {
   }
   const kept = facts as unknown as Kept;
   const fresh = initialState(job, nowMs, kept.generation);
-  if (!isRecoverable(facts)) return fresh;
+  // Nobody has anything yet that a checkpoint or the seed does not have.
+  if (!kept.established) return fresh;
   const { members, applying, ledger, ...rest } = copyOf(kept);
   const known: Record<string, unknown> = Object.fromEntries(Object.entries(rest).filter(([name]) => name in fresh));
   const order = members.map(({ id }) => id);
   const state: State = {
     ...fresh,
     ...known,
+    // A checkpoint that was decided and is not there is written again.
+    saved: kept.unpublished === null ? Math.min(kept.saved, job.start.step) : kept.saved,
     ledger: { ...ledger, leases: [] },
     applying: applying && { ...applying, pending: order, digests: {} },
   };

@@ -26,7 +26,7 @@ export function absent({ id, host, pid, ringEndpoint, status, leaving, healed }:
 
 /** Why a worker can't take part with what it brings. */
 export function misfit({ established, committed, generation }: State, brings: Brings): string | undefined {
-  if (established && brings.step > committed) {
+  if (established && brings.whole && brings.step > committed) {
     return `its weights contain ${brings.step} steps, and ${committed} are committed: it is of another history of this run`;
   }
   if (brings.generation > generation) {
@@ -60,7 +60,7 @@ export function returned(draft: Draft, worker: NewWorker, brings: Brings | undef
   const known = recovery.awaited.find(({ id }) => id === worker.id);
   recovery.awaited = recovery.awaited.filter((each) => each !== known);
   const mayApply = brings !== undefined && holdsCommitted(state, brings);
-  const holds = mayApply || brings?.step === state.committed;
+  const holds = mayApply || (brings?.whole === true && brings.step === state.committed);
   const isMember = brings?.ready === true && (holds || known !== undefined);
   if (isMember) {
     state.members.push({
@@ -91,8 +91,9 @@ export function returned(draft: Draft, worker: NewWorker, brings: Brings | undef
 }
 
 /** It has reduced the committed step, and waits to be told. */
-function holdsCommitted({ committed, reduction }: State, { step, reduced }: Brings): boolean {
+function holdsCommitted({ committed, reduction }: State, { whole, step, reduced }: Brings): boolean {
   return (
+    whole &&
     reduction !== null &&
     step === committed - 1 &&
     reduced?.step === committed &&

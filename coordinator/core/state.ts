@@ -29,6 +29,8 @@ export interface Brings {
   readonly ready: boolean;
   /** The last generation that it took part in; 0 for none. */
   readonly generation: number;
+  /** It has weights, and they are whole. */
+  readonly whole: boolean;
   /** Optimizer steps in its weights. */
   readonly step: number;
   /** The step that it has reduced and not applied, and the gradient's digest. */
@@ -193,6 +195,9 @@ export type Outcome =
       /** The samples that the reason is about, by their places in the stream or among the validation sequences. */
       readonly samples?: BlamedSamples;
     };
+
+/** How a run ends; one that is forsaken goes on. */
+export type End = Exclude<Outcome, { kind: "forsaken" }>;
 
 export interface BlamedSamples {
   readonly part: "training" | "validation";

@@ -121,7 +121,10 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
         const port = 1024 + (Number(/\d+$/.exec(options.id)?.[0] ?? 0) % 60_000);
         const identity = { workerId: options.id, joinToken: options.joinToken, host: "simulated", pid: process.pid };
         const ringEndpoint = `tcp://127.0.0.1:${port}`;
-        session.send({ kind: "join", value: { protocolVersion: PROTOCOL_VERSION, ...identity, ringEndpoint } });
+        session.send({
+          kind: "join",
+          value: { protocolVersion: PROTOCOL_VERSION, ...identity, ringEndpoint, holding: null },
+        });
       }, reject);
     });
   } finally {

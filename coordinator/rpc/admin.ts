@@ -34,7 +34,9 @@ export async function openAdmin(options: {
   readonly credentials: Credentials | undefined;
 }): Promise<() => Promise<void>> {
   const { directory, driver, job, tokens, joinCommand, credentials } = options;
-  const token = randomBytes(24).toString("base64url");
+  const path = directory.file(contactFile);
+  // After a crash people still have the one that is there.
+  const token = (await readContact(path).catch(() => undefined))?.token ?? randomBytes(24).toString("base64url");
   const server = await serveAdmin(
     token,
     {
@@ -51,7 +53,6 @@ export async function openAdmin(options: {
     },
     credentials,
   );
-  const path = directory.file(contactFile);
   await writeFileAtomic(
     path,
     `${JSON.stringify({ address: server.address, token, ca: credentials?.ca.toString() })}\n`,
@@ -67,7 +68,7 @@ export async function openAdmin(options: {
 export async function contactRun(run: string): Promise<AdminClient> {
   const path = join(run, contactFile);
   try {
-    const { address, token, ca } = contactSchema.parse(JSON.parse(await readFile(path, "utf8")));
+    const { address, token, ca } = await readContact(path);
     return callAdmin(address, token, ca);
   } catch (cause) {
     const why = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : describeError(cause);
@@ -79,8 +80,16 @@ export async function contactRun(run: string): Promise<AdminClient> {
   }
 }
 
+async function readContact(path: string): Promise<z.infer<typeof contactSchema>> {
+  return contactSchema.parse(JSON.parse(await readFile(path, "utf8")));
+}
+
 export function statusOfRun(job: Job, state: State, nowMs: number): Omit<RunStatus, "joinCommand"> {
   const everybody = [...state.members, ...state.joining];
+  // Who is waited for is in nobody's generation.
+  const gone = (state.recovery?.awaited ?? []).map(
+    ({ id, host, pid }) => `worker ${id} (host ${host}, pid ${pid}) has not come back yet`,
+  );
   return {
     run: job.id,
     phase: state.phase,
@@ -94,7 +103,7 @@ export function statusOfRun(job: Job, state: State, nowMs: number): Omit<RunStat
       silentSeconds: Math.max(0, nowMs - pulse.lastMs) / 1000,
       limitSeconds: limitsOf(pulse).deadMs / 1000,
     })),
-    dead: state.losses,
+    dead: [...state.losses, ...gone],
     ledger: state.ledger.counts,
   };
 }

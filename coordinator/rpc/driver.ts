@@ -1,17 +1,22 @@
 // Drives the core: turns what happens (sessions, timers, signals) into events, and carries out the effects. All
-// decisions are the core's; this file has none.
+// decisions are the core's; this file has none. With a store, what a decision changes is written down before anybody hears
+// of it (write-ahead.ts).
 
-import { randomUUID } from "node:crypto";
 import { assertNever, describeError, RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
-import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
+import type { FromCoordinator } from "../../proto/messages.ts";
 import type { WorkerSession, WorkerSessionHandlers } from "../../proto/session.ts";
 import type { SessionEvent } from "../metrics.ts";
 import type { Admission } from "./admission.ts";
 import type { Batches } from "./batches.ts";
-import { advance, initialState } from "../core/coordinator.ts";
+import { advance } from "../core/coordinator.ts";
+import { changesOf, factsOf } from "../core/durable.ts";
 import type { Job } from "../core/job.ts";
 import type { Decision, Effect, Event, Outcome, State } from "../core/state.ts";
+import { noRecords, recordFact, RECORDS_KEPT, SYNC_EVERY } from "../durable/recorded.ts";
+import type { DurableStore, Facts } from "../durable/store.ts";
+import { createSessions } from "./sessions.ts";
+import { createWriteAhead } from "./write-ahead.ts";
 
 type Welcome = Extract<FromCoordinator, { kind: "welcome" }>["value"];
 type Form = Extract<FromCoordinator, { kind: "form" }>["value"];
@@ -19,12 +24,18 @@ type Form = Extract<FromCoordinator, { kind: "form" }>["value"];
 /** What the driver needs from the run around it. */
 export interface DriverHost {
   readonly job: Job;
-  readonly welcome: Welcome;
+  /** Where the run begins, or goes on. Changes. */
+  readonly state: State;
+  /** Where decisions are kept; undefined keeps none. What is there already is replaced. */
+  readonly durable: DurableStore | undefined;
+  readonly welcome: Omit<Welcome, "workerId">;
   readonly admission: Admission;
   readonly training: Batches;
   readonly validation: Batches;
   checkpointPath(step: number): string;
   record(record: RunRecord): Promise<void>;
+  /** Resolves when all records so far have survived a power cut. */
+  syncRecords(): Promise<void>;
   /** The checkpoint of `step` is whole: make it the latest. That of step `best` has the best weights. */
   publish(step: number, best: number | null): Promise<void>;
   generation(generation: number, worldSize: number): void;
@@ -55,10 +66,7 @@ export interface Driver {
 }
 
 export function createDriver(host: DriverHost): Driver {
-  const { job } = host;
-  const sessions = new Map<string, WorkerSession>();
-  /** Told to go while the run goes on. */
-  const drained = new Set<string>();
+  const { job, state } = host;
   const inbox: { event: Event; answer?: (decision: Decision) => void }[] = [];
   let handling = false;
   let timer: NodeJS.Timeout | undefined;
@@ -67,22 +75,37 @@ export function createDriver(host: DriverHost): Driver {
   let storeFailure: string | undefined;
   let finish: (outcome: Outcome) => void = () => undefined;
   const outcome = new Promise<Outcome>((resolve) => (finish = resolve));
-  const state = initialState(job, now());
   /** How many workers were last said to be wanted. */
-  let told = -1;
+  let told = state.wanted;
   let over: RingtuneError | undefined;
+  const sessions = createSessions({
+    jobId: job.id,
+    admission: host.admission,
+    post: (event) => post(event),
+    observe(event) {
+      if (event.kind === "said" && event.message.kind === "formed") {
+        host.engine(event.message.value.engine, event.message.value.engineWhy);
+        event.message.value.notices.forEach((sentence) => host.noticed(sentence));
+      }
+      host.observe(event);
+    },
+    decided: (reason) => host.decided(reason),
+    lastWords: (id) => host.lastWords(id),
+  });
+  const { durable } = host;
+  /** Records that were decided, that are being written to the run directory, and that are safe there. */
+  const records = { decided: 0, written: 0, safe: 0 };
+  const ahead = durable && createWriteAhead(withRoomForRecords(durable), storeFailed);
+  /** What is kept, or on its way. */
+  let facts = durable ? factsOf(job, state) : {};
 
   function post(event: Event, answer?: (decision: Decision) => void): void {
+    if (over !== undefined && state.phase !== "ended") return;
     inbox.push({ event, ...(answer === undefined ? {} : { answer }) });
     if (handling) return;
     handling = true;
     for (let next = inbox.shift(); next !== undefined; next = inbox.shift()) {
-      const decision = advance(job, state, next.event, now());
-      const reason = untold(decision);
-      if (reason !== "") host.decided(reason);
-      decision.effects.forEach(perform);
-      if (state.wanted !== told) host.wanted((told = state.wanted));
-      next.answer?.(decision);
+      carryOut(advance(job, state, next.event, now()), next.answer);
     }
     handling = false;
     clearTimeout(timer);
@@ -91,65 +114,121 @@ export function createDriver(host: DriverHost): Driver {
     }
   }
 
-  function send(to: string, message: FromCoordinator): void {
-    sessions.get(to)?.send(message);
+  /** Now, or when what was decided is written down. */
+  function carryOut(decision: Decision, answer: ((decision: Decision) => void) | undefined): void {
+    const { effects } = decision;
+    const reason = untold(decision);
+    // Most messages change nothing.
+    if (effects.length === 0 && reason === "" && answer === undefined) return;
+    // The worker that was meant, not one that takes its name while this is written.
+    const targets = effects.map((effect) => ("to" in effect ? sessions.of(effect.to) : undefined));
+    const { wanted } = state;
+    const release = (): void => {
+      if (reason !== "") host.decided(reason);
+      effects.forEach((effect, index) => perform(effect, targets[index]));
+      if (wanted !== told) host.wanted((told = wanted));
+      answer?.(decision);
+    };
+    if (ahead === undefined) return release();
+    const before = facts;
+    facts = factsOf(job, state);
+    const changes = Object.assign({}, changesOf(before, facts), ...effects.map(factOfRecord)) as Facts;
+    ahead.pass(changes, release);
   }
 
-  function perform(effect: Effect): void {
+  function factOfRecord(effect: Effect): Facts {
+    return effect.kind === "record" ? recordFact((records.decided += 1), effect.record) : {};
+  }
+
+  /** Nothing is decided any more: whoever goes on with the run finds what was written. */
+  function storeFailed(error: unknown): void {
+    clearTimeout(timer);
+    const code = error instanceof RingtuneError ? error.code : "disk_failed";
+    const reason = describeError(error);
+    over = new RingtuneError("unavailable", `this coordinator has stopped: ${reason}`);
+    for (const { id } of [...state.members, ...state.joining]) sessions.dismiss(id, sessions.of(id), over);
+    sessions.close(over);
+    void storing.then(() => finish({ kind: "failed", step: state.committed, code, reason }));
+  }
+
+  function perform(effect: Effect, session: WorkerSession | undefined): void {
+    const send = (message: FromCoordinator): void => session?.send(message);
     switch (effect.kind) {
       case "welcome":
-        return send(effect.to, { kind: "welcome", value: host.welcome });
+        return send({ kind: "welcome", value: { ...host.welcome, workerId: effect.to } });
       case "prepare": {
         const { shard } = host.training.shard(effect.batch, effect.shard);
         const { localWorldSize } = effect;
-        return send(effect.to, { kind: "prepare", value: { localWorldSize, shard, microbatch: job.microbatch } });
+        return send({ kind: "prepare", value: { localWorldSize, shard, microbatch: job.microbatch } });
       }
       case "launch":
         return host.launch(effect.count);
       case "refuse":
         return; // the answer to whoever asked, see `ask`
       case "dismiss":
-        sessions.get(effect.to)?.reject(new RingtuneError(effect.code, effect.reason));
-        sessions.delete(effect.to);
-        return;
+        return sessions.dismiss(effect.to, session, new RingtuneError(effect.code, effect.reason));
       case "form":
         host.generation(effect.generation, effect.members.length);
-        return send(effect.to, { kind: "form", value: formMessage(effect) });
+        return send({ kind: "form", value: formMessage(effect) });
       case "plan": {
         const { shard, batchTokens } = host.training.shard(effect.batch, effect.shard);
         const { generation, step, learningRate } = effect;
         const plan = { generation, step, learningRate, shard, microbatch: job.microbatch, globalTokens: batchTokens };
         const firstRow = effect.shard.start - effect.batch.start;
         const value = { ...plan, clip: job.clip ?? 0, verify: effect.verify, firstRow, batchRows: effect.batch.rows };
-        return send(effect.to, { kind: "plan", value });
+        return send({ kind: "plan", value });
       }
       case "commit":
-        return send(effect.to, { kind: "commit", value: { generation: effect.generation, step: effect.step } });
+        return send({ kind: "commit", value: { generation: effect.generation, step: effect.step } });
       case "evaluate": {
         const { shard } = host.validation.shard({ start: 0, rows: job.validationSequences }, effect.shard);
         const { generation, step } = effect;
-        return send(effect.to, { kind: "evaluate", value: { generation, step, shard, microbatch: job.microbatch } });
+        return send({ kind: "evaluate", value: { generation, step, shard, microbatch: job.microbatch } });
       }
       case "save": {
         const { generation, step, position } = effect;
         const path = host.checkpointPath(step);
-        return send(effect.to, { kind: "save", value: { generation, step, position, path } });
+        return send({ kind: "save", value: { generation, step, position, path } });
       }
       case "record":
-        return store(() => host.record(effect.record));
+        return storeRecord(effect.record);
       case "publish":
         return store(() => host.publish(effect.step, effect.best));
       case "finish":
-        if (effect.drained) drained.add(effect.to);
-        return send(effect.to, { kind: "finish", value: { reason: effect.reason, drained: effect.drained } });
+        if (effect.drained) sessions.drained(effect.to);
+        return send({ kind: "finish", value: { reason: effect.reason, drained: effect.drained } });
       case "ended":
         clearTimeout(timer);
-        over = new RingtuneError("cancelled", "the run is over, it takes no more workers");
+        over =
+          effect.outcome.kind === "forsaken"
+            ? new RingtuneError("unavailable", effect.outcome.reason)
+            : new RingtuneError("cancelled", "the run is over, it takes no more workers");
+        sessions.close(over);
         void storing.then(() => finish(withStoreFailure(effect.outcome)));
         return;
       default:
         assertNever(effect);
     }
+  }
+
+  function storeRecord(record: RunRecord): void {
+    const number = (records.written += 1);
+    store(() => host.record(record));
+    if (ahead === undefined || number % SYNC_EVERY !== 0) return;
+    store(async () => {
+      await host.syncRecords();
+      records.safe = number;
+    });
+  }
+
+  /** Places of records are used again: a write waits as long as one that it needs is not free. */
+  function withRoomForRecords(store: DurableStore): Pick<DurableStore, "append"> {
+    return {
+      async append(changes) {
+        if (records.decided - records.safe > RECORDS_KEPT) await storing;
+        await store.append(changes);
+      },
+    };
   }
 
   function store(write: () => Promise<void>): void {
@@ -165,59 +244,6 @@ export function createDriver(host: DriverHost): Driver {
     return { kind: "failed", step: outcome.step, code: "disk_failed", reason: storeFailure };
   }
 
-  function accept(session: WorkerSession): WorkerSessionHandlers {
-    let id: string | undefined;
-    const refuse = (error: RingtuneError): void => {
-      if (over === undefined && !host.admission.isNoise(session.peer))
-        host.decided(`refused a worker: ${error.message}`);
-      host.observe({ kind: "refused" });
-      session.reject(error);
-    };
-    const waited = host.admission.await(session.peer, refuse);
-    return {
-      message(message) {
-        if (id !== undefined) {
-          if (message.kind === "formed") {
-            host.engine(message.value.engine, message.value.engineWhy);
-            message.value.notices.forEach((sentence) => host.noticed(sentence));
-          }
-          host.observe({ kind: "said", id, message });
-          return post({ kind: "said", id, message });
-        }
-        waited();
-        try {
-          id = admit(session, message);
-        } catch (error) {
-          refuse(error as RingtuneError);
-        }
-      },
-      closed(reason) {
-        waited();
-        if (id === undefined) return;
-        const left = id;
-        sessions.delete(left);
-        host.observe({ kind: "left", id: left, expected: over !== undefined || drained.delete(left) });
-        void host.lastWords(left).then((words) => post({ kind: "left", id: left, reason: words ?? reason }));
-      },
-    };
-  }
-
-  /** Checks a Join; returns the worker's id. */
-  function admit(session: WorkerSession, message: FromWorker): string {
-    if (message.kind !== "join") {
-      throw new RingtuneError("protocol_mismatch", `the first message of a session is join, not ${message.kind}`);
-    }
-    if (over !== undefined) throw over;
-    host.admission.check(message.value, session.peer);
-    const { workerId, host: hostName, pid, ringEndpoint } = message.value;
-    const taken = sessions.has(workerId);
-    const id = taken || workerId === "" ? `${workerId || "w"}-${randomUUID().slice(0, 4)}` : workerId;
-    sessions.set(id, session);
-    host.observe({ kind: "joined", id, host: hostName });
-    post({ kind: "joined", worker: { id, host: hostName, pid, ringEndpoint } });
-    return id;
-  }
-
   function ask(event: Event): Promise<string> {
     return new Promise((resolve, reject) => {
       if (over !== undefined) return reject(over);
@@ -229,9 +255,11 @@ export function createDriver(host: DriverHost): Driver {
     });
   }
 
+  ahead?.pass({ ...noRecords, ...facts }, () => undefined);
+  host.wanted(told);
   post({ kind: "tick" });
   return {
-    accept,
+    accept: (session) => sessions.accept(session),
     post: (event) => post(event),
     ask,
     get state() {

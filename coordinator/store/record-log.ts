@@ -79,6 +79,20 @@ export async function readRecordLog(path: string): Promise<RunRecord[]> {
   return parseLines(path, await readText(path)).map(({ record }) => record);
 }
 
+/** Adds those of `records`, in order, that a crash kept from the file, and cuts a torn last line off, in one atomic rewrite. */
+export async function completeRecordLog(path: string, records: readonly RunRecord[]): Promise<void> {
+  const text = await readText(path);
+  const present = parseLines(path, text);
+  const known = new Set(present.map(({ record }) => nameOf(record)));
+  const missing = records.filter((record) => !known.has(nameOf(record))).map((record) => JSON.stringify(record));
+  const whole = [...present.map(({ line }) => line), ...missing].map((line) => `${line}\n`).join("");
+  if (whole !== text) await writeFileAtomic(path, whole);
+}
+
+function nameOf({ kind, step }: RunRecord): string {
+  return `${kind} ${step}`;
+}
+
 /** Cuts the records of steps after `step` off, and a torn last line, in one atomic rewrite. */
 export async function truncateRecordLog(path: string, step: number): Promise<void> {
   const text = await readText(path);

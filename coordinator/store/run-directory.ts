@@ -11,7 +11,7 @@
 // `latest` moves only to a complete checkpoint, so a crash at any moment leaves a run that resumes from it.
 
 import { randomBytes } from "node:crypto";
-import { mkdir, rm, stat } from "node:fs/promises";
+import { lstat, mkdir, rm, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { syncFolder, writeFileAtomic } from "../../common/atomic-file.ts";
 import { formatConfig, loadConfig } from "../../common/config/load.ts";
@@ -22,6 +22,7 @@ import {
   checkpointName,
   findLeftovers,
   publishCheckpoint,
+  readCheckpoint,
   readLatest,
   removeLeftovers,
   type Checkpoint,
@@ -29,7 +30,7 @@ import {
 } from "./checkpoints.ts";
 import { diskError } from "../../common/disk-error.ts";
 import { acquireLock, type Lock } from "./lock.ts";
-import { openRecordLog, readRecordLog, truncateRecordLog, type RecordLog } from "./record-log.ts";
+import { completeRecordLog, openRecordLog, readRecordLog, truncateRecordLog, type RecordLog } from "./record-log.ts";
 
 export type { Checkpoint } from "./checkpoints.ts";
 
@@ -39,7 +40,7 @@ export interface RunDirectory {
   readonly name: string;
   /** As in ringtune.yaml. */
   readonly config: Config;
-  /** Where an opened run goes on from; undefined for one that was just created. */
+  /** The newest one when the run was opened, or rewound; undefined when there was none. */
   readonly checkpoint: Checkpoint | undefined;
   /** This process has added a record or a checkpoint; until then an opened run is as it was. */
   readonly changed: boolean;
@@ -51,6 +52,10 @@ export interface RunDirectory {
    */
   publish(step: number, best?: number | null): Promise<Checkpoint>;
   append(record: RunRecord): Promise<void>;
+  /** Resolves when all records so far have survived a power cut. */
+  syncRecords(): Promise<void>;
+  /** The run goes on from its newest checkpoint, or its beginning: what came after it goes with the next record. */
+  rewind(): Promise<void>;
   readRecords(): Promise<RunRecord[]>;
   writeTokenizer(tokenizerJson: string, tokenizerConfigJson?: string): Promise<void>;
   writeCurve(svg: string): Promise<void>;
@@ -86,23 +91,39 @@ export async function createRunDirectory(config: Config, now: Date = new Date())
   }
 }
 
+/** What a coordinator kept of a run, beside what is in the directory. */
+export interface KeptRun {
+  /** The run goes on from where it is, not from its newest checkpoint: records and checkpoints stay as they are. */
+  readonly inPlace: boolean;
+  /** The last records, of which some may not have reached the file. */
+  readonly records: readonly RunRecord[];
+  /** The checkpoint that is to be the latest. */
+  readonly published: { readonly step: number; readonly best: number | null };
+}
+
 /**
  * Opens a run to go on with it from `latest`. The first record that is added, or checkpoint that is published, removes
- * the records of later steps and what a crash left behind; a start that fails before leaves the run as it was.
+ * the records of later steps and what a crash left behind; a start that fails before leaves the run as it was. `look` is
+ * called once the run is locked, and says what a coordinator kept of it.
  * Throws `run_missing`, `checkpoint_invalid` or, when a process is writing it, `run_exists`.
  */
-export async function openRunDirectory(given: string): Promise<RunDirectory> {
+export async function openRunDirectory(
+  given: string,
+  look: (path: string) => Promise<KeptRun | undefined> = async () => undefined,
+): Promise<RunDirectory> {
   const path = resolve(given);
   await assertRun(path, given);
   const lock = await acquireLock(join(path, "run.lock"), path);
   try {
     const config = await readRunConfig(path);
-    const checkpoint = await readLatest(path);
+    const kept = await look(path);
+    if (kept !== undefined) await settle(path, kept, config);
+    const checkpoint = kept?.inPlace ? await readNewest(path) : await readLatest(path);
     await readRecordLog(join(path, "metrics.jsonl")); // says what is wrong with it, if anything
-    const leftovers = await findLeftovers(path, checkpoint.step);
+    const leftovers = await findLeftovers(path, checkpoint?.step ?? 0);
     const ofLock = leftovers.filter((leftover) => basename(leftover.path).startsWith(".run.lock."));
     await removeLeftovers(ofLock);
-    return open(path, config, { checkpoint, leftovers }, lock);
+    return open(path, config, { checkpoint, leftovers, inPlace: kept?.inPlace ?? false }, lock);
   } catch (error) {
     await lock.release();
     throw diskError(`can't open the run ${path}`, error);
@@ -123,23 +144,46 @@ export async function readRunConfig(given: string): Promise<Config> {
   }
 }
 
-function open(
-  path: string,
-  config: Config,
-  earlier: { readonly checkpoint: Checkpoint; readonly leftovers: readonly Leftover[] } | undefined,
-  lock: Lock,
-): RunDirectory {
+/** Does what was decided before a crash and had not happened: the last records, and the move of `latest`. */
+async function settle(path: string, { records, published }: KeptRun, config: Config): Promise<void> {
+  await completeRecordLog(join(path, "metrics.jsonl"), records);
+  const latest = await readNewest(path);
+  const { step, best } = published;
+  if (step <= (latest?.step ?? 0)) return;
+  const isWhole = await readCheckpoint(join(path, "checkpoints", checkpointName(step))).then(
+    () => true,
+    () => false,
+  );
+  if (isWhole) await publishCheckpoint(path, step, config.checkpoint.keep, best);
+}
+
+/** Undefined when the run has none yet. */
+async function readNewest(path: string): Promise<Checkpoint | undefined> {
+  const link = await lstat(join(path, "latest")).catch(() => undefined);
+  return link === undefined ? undefined : readLatest(path);
+}
+
+interface Earlier {
+  readonly checkpoint: Checkpoint | undefined;
+  readonly leftovers: readonly Leftover[];
+  readonly inPlace: boolean;
+}
+
+function open(path: string, config: Config, opened: Earlier | undefined, lock: Lock): RunDirectory {
   const metricsPath = join(path, "metrics.jsonl");
-  const checkpoint = earlier?.checkpoint;
-  let published = checkpoint !== undefined;
+  let earlier = opened;
+  let published = earlier !== undefined;
   let current = config;
   let log: Promise<RecordLog> | undefined;
 
   /** From here on the run is another than it was. */
   async function begin(): Promise<RecordLog> {
     if (earlier !== undefined) {
-      await truncateRecordLog(metricsPath, earlier.checkpoint.step);
-      await removeLeftovers(earlier.leftovers);
+      if (!earlier.inPlace) {
+        // Without a checkpoint the validation before the first step is made again, too.
+        await truncateRecordLog(metricsPath, earlier.checkpoint?.step ?? -1);
+        await removeLeftovers(earlier.leftovers);
+      }
       if (current !== config) await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(current));
     }
     return openRecordLog(metricsPath);
@@ -157,7 +201,9 @@ function open(
     get config() {
       return current;
     },
-    checkpoint,
+    get checkpoint() {
+      return earlier?.checkpoint;
+    },
     get changed() {
       return log !== undefined;
     },
@@ -169,10 +215,19 @@ function open(
       return latest;
     },
     append: async (record) => (await records()).append(record),
+    syncRecords: async () => (await records()).sync(),
+    async rewind() {
+      await (await log?.catch(() => undefined))?.close();
+      log = undefined;
+      const checkpoint = await readNewest(path);
+      earlier = { checkpoint, leftovers: await findLeftovers(path, checkpoint?.step ?? 0), inPlace: false };
+    },
     async readRecords() {
       await log?.catch(() => undefined);
       const all = await readRecordLog(metricsPath);
-      return log === undefined && checkpoint !== undefined ? all.filter(({ step }) => step <= checkpoint.step) : all;
+      if (log !== undefined || earlier === undefined || earlier.inPlace) return all;
+      const last = earlier.checkpoint?.step ?? -1;
+      return all.filter(({ step }) => step <= last);
     },
     async writeTokenizer(tokenizerJson, tokenizerConfigJson) {
       await writeFileAtomic(join(path, "tokenizer.json"), tokenizerJson);

@@ -17,6 +17,7 @@ import type { Form as _ringtune_v1_Form, Form__Output as _ringtune_v1_Form__Outp
 import type { Formed as _ringtune_v1_Formed, Formed__Output as _ringtune_v1_Formed__Output } from './ringtune/v1/Formed.ts';
 import type { Heartbeat as _ringtune_v1_Heartbeat, Heartbeat__Output as _ringtune_v1_Heartbeat__Output } from './ringtune/v1/Heartbeat.ts';
 import type { Held as _ringtune_v1_Held, Held__Output as _ringtune_v1_Held__Output } from './ringtune/v1/Held.ts';
+import type { Holding as _ringtune_v1_Holding, Holding__Output as _ringtune_v1_Holding__Output } from './ringtune/v1/Holding.ts';
 import type { Interrupted as _ringtune_v1_Interrupted, Interrupted__Output as _ringtune_v1_Interrupted__Output } from './ringtune/v1/Interrupted.ts';
 import type { Join as _ringtune_v1_Join, Join__Output as _ringtune_v1_Join__Output } from './ringtune/v1/Join.ts';
 import type { Leaving as _ringtune_v1_Leaving, Leaving__Output as _ringtune_v1_Leaving__Output } from './ringtune/v1/Leaving.ts';
@@ -28,6 +29,7 @@ import type { PredictionCounts as _ringtune_v1_PredictionCounts, PredictionCount
 import type { Prepare as _ringtune_v1_Prepare, Prepare__Output as _ringtune_v1_Prepare__Output } from './ringtune/v1/Prepare.ts';
 import type { Prepared as _ringtune_v1_Prepared, Prepared__Output as _ringtune_v1_Prepared__Output } from './ringtune/v1/Prepared.ts';
 import type { Reduced as _ringtune_v1_Reduced, Reduced__Output as _ringtune_v1_Reduced__Output } from './ringtune/v1/Reduced.ts';
+import type { Reduction as _ringtune_v1_Reduction, Reduction__Output as _ringtune_v1_Reduction__Output } from './ringtune/v1/Reduction.ts';
 import type { Save as _ringtune_v1_Save, Save__Output as _ringtune_v1_Save__Output } from './ringtune/v1/Save.ts';
 import type { Saved as _ringtune_v1_Saved, Saved__Output as _ringtune_v1_Saved__Output } from './ringtune/v1/Saved.ts';
 import type { ScaleRequest as _ringtune_v1_ScaleRequest, ScaleRequest__Output as _ringtune_v1_ScaleRequest__Output } from './ringtune/v1/ScaleRequest.ts';
@@ -65,6 +67,7 @@ export interface ProtoGrpcType {
       Formed: MessageTypeDefinition<_ringtune_v1_Formed, _ringtune_v1_Formed__Output>
       Heartbeat: MessageTypeDefinition<_ringtune_v1_Heartbeat, _ringtune_v1_Heartbeat__Output>
       Held: MessageTypeDefinition<_ringtune_v1_Held, _ringtune_v1_Held__Output>
+      Holding: MessageTypeDefinition<_ringtune_v1_Holding, _ringtune_v1_Holding__Output>
       Interrupted: MessageTypeDefinition<_ringtune_v1_Interrupted, _ringtune_v1_Interrupted__Output>
       Join: MessageTypeDefinition<_ringtune_v1_Join, _ringtune_v1_Join__Output>
       Leaving: MessageTypeDefinition<_ringtune_v1_Leaving, _ringtune_v1_Leaving__Output>
@@ -76,6 +79,7 @@ export interface ProtoGrpcType {
       Prepare: MessageTypeDefinition<_ringtune_v1_Prepare, _ringtune_v1_Prepare__Output>
       Prepared: MessageTypeDefinition<_ringtune_v1_Prepared, _ringtune_v1_Prepared__Output>
       Reduced: MessageTypeDefinition<_ringtune_v1_Reduced, _ringtune_v1_Reduced__Output>
+      Reduction: MessageTypeDefinition<_ringtune_v1_Reduction, _ringtune_v1_Reduction__Output>
       Save: MessageTypeDefinition<_ringtune_v1_Save, _ringtune_v1_Save__Output>
       Saved: MessageTypeDefinition<_ringtune_v1_Saved, _ringtune_v1_Saved__Output>
       ScaleRequest: MessageTypeDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_ScaleRequest__Output>

@@ -70,7 +70,7 @@ async function callAsStranger({ address, token }: Coordinator): Promise<Stranger
     send: (message) => session.send(message),
     join(change = {}) {
       const own = { protocolVersion: PROTOCOL_VERSION, workerId: "stranger", joinToken: token, host: "here", pid: 1 };
-      session.send({ kind: "join", value: { ...own, ringEndpoint: "tcp://127.0.0.1:1", ...change } });
+      session.send({ kind: "join", value: { ...own, holding: null, ringEndpoint: "tcp://127.0.0.1:1", ...change } });
     },
     async hear(kind) {
       for (;;) {

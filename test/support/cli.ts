@@ -85,6 +85,11 @@ export function finish(args: readonly string[], options: StartOptions = {}) {
   return start(args, options).finished;
 }
 
+export async function childrenOf(pid: number): Promise<number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
+  return text.trim().split(" ").filter(Boolean).map(Number);
+}
+
 /** A folder that is removed at the end of the test. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "ringtune-test-"));

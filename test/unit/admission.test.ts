@@ -14,7 +14,14 @@ const create = (encrypted = false): Admission =>
   createAdmission({ tokens: { judge }, run: "runs/a", encrypted, nowMs: () => now });
 
 function refusalOf(admission: Admission, change: Record<string, unknown> = {}, peer = "10.0.0.5:4000"): string {
-  const join = { protocolVersion: PROTOCOL_VERSION, workerId: "w9", joinToken: "good", host: "here", pid: 1 };
+  const join = {
+    protocolVersion: PROTOCOL_VERSION,
+    workerId: "w9",
+    joinToken: "good",
+    host: "here",
+    pid: 1,
+    holding: null,
+  };
   try {
     admission.check({ ...join, ringEndpoint: "tcp://10.0.0.5:1;host=5f", ...change }, peer);
     return "";

@@ -1,5 +1,5 @@
-// A worker's connection to its coordinator, as the main thread sees it: messages in, messages out. The stream itself lives
-// in a thread of its own (thread.ts), which lasts as long as the connection.
+// A worker's connection to its coordinator, as the main thread sees it: messages in, messages out. The streams themselves,
+// one after another when one is lost, live in a thread of its own (thread.ts).
 
 import { Worker } from "node:worker_threads";
 import type { Credentials } from "../../common/certificates.ts";
@@ -9,6 +9,12 @@ import type { HealthOptions } from "./health.ts";
 import type { Activity, FromThread, PlainError, Sendable, ToThread } from "./thread.ts";
 
 export interface Connection {
+  /**
+   * Calls the coordinator at `address` and says `join()` first; resolves with its first answer. Rejects as openSession does,
+   * and with the coordinator's error when it ends the stream instead. Only while no stream is open.
+   */
+  join(call: Call): Promise<FromCoordinator>;
+  /** Lost while no stream is open. */
   send(message: Sendable): void;
   /** Says what the worker does, now and with every heartbeat to come. */
   doing(activity: Activity): void;
@@ -18,10 +24,16 @@ export interface Connection {
   end(): Promise<void>;
 }
 
-export interface ConnectionOptions {
+export interface Call {
   /** host:port */
   readonly address: string;
   readonly timeoutMs: number;
+  /** Waits for somebody to listen there; otherwise whoever refuses the connection is not asked again. */
+  readonly patient: boolean;
+  readonly join: () => Sendable;
+}
+
+export interface ConnectionOptions {
   /** For mutual TLS. */
   readonly credentials?: Credentials;
   /** Answer health checks there. */
@@ -30,68 +42,98 @@ export interface ConnectionOptions {
   readonly healthy?: (url: string) => void;
   /** Gives up waiting for the coordinator to answer. */
   readonly signal: AbortSignal;
+  /** After the first answer. */
   readonly message: (message: FromCoordinator) => void;
-  /** Called once. Without an error the coordinator ended the session. */
+  /** A stream is over after the first answer. Without an error the coordinator ended the session. */
   readonly closed: (error: RingtuneError | undefined) => void;
 }
 
-/** Rejects as openSession does: with `timed_out` when nobody answers, with the signal's reason when that aborts before. */
-export async function openConnection(options: ConnectionOptions): Promise<Connection> {
-  options.signal.throwIfAborted();
+export function createConnection(options: ConnectionOptions): Connection {
   const thread = new Worker(new URL("./thread.js", import.meta.url));
   const tell = (order: ToThread): void => thread.postMessage(order);
-  let isClosed = false;
-  const close = (error: PlainError | undefined): void => {
-    if (isClosed) return;
-    isClosed = true;
-    options.closed(error && revive(error));
-  };
-  let opened: (error: RingtuneError | undefined) => void = () => undefined;
+  /** Who waits for the first answer of a call. */
+  let caller:
+    | { readonly address: string; opened(): void; answered(message: FromCoordinator): void; failed(error: Error): void }
+    | undefined;
+  let isOpen = false;
+  let isEnding = false;
   let ended: () => void = () => undefined;
-  const opening = new Promise<RingtuneError | undefined>((resolve) => (opened = resolve));
   const ending = new Promise<void>((resolve) => (ended = resolve));
+
+  function close(error: RingtuneError | undefined): void {
+    const waiting = caller;
+    const wasOpen = isOpen;
+    caller = undefined;
+    isOpen = false;
+    if (waiting !== undefined) return waiting.failed(error ?? gone(waiting.address));
+    if (wasOpen && !isEnding) options.closed(error);
+  }
+
   thread.on("message", (news: FromThread) => {
     switch (news.kind) {
       case "health":
         return options.healthy?.(news.url);
       case "opened":
-        return opened(news.error && revive(news.error));
-      case "message":
-        if (!isClosed) options.message(news.message);
+        if (news.error === undefined) caller?.opened();
+        else close(revive(news.error));
         return;
+      case "message": {
+        const waiting = caller;
+        caller = undefined;
+        if (waiting !== undefined) waiting.answered(news.message);
+        else if (isOpen) options.message(news.message);
+        return;
+      }
       case "closed":
-        return close(news.error);
+        return close(news.error && revive(news.error));
       case "ended":
         return ended();
     }
   });
   thread.on("error", (cause) => {
-    const error: PlainError = { code: "internal", message: `the control thread failed: ${cause.message}` };
-    opened(revive(error));
-    close(error);
+    close(new RingtuneError("internal", `the control thread failed: ${cause.message}`, { cause }));
     ended();
   });
-  const cancel = (): void => opened(options.signal.reason as RingtuneError);
+  const cancel = (): void => {
+    // A stream that is open is ended by its user, who has last words.
+    if (caller !== undefined) close(options.signal.reason as RingtuneError);
+  };
   options.signal.addEventListener("abort", cancel, { once: true });
-  const { address, timeoutMs, credentials, health } = options;
-  tell({ kind: "open", address, timeoutMs, credentials, health });
-  const problem = await opening;
-  options.signal.removeEventListener("abort", cancel);
-  if (problem !== undefined) {
-    await thread.terminate();
-    throw problem;
-  }
   return {
-    send: (message) => tell({ kind: "send", message }),
+    async join({ address, timeoutMs, patient, join }) {
+      options.signal.throwIfAborted();
+      return new Promise<FromCoordinator>((resolve, reject) => {
+        caller = {
+          address,
+          opened() {
+            isOpen = true;
+            tell({ kind: "send", message: join() });
+          },
+          answered: resolve,
+          failed: reject,
+        };
+        const { credentials, health } = options;
+        tell({ kind: "open", address, timeoutMs, patient, credentials, health });
+      });
+    },
+    send(message) {
+      if (isOpen) tell({ kind: "send", message });
+    },
     doing: (activity) => tell({ kind: "doing", activity }),
     beatEvery: (ms) => tell({ kind: "every", ms }),
     async end() {
+      isEnding = true;
+      options.signal.removeEventListener("abort", cancel);
       tell({ kind: "end" });
       await ending;
-      isClosed = true;
       await thread.terminate();
     },
   };
+}
+
+/** It ended the stream, and did not say why. */
+export function gone(address: string): RingtuneError {
+  return new RingtuneError("worker_lost", `the coordinator at ${address} is gone`);
 }
 
 function revive({ code, message }: PlainError): RingtuneError {

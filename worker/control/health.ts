@@ -17,6 +17,8 @@ export interface Health {
   readonly url: string;
   /** What the worker does now, for the body of the answers. */
   doing(sentence: string): void;
+  /** It calls the coordinator, or calls again. */
+  calling(): void;
   /** The coordinator answers. */
   opened(): void;
   /** It holds weights and a place in a generation. */
@@ -52,6 +54,7 @@ export async function serveHealth({ host, port }: HealthOptions, nowMs = () => p
   return {
     url: `http://${host.includes(":") ? `[${host}]` : host}:${(server.address() as AddressInfo).port}/healthz`,
     doing: (sentence) => (activity = sentence),
+    calling: () => (state = { kind: "connecting" }),
     opened: () => (state = { kind: "joined" }),
     formed: () => (state = { kind: "ready" }),
     closed: () => (state = { kind: "closed", sinceMs: nowMs() }),

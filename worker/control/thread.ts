@@ -29,6 +29,7 @@ export type ToThread =
       readonly kind: "open";
       readonly address: string;
       readonly timeoutMs: number;
+      readonly patient: boolean;
       readonly credentials: Credentials | undefined;
       /** Answer health checks there, from now on. */
       readonly health: HealthOptions | undefined;
@@ -42,7 +43,7 @@ export type ToThread =
 export type FromThread =
   /** Health checks are answered at this address. */
   | { readonly kind: "health"; readonly url: string }
-  /** The answer to `open`. */
+  /** The answer to `open`, which may come again when a stream is over. */
   | { readonly kind: "opened"; readonly error: PlainError | undefined }
   | { readonly kind: "message"; readonly message: FromCoordinator }
   /** The stream is over; without an error the coordinator ended it. */
@@ -64,24 +65,29 @@ function attend(tell: (message: FromThread) => void): void {
   let count = 0;
   let health: Health | undefined;
   const cancelled = new AbortController();
-  const beat = (number: number): void => session?.send({ kind: "heartbeat", value: { ...activity, count: number } });
+  /** The first message of a stream is Join. */
+  let hasJoined = false;
+  const beat = (number: number): void => {
+    if (hasJoined) session?.send({ kind: "heartbeat", value: { ...activity, count: number } });
+  };
 
   async function open(order: Extract<ToThread, { kind: "open" }>): Promise<void> {
-    const { address, timeoutMs, credentials } = order;
+    const { address, timeoutMs, patient, credentials } = order;
+    hasJoined = false;
+    health?.calling();
     try {
       if (order.health !== undefined && health === undefined) {
         health = await serveHealth(order.health);
         tell({ kind: "health", url: health.url });
       }
       session = await openSession({
-        address,
-        timeoutMs,
+        ...{ address, timeoutMs, patient },
         ...(credentials === undefined ? {} : { credentials: ownBuffers(credentials) }),
         signal: cancelled.signal,
         handlers: {
           message: (message) => tell({ kind: "message", message }),
           closed: (error) => {
-            clearInterval(timer);
+            hasJoined = false;
             health?.closed();
             tell({ kind: "closed", error: error && plain(error) });
           },
@@ -100,7 +106,9 @@ function attend(tell: (message: FromThread) => void): void {
         return void open(order);
       case "send":
         if (order.message.kind === "formed") health?.formed();
-        return session?.send(order.message);
+        session?.send(order.message);
+        hasJoined ||= order.message.kind === "join";
+        return;
       case "doing":
         activity = order.activity;
         health?.doing(activity.doing);

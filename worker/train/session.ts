@@ -1,28 +1,37 @@
-// A worker's life: join, work through the coordinator's tasks in order, leave. One call, one session.
+// A worker's life: find the coordinator, join, work through its tasks in order, leave. A coordinator that is lost is looked
+// for: the worker keeps its weights, its optimizer's state, the gradient that waits for a commit and its end of the ring,
+// and offers them when it joins again.
 
 import { hostname } from "node:os";
 import type { Credentials } from "../../common/certificates.ts";
 import { describeError, RingtuneError } from "../../common/errors.ts";
+import type { FromCoordinator } from "../../proto/messages.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { CollectiveEndpoint } from "../collective/collective.ts";
-import { openConnection, type Connection } from "../control/connection.ts";
+import { createConnection, gone, type Connection } from "../control/connection.ts";
+import { findCoordinator, isPassing } from "../control/find-coordinator.ts";
 import type { HealthOptions } from "../control/health.ts";
+import type { Sendable } from "../control/thread.ts";
 import { TaskQueue, type QueuedTask } from "./task-queue.ts";
 import type { TrainingSettings } from "./trained-weights.ts";
 import { createTrainer, type Report, type Trainer } from "./trainer.ts";
 
 export interface SessionOptions {
-  /** host:port of the coordinator. */
-  readonly coordinator: string;
+  /** host:port of the coordinator, or of all that may lead. */
+  readonly coordinators: readonly string[];
   readonly workerId: string;
   readonly joinToken: string;
   readonly endpoint: CollectiveEndpoint;
+  /** How long the first welcome is waited for. */
   readonly connectTimeoutMs: number;
   /** For mutual TLS, if the coordinator speaks it. */
   readonly credentials?: Credentials;
   /** Aborting leaves the run; its reason is told to the coordinator. */
   readonly signal: AbortSignal;
-  /** Aborting asks the coordinator to let this worker go when its step is done; its reason is an Error. Before it is welcome, it leaves. */
+  /**
+   * Aborting asks the coordinator to let this worker go when its step is done; its reason is an Error. While there is no
+   * coordinator, it leaves.
+   */
   readonly drain: AbortSignal;
   /** Instead of what the coordinator's config says. */
   readonly device?: string;
@@ -30,6 +39,8 @@ export interface SessionOptions {
   /** Answer health checks there, and say where. */
   readonly health?: HealthOptions;
   readonly healthy?: (url: string) => void;
+  /** A sentence for whoever watches this worker. */
+  readonly say: (sentence: string) => void;
   /** For tests of the version check. */
   readonly protocolVersion?: number;
 }
@@ -42,6 +53,13 @@ export interface Ending {
   readonly drained: boolean;
 }
 
+type Welcome = Extract<FromCoordinator, { kind: "welcome" }>["value"];
+
+/** A call that is refused a connection waits so long for somebody to listen when there are other addresses. */
+const ROUND_TIMEOUT_MS = 1000;
+/** Given up so often for being late, without a step in between, it does not come back. */
+const MAX_LATE = 3;
+
 /** Resolves when the run is over, or this worker has drained. Throws the cause when this worker has to leave. */
 export async function runSession(options: SessionOptions): Promise<Ending> {
   try {
@@ -53,50 +71,106 @@ export async function runSession(options: SessionOptions): Promise<Ending> {
 
 async function attend(options: SessionOptions): Promise<Ending> {
   const queue = new TaskQueue();
-  const gone = new RingtuneError("worker_lost", `the coordinator at ${options.coordinator} is gone`);
-  const connection = await openConnection({
-    address: options.coordinator,
-    timeoutMs: options.connectTimeoutMs,
+  const { signal, drain, coordinators } = options;
+  let welcome: Welcome | undefined;
+  let trainer: Trainer | undefined;
+  /** Aborts when nobody needs to be found any more. */
+  const over = new AbortController();
+  const leaving = AbortSignal.any([signal, drain, over.signal]);
+  const connection = createConnection({
     ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
     ...(options.health === undefined ? {} : { health: options.health }),
     healthy: (url) => options.healthy?.(url),
-    signal: AbortSignal.any([options.signal, options.drain]),
+    signal: leaving,
     message: (message) => queue.push(message),
-    closed: (error) => queue.close(error ?? gone),
+    closed: (error) => void comeBack(error ?? gone(coordinators.join(", "))),
   });
-  const leave = (): void => queue.close(options.signal.reason as Error);
-  options.signal.addEventListener("abort", leave, { once: true });
-  if (options.signal.aborted) leave();
-  let isWelcome = false;
+  let isThere = false;
+  const late = { step: -1, times: 0 };
+
+  /** Joins at the first address that takes this worker; while there is time. */
+  async function join(withinMs: number): Promise<FromCoordinator> {
+    const isNew = welcome === undefined;
+    const patient = isNew && coordinators.length === 1;
+    const answer = await findCoordinator({
+      addresses: coordinators,
+      withinMs,
+      attempt: (address, timeoutMs) =>
+        connection.join({
+          address,
+          timeoutMs: patient ? timeoutMs : Math.min(timeoutMs, ROUND_TIMEOUT_MS),
+          patient,
+          join: () => joinMessage(options, welcome, trainer),
+        }),
+      // Whoever has never been welcome is told at once what is wrong, unless it may be otherwise elsewhere or later.
+      isPassing: (error) => (patient ? error.code === "unavailable" : isPassing(error)),
+      signal: leaving,
+    });
+    if (answer.kind !== "welcome") return answer;
+    isThere = true;
+    connection.beatEvery(answer.value.heartbeatSeconds * 1000);
+    return answer;
+  }
+
+  /** The stream is lost, or this worker was given up: it goes on with what it has under way, and looks for the coordinator. */
+  async function comeBack(error: RingtuneError): Promise<void> {
+    isThere = false;
+    if (queue.isFinished) return;
+    const seconds = welcome?.recoverSeconds ?? 0;
+    const step = trainer?.holding().step ?? 0;
+    late.times = error.code !== "timed_out" ? 0 : late.step === step ? late.times + 1 : 1;
+    late.step = step;
+    if (!isPassing(error) || seconds === 0 || late.times > MAX_LATE || leaving.aborted) {
+      return queue.close(leaving.aborted && !over.signal.aborted ? (leaving.reason as Error) : error);
+    }
+    const where = coordinators.join(", ");
+    options.say(
+      `${error.message}; looking for the coordinator at ${where} for up to ${seconds} s, with the weights of step ${step}`,
+    );
+    const start = performance.now();
+    try {
+      const answer = await join(seconds * 1000);
+      if (answer.kind === "finish") return queue.push(answer);
+      if (answer.kind !== "welcome") throw unexpected(answer.kind);
+      options.say(`found the coordinator again after ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    } catch (cause) {
+      const last = cause as RingtuneError;
+      const lost = `no coordinator at ${where} took this worker back within ${seconds} s (${describeError(last)}); it held the weights of step ${trainer?.holding().step ?? 0}`;
+      queue.close(
+        last instanceof RingtuneError && isPassing(last) ? new RingtuneError("worker_lost", lost, { cause }) : last,
+      );
+    }
+  }
+
+  const leave = (): void => queue.close(signal.reason as Error);
+  signal.addEventListener("abort", leave, { once: true });
+  if (signal.aborted) leave();
   const askToGo = (): void => {
-    const reason = options.drain.reason as Error;
-    if (isWelcome) connection.send({ kind: "leaving", value: { reason: reason.message } });
+    const reason = drain.reason as Error;
+    if (isThere) connection.send({ kind: "leaving", value: { reason: reason.message } });
     else queue.close(reason);
   };
-  options.drain.addEventListener("abort", askToGo, { once: true });
-  if (options.drain.aborted) askToGo();
+  drain.addEventListener("abort", askToGo, { once: true });
+  if (drain.aborted) askToGo();
 
-  const report = reportTo(connection);
-  let trainer: Trainer | undefined;
   try {
-    connection.send({ kind: "join", value: joinMessage(options) });
-    const { task } = await queue.next();
-    if (task.kind === "finish") return task.value;
-    if (task.kind !== "welcome") throw unexpected(task.kind);
-    isWelcome = true;
-    connection.beatEvery(task.value.heartbeatSeconds * 1000);
-    const { device = task.value.device, threads = task.value.threads } = options;
-    assertSameBits(task.value, { device, threads });
-    trainer = createTrainer({ ...task.value, device, threads }, options.endpoint, report);
+    const answer = await join(options.connectTimeoutMs);
+    if (answer.kind === "finish") return answer.value;
+    if (answer.kind !== "welcome") throw unexpected(answer.kind);
+    welcome = answer.value;
+    const { device = welcome.device, threads = welcome.threads } = options;
+    assertSameBits(welcome, { device, threads });
+    trainer = createTrainer({ ...welcome, device, threads }, options.endpoint, reportTo(connection));
     return await work(trainer, queue);
   } catch (error) {
     const code = error instanceof RingtuneError ? error.code : "internal";
     connection.send({ kind: "failed", value: { code, message: describeError(error) } });
     throw error;
   } finally {
+    over.abort(new RingtuneError("cancelled", "the session is over"));
     await connection.end();
-    options.signal.removeEventListener("abort", leave);
-    options.drain.removeEventListener("abort", askToGo);
+    signal.removeEventListener("abort", leave);
+    drain.removeEventListener("abort", askToGo);
     await trainer?.close();
   }
 }
@@ -141,8 +215,17 @@ function reportTo(connection: Connection): Report {
   };
 }
 
-function joinMessage({ protocolVersion = PROTOCOL_VERSION, workerId, joinToken, endpoint }: SessionOptions) {
-  return { protocolVersion, workerId, joinToken, host: hostname(), pid: process.pid, ringEndpoint: endpoint.address };
+function joinMessage(
+  { protocolVersion = PROTOCOL_VERSION, workerId, joinToken, endpoint }: SessionOptions,
+  welcome: Welcome | undefined,
+  trainer: Trainer | undefined,
+): Sendable {
+  const holding = welcome && trainer ? { jobId: welcome.jobId, ...trainer.holding() } : null;
+  const who = { workerId: welcome?.workerId ?? workerId, host: hostname(), pid: process.pid };
+  return {
+    kind: "join",
+    value: { protocolVersion, joinToken, ...who, ringEndpoint: endpoint.address, holding },
+  };
 }
 
 /** In a run that is to be bit-identical every worker computes with what the configuration says. */

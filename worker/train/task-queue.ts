@@ -22,6 +22,7 @@ export class TaskQueue {
   #wake: (() => void) | undefined;
   #closed: Error | undefined;
   #committed = 0;
+  #isFinished = false;
   #commitWaiters: { step: number; resolve: () => void; reject: (reason: Error) => void }[] = [];
   #generation = new AbortController();
   /** Nothing more is done in this generation. */
@@ -40,6 +41,7 @@ export class TaskQueue {
         this.#isAbandoned = false;
         break;
       case "finish":
+        this.#isFinished = true;
         this.#drop(new RingtuneError("cancelled", message.value.reason));
         break;
       default:
@@ -62,10 +64,15 @@ export class TaskQueue {
 
   /** Ends the generation under way; `next` throws the reason. A `finish` that has come stays the last word. */
   close(reason: Error): void {
-    if (this.#closed !== undefined || this.#tasks.some(({ kind }) => kind === "finish")) return;
+    if (this.#closed !== undefined || this.#isFinished) return;
     this.#closed = reason;
     this.#drop(reason);
     this.#wake?.();
+  }
+
+  /** The coordinator has said its last word. */
+  get isFinished(): boolean {
+    return this.#isFinished;
   }
 
   /** The next task. Throws the reason of `close`. */

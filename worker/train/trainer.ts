@@ -40,7 +40,11 @@ export interface PlanContext {
   readonly committed: (step: number) => Promise<void>;
 }
 
+/** What a worker keeps when it loses its coordinator; see Holding in the protocol. */
+export type Holding = Omit<NonNullable<Extract<FromWorker, { kind: "join" }>["value"]["holding"]>, "jobId">;
+
 export interface Trainer {
+  holding(): Holding;
   /** Makes the engine, so that nobody waits for it when this worker enters a generation. */
   prepare(task: Message<"prepare">): Promise<void>;
   form(form: Message<"form">, signal: AbortSignal): Promise<void>;
@@ -84,6 +88,12 @@ export function createTrainer(
   let toldPath = "";
   /** Whether the engine has read the frozen weights since they were written. */
   let knowsFrozen = false;
+  /** The last generation that was begun. */
+  let generation = 0;
+  /** The weights are all of one step; not before there are any, nor while those of another arrive. */
+  let whole = false;
+  /** The step whose summed gradient is in `gradients`, to be applied. */
+  let reduced: Holding["reduced"] = null;
   /** Steps in the weights; of those that were skipped, nothing but their place. */
   let step = 0;
   const scalesLoss = settings.precision === "fp16";
@@ -136,7 +146,7 @@ export function createTrainer(
   async function loadFrom(folder: Message<"form">["folder"] & object, form: Message<"form">, signal: AbortSignal) {
     const { collective } = ready();
     const state = optimizer.state();
-    lossScale = scalesLoss ? firstScale : unscaled;
+    forgetUpdates();
     if (form.rank === 0) {
       if (folder.checkpoint) {
         const basePath = welcome.baseModelPath;
@@ -210,7 +220,16 @@ export function createTrainer(
     return found;
   }
 
+  /** As before the first step. */
+  function forgetUpdates(): void {
+    for (const buffer of Object.values(optimizer.state().buffers)) buffer.fill(0);
+    optimizer.load({ ...optimizer.state(), step: 0 });
+    lossScale = scalesLoss ? firstScale : unscaled;
+  }
+
   return {
+    holding: () => ({ ready: engine !== undefined, generation, whole, step, reduced }),
+
     async prepare({ localWorldSize, shard, microbatch }) {
       report.doing("making its engine");
       const engine = await makeEngine(localWorldSize);
@@ -226,6 +245,8 @@ export function createTrainer(
     async form(form, signal) {
       report.doing(`forming generation ${form.generation}`, true);
       knowsFrozen = false;
+      generation = form.generation;
+      whole &&= Boolean(form.held) || form.peer?.keeps === true;
       await collective?.close();
       collective = await endpoint.form({
         jobId: welcome.jobId,
@@ -239,7 +260,7 @@ export function createTrainer(
         initialiseParameters(model, trainable, parameters, welcome.seed);
         initialiseParameters(model, frozen.layout, frozen.parameters, welcome.seed);
         step = 0;
-        lossScale = scalesLoss ? firstScale : unscaled;
+        forgetUpdates();
       } else if (form.folder) {
         await loadFrom(form.folder, form, signal);
         step = form.step;
@@ -253,6 +274,7 @@ export function createTrainer(
           step = form.step;
         }
       }
+      whole = true;
       await collective.barrier({ step: form.step, bucket: 0, signal });
       if (form.rank === 0 && collective.path !== toldPath) notices.push(`gradients: ${(toldPath = collective.path)}`);
       frozenDigest = frozen.layout.size === 0 ? "" : digestOf(frozen.parameters);
@@ -315,7 +337,12 @@ export function createTrainer(
         },
       });
       report.doing(`waiting for the commit of step ${plan.step}`);
-      await committed(plan.step);
+      reduced = { generation: plan.generation, step: plan.step, digest };
+      try {
+        await committed(plan.step);
+      } finally {
+        reduced = null;
+      }
       const applying = performance.now();
       // All ranks hold the same gradients, so they decide the same.
       if (!(scalesLoss && overflows)) {

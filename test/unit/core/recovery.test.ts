@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { changesOf, factsOf, isRecoverable, recover } from "../../../coordinator/core/durable.ts";
+import { changesOf, factsOf, isOver, recover } from "../../../coordinator/core/durable.ts";
 import type { Effect } from "../../../coordinator/core/state.ts";
 import { drive, job, kinds, running } from "../../support/core-drive.ts";
 
@@ -180,7 +180,7 @@ test("a stop while nobody is back leaves the run to be recovered; with one that 
   alone.restart();
   const effects = alone.post({ kind: "stop", reason: "stopped by SIGINT" });
   expect(effects.at(-1)).toMatchObject({ outcome: { kind: "stopped", step: 1 } });
-  expect(isRecoverable(factsOf({ ...job, ...recovers }, alone.state))).toBe(true);
+  expect(isOver(factsOf({ ...job, ...recovers }, alone.state))).toBe(false);
 
   const both = afterOneStep();
   both.restart();

@@ -47,6 +47,7 @@ const cases: readonly (readonly [string, Case])[] = [
 async function train({ model, settings = {}, labels }: Case, worlds: readonly number[], firstScale = 1024) {
   const welcome: Message<"welcome"> = {
     ...{ jobId: "job", heartbeatSeconds: 1, engine: "onnx", device: "cpu", threads: 1, seed: 7 },
+    ...{ workerId: "w0", recoverSeconds: 0 },
     modelConfigJson: JSON.stringify(model),
     ...{ tokenizerJson: "", tokenizerConfigJson: "", baseModelPath: "", taskJson: "" },
     optimizerJson: JSON.stringify({ name: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 }),

@@ -38,6 +38,7 @@ const tokenizer = {
 };
 const welcome: Message<"welcome"> = {
   ...{ jobId: "job", heartbeatSeconds: 1, engine: "onnx", device: "cpu", threads: 1, seed: 7 },
+  ...{ workerId: "w0", recoverSeconds: 0 },
   modelConfigJson: JSON.stringify(sizes),
   tokenizerJson: JSON.stringify(tokenizer),
   tokenizerConfigJson: "",

@@ -1,5 +1,6 @@
 // Original file: proto/ringtune/v1/coordinator.proto
 
+import type { Holding as _ringtune_v1_Holding, Holding__Output as _ringtune_v1_Holding__Output } from '../../ringtune/v1/Holding.ts';
 
 export interface Join {
   'protocolVersion'?: (number);
@@ -8,6 +9,7 @@ export interface Join {
   'host'?: (string);
   'pid'?: (number);
   'ringEndpoint'?: (string);
+  'holding'?: (_ringtune_v1_Holding | null);
 }
 
 export interface Join__Output {
@@ -17,4 +19,5 @@ export interface Join__Output {
   'host': (string);
   'pid': (number);
   'ringEndpoint': (string);
+  'holding': (_ringtune_v1_Holding__Output | null);
 }

@@ -16,6 +16,8 @@ export interface Welcome {
   'trainingJson'?: (string);
   'baseModelPath'?: (string);
   'taskJson'?: (string);
+  'workerId'?: (string);
+  'recoverSeconds'?: (number | string);
 }
 
 export interface Welcome__Output {
@@ -32,4 +34,6 @@ export interface Welcome__Output {
   'trainingJson': (string);
   'baseModelPath': (string);
   'taskJson': (string);
+  'workerId': (string);
+  'recoverSeconds': (number);
 }
