@@ -52,7 +52,14 @@ export function drive(overrides: Partial<Job> = {}) {
       run.post({ kind: "joined", worker: { id, host: "node1", pid: 7, ringEndpoint: `tcp://${id}` } }),
     /** A worker calls again, with what it holds. */
     comeBack: (id: string, holds: Partial<Brings> = {}) => {
-      const brings = { ready: true, whole: true, generation: state.generation, step: state.committed, reduced: null, ...holds };
+      const brings = {
+        ready: true,
+        whole: true,
+        generation: state.generation,
+        step: state.committed,
+        reduced: null,
+        ...holds,
+      };
       return run.post({ kind: "joined", worker: { id, host: "node1", pid: 7, ringEndpoint: `tcp://${id}` }, brings });
     },
     /** The coordinator dies, and starts again with what it wrote down. */

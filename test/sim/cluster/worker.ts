@@ -66,7 +66,7 @@ export class SimulatedWorker implements Endpoint {
     if (this.stream === undefined) return this.#later(300 + this.#world.random.next() * 400, () => this.join());
     const { name } = this;
     const introduction = { workerId: name, protocolVersion: 0, joinToken: "", host: "h", pid: 1 };
-    this.#say({ kind: "join", value: { ...introduction, ringEndpoint: name , holding: null} });
+    this.#say({ kind: "join", value: { ...introduction, ringEndpoint: name, holding: null } });
   }
 
   /** What comes down the stream. */
