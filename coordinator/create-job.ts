@@ -61,6 +61,7 @@ export async function createJob(
     globalBatch: train.global_batch,
     microbatch: train.microbatch,
     bitIdentical: train.bit_identical,
+    balance: cluster.balance,
     totalSamples,
     samplesPerEpoch,
     validationSequences,

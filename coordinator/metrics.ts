@@ -30,9 +30,17 @@ export interface Metrics {
   observeValidation(record: ValidationRecord): void;
   observeCheckpoint(step: number, sizeBytes?: number): void;
   observeSession(event: SessionEvent): void;
+  /** Where the paces of those that take part are read when somebody looks. */
+  observePaces(read: () => readonly (readonly [worker: string, pace: WorkerPace])[]): void;
   setWorldSize(workers: number): void;
   setWorldSizeTarget(workers: number): void;
   setGeneration(generation: number): void;
+}
+
+export interface WorkerPace {
+  readonly lagSeconds: number;
+  /** 0 until it is measured. */
+  readonly rowsPerSecond: number;
 }
 
 export interface RunFacts {
@@ -63,6 +71,17 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
     { readonly host: string; readonly heard: number; readonly reduced: Reduced | undefined }
   >();
 
+  let readPaces: Parameters<Metrics["observePaces"]>[0] = () => [];
+
+  function showPaces(): void {
+    for (const [worker, { lagSeconds, rowsPerSecond }] of readPaces()) {
+      // One that is gone has no series any more.
+      if (rowsPerSecond === 0 || !workers.has(worker)) continue;
+      set("ringtune_worker_arrival_lag_seconds", lagSeconds, { worker });
+      set("ringtune_worker_rows_per_second", rowsPerSecond, { worker });
+    }
+  }
+
   function showWorker(worker: string, heard: number, reduced: Reduced | undefined): void {
     set("ringtune_worker_last_heard_timestamp_seconds", heard, { worker });
     if (!reduced?.times) return;
@@ -79,6 +98,7 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       const free = await facts?.freeBytes().catch(() => undefined);
       if (free !== undefined) set("ringtune_run_directory_free_bytes", free);
       for (const [worker, { heard, reduced }] of workers) showWorker(worker, heard, reduced);
+      showPaces();
       return registry.metrics();
     },
     begin(run) {
@@ -142,6 +162,7 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       const reduced = message?.kind === "reduced" ? message.value : known?.reduced;
       workers.set(event.id, { host, heard: now(), reduced });
     },
+    observePaces: (read) => void (readPaces = read),
     setWorldSizeTarget: (workers) => set("ringtune_world_size_target", workers),
     setWorldSize: (workers) => set("ringtune_world_size", workers),
     setGeneration: (number) => set("ringtune_generation", number),

@@ -273,6 +273,7 @@ async function train(
   let driver = createDriver({ ...host, ...first });
   const begin = async ({ job }: Beginning): Promise<Closer> => {
     servers.begin(driver);
+    metrics.observePaces(() => driver.state.members.map(({ id, pace }) => [id, pace] as const));
     return openAdmin({ directory, driver, job, tokens, joinCommand: commandOfWorker, credentials });
   };
   log.locate(() => placeIn(driver.state));

@@ -370,6 +370,12 @@ const cluster = z
       .union([z.literal("auto"), upTo(4096)])
       .default("auto")
       .describe('Worker processes that take part; "auto" is one for each NVIDIA GPU that the device can use, or one.'),
+    balance: z
+      .enum(["equal", "speed"])
+      .default("equal")
+      .describe(
+        "How a batch is divided: equal gives every worker as many sequences, speed as many as it is fast, measured while it trains. For workers that are not alike; the batch and the maths stay the same.",
+      ),
     threads: z
       .union([z.literal("auto"), upTo(1024)])
       .default("auto")

@@ -62,12 +62,13 @@ function parseTime(text: string): number {
 /** A line for the run, then one for each worker, in columns. */
 export function formatStatus(status: RunStatus): string {
   const { run, phase, step, totalSteps, saved, generation, workers, dead, ledger } = status;
-  const rows = workers.map(({ id, status: state, rank, host, pid, silentSeconds, limitSeconds, doing }) => [
+  const rows = workers.map(({ id, status: state, rank, host, pid, silentSeconds, limitSeconds, lagSeconds, doing }) => [
     `  ${id}`,
     state,
     rank < 0 ? "-" : `rank ${rank}`,
     `${host} ${pid}`,
     `heard ${silentSeconds.toFixed(1)} s ago (limit ${limitSeconds.toFixed(1)} s)`,
+    `${(1000 * lagSeconds).toFixed(0)} ms late`,
     doing,
   ]);
   const lines = columnsOf(rows);

@@ -3,6 +3,7 @@
 import { assertNever, type ErrorCode } from "../../common/errors.ts";
 import { metricsOf, sumCounts, type PredictionCounts } from "../../common/evaluation/scoring.ts";
 import type { FromWorker } from "../../proto/messages.ts";
+import { measure, rebalance } from "./balance.ts";
 import { completeWhenDone, finishStep, finishValidation, publish, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { findDiverged, heal, redo } from "./divergence.ts";
@@ -141,9 +142,10 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   const votes = state.members.flatMap(({ id }) => state.votes[id] ?? []);
 
   const batch = batchOf(job, next);
+  const shards = state.members.map(({ id }) => leaseOf(state.ledger, id, next));
   const verdict = judge(votes, {
     nameOf: (rank) => draft.nameOf(state.members[rank] ?? member),
-    shards: state.members.map(({ id }) => leaseOf(state.ledger, id, next)),
+    shards,
     skipsOverflow: job.skipsOverflow,
   });
   if (verdict.kind === "digest" || verdict.kind === "not-finite") {
@@ -161,6 +163,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
       `step ${next} is not committed: ${duplicated} samples would count twice and ${missing} not at all`,
     );
   }
+  measure(state.members, votes, shards);
   state.committed = next;
   state.attempts = 0;
   state.complaints = {};
@@ -198,7 +201,9 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
   }
   draft.because(`step ${next} is committed: all ${votes.length} workers have reduced it`);
   draft.waitAgain();
-  if (!changeMembers(draft)) draft.planAhead();
+  if (changeMembers(draft)) return;
+  rebalance(draft);
+  draft.planAhead();
 }
 
 function hasApplied(draft: Draft, member: Member, applied: { step: number; digest: string }): void {

@@ -51,6 +51,7 @@ export function initialState(job: Job, nowMs: number, generation = 0): State {
       positionAfter(job, job.start.step),
       job.start.kind === "checkpoint" ? job.start.ledger : undefined,
     ),
+    speeds: [],
     parameters: 0,
     lastStepEndMs: nowMs,
     interrupted: null,

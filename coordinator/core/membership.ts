@@ -2,6 +2,7 @@
 // generation, planned anew from the committed step.
 
 import type { ErrorCode } from "../../common/errors.ts";
+import { beginPace, createPace } from "./balance.ts";
 import { finishStep } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { createPulse } from "./detection.ts";
@@ -37,6 +38,7 @@ export function joined(draft: Draft, worker: NewWorker, brings?: Brings): void {
     pulse: createPulse(draft.nowMs, job.heartbeatMs),
     doing: isEarly ? "waiting for the other workers" : brings?.ready ? "waiting to take part" : "making its engine",
     inCollective: false,
+    pace: createPace(),
   };
   if (isEarly) {
     state.members.push(member);
@@ -84,6 +86,7 @@ export function form(draft: Draft, reason: string): void {
   state.validating = null;
   state.interrupted = null;
   state.planned = state.committed;
+  beginPace(draft);
   const isHeld = state.members.every(({ holds }) => holds);
   // A newcomer that can't be reached must not cost the others a step's time.
   state.deadlineMs = draft.nowMs + (isHeld ? job.stepTimeoutMs : Math.min(job.joinTimeoutMs, job.stepTimeoutMs));

@@ -29,7 +29,7 @@ export function planAhead(job: Job, state: State): Effect[] {
     const batch = batchOf(job, step);
     const learningRate = learningRateAt(step - 1, job.schedule);
     const verify = job.verifyEvery > 0 && step % job.verifyEvery === 0;
-    for (const [rank, shard] of shardsOf(batch, equally(state.members.length), shardUnit(job)).entries()) {
+    for (const [rank, shard] of shardsOf(batch, state.speeds, shardUnit(job)).entries()) {
       const to = state.members[rank]!.id;
       lease(state.ledger, to, step, shard);
       effects.push({ kind: "plan", to, generation: state.generation, step, batch, shard, learningRate, verify });

@@ -10,6 +10,7 @@
 // Nobody trains while the run is recovering. It goes on when all that are waited for are there; when one that holds the
 // weights is there, the others are given a short time more, for whoever is later enters as a newcomer.
 
+import { createPace } from "./balance.ts";
 import { finishStep } from "./completion.ts";
 import { createPulse } from "./detection.ts";
 import type { Draft } from "./draft.ts";
@@ -68,7 +69,7 @@ export function returned(draft: Draft, worker: NewWorker, brings: Brings | undef
       status: known?.status === "draining" ? "draining" : "healthy",
       leaving: known?.leaving ?? "",
       healed: known?.healed ?? 0,
-      ...{ holds, ready: true, inCollective: false },
+      ...{ holds, ready: true, inCollective: false, pace: createPace() },
       pulse: createPulse(draft.nowMs, job.heartbeatMs),
       doing: "waiting for the others to come back",
     });

@@ -4,6 +4,7 @@ import type { ErrorCode } from "../../common/errors.ts";
 import type { PredictionCounts } from "../../common/evaluation/scoring.ts";
 import type { StepRecord, ValidationRecord } from "../../common/records.ts";
 import type { FromWorker } from "../../proto/messages.ts";
+import type { Pace } from "./balance.ts";
 import type { Pulse } from "./detection.ts";
 import type { Best } from "./early-stopping.ts";
 import type { Ledger } from "./ledger.ts";
@@ -66,6 +67,8 @@ export interface Member extends NewWorker {
   doing: string;
   /** It waits for its neighbours, not they for it. */
   inCollective: boolean;
+  /** How fast it is, and how late. */
+  readonly pace: Pace;
 }
 
 /** A worker's vote for a step; see Reduced in the protocol. */
@@ -138,6 +141,8 @@ export interface State {
   /** Who wrote it, and which was the last before. */
   writer: { id: string; savedBefore: number } | null;
   ledger: Ledger;
+  /** By rank: batches are divided in proportion to these. */
+  speeds: number[];
   parameters: number;
   lastStepEndMs: number;
   /** The ring broke, in this sentence; a new generation is formed soon, with or without the worker that broke it. */

@@ -97,11 +97,13 @@ export function statusOfRun(job: Job, state: State, nowMs: number): Omit<RunStat
     step: state.committed,
     totalSteps: totalSteps(job),
     saved: state.saved,
-    workers: everybody.map(({ id, host, pid, status, doing, pulse }) => ({
+    workers: everybody.map(({ id, host, pid, status, doing, pulse, pace }) => ({
       ...{ id, host, pid, status, doing },
       rank: state.generation === 0 ? -1 : state.members.findIndex((member) => member.id === id),
       silentSeconds: Math.max(0, nowMs - pulse.lastMs) / 1000,
       limitSeconds: limitsOf(pulse).deadMs / 1000,
+      lagSeconds: pace.lagSeconds,
+      rowsPerSecond: pace.rowsPerSecond,
     })),
     dead: [...state.losses, ...gone],
     ledger: state.ledger.counts,

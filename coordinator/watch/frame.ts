@@ -62,15 +62,16 @@ function validationLine(validations: readonly ValidationRecord[]): string {
   return `validation after step ${step}: loss ${loss.toFixed(4)}  ${told}`;
 }
 
-const heads = ["worker", "state", "rank", "host", "heard", "doing"];
+const heads = ["worker", "state", "rank", "host", "heard", "late", "doing"];
 
 function workerTable({ workers }: RunStatus): string[] {
-  const rows = workers.map(({ id, status, rank, host, silentSeconds, doing }) => [
+  const rows = workers.map(({ id, status, rank, host, silentSeconds, lagSeconds, doing }) => [
     id,
     status,
     rank < 0 ? "-" : String(rank),
     host,
     `${silentSeconds.toFixed(1)}s`,
+    `${(1000 * lagSeconds).toFixed(0)}ms`,
     doing,
   ]);
   return columnsOf([heads, ...rows]);

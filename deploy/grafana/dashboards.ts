@@ -264,6 +264,26 @@ const cluster: DashboardDefinition = {
         },
         {
           kind: "time",
+          title: "Late to the all-reduce, by worker",
+          description: "Seconds after the first to come. The others wait so long for the last.",
+          unit: "s",
+          span: 12,
+          queries: {
+            "{{worker}}": `ringtune_worker_arrival_lag_seconds and on (job, instance) ringtune_run_info{run="$run"}`,
+          },
+        },
+        {
+          kind: "time",
+          title: "Sequences a second, by worker",
+          description: "Forward and backward. By these cluster.balance speed divides the batches.",
+          unit: "none",
+          span: 12,
+          queries: {
+            "{{worker}}": `ringtune_worker_rows_per_second and on (job, instance) ringtune_run_info{run="$run"}`,
+          },
+        },
+        {
+          kind: "time",
           title: "Waiting in the all-reduce, by worker",
           description: "Who waits least is the one that the others wait for.",
           unit: "s",

@@ -28,6 +28,7 @@ function randomJob(seed: number): Job {
     recoverMs: 0,
     stepTimeoutMs: 1e9,
     bitIdentical: seed % 2 === 0,
+    balance: "equal",
     verifyEvery: 0,
     earlyStopping: null,
     scoring: null,

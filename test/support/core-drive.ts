@@ -26,6 +26,7 @@ export const job: Job = {
   recoverMs: 0,
   stepTimeoutMs: 5000,
   bitIdentical: false,
+  balance: "equal",
   verifyEvery: 0,
   earlyStopping: null,
   scoring: null,

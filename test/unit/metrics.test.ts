@@ -46,6 +46,7 @@ async function everything(): Promise<Metrics> {
   metrics.observeSession({ kind: "refused" });
   metrics.observeSession({ kind: "joined", id: "w0", host: "node-1" });
   metrics.observeSession({ kind: "said", id: "w0", message: formed });
+  metrics.observePaces(() => [["w0", { lagSeconds: 0.25, rowsPerSecond: 40 }]]);
   metrics.observeSession({ kind: "said", id: "w0", message: reduced });
   metrics.setWorldSize(2);
   metrics.setGeneration(1);
@@ -157,6 +158,8 @@ describe("metrics", () => {
     const metrics = await everything();
     const found = samples(await metrics.text());
     expect(found.get('ringtune_worker_tokens_per_second{worker="w0"}')).toBe(2032);
+    expect(found.get('ringtune_worker_arrival_lag_seconds{worker="w0"}')).toBe(0.25);
+    expect(found.get('ringtune_worker_rows_per_second{worker="w0"}')).toBe(40);
     expect(found.get('ringtune_worker_phase_seconds{worker="w0",phase="compute"}')).toBe(0.5);
     expect(found.get('ringtune_worker_last_heard_timestamp_seconds{worker="w0"}')).toBe(1.7e9);
     expect(

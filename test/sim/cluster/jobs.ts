@@ -13,6 +13,7 @@ export function randomJob(seed: number, overrides: Partial<Job> = {}): Job {
     globalBatch,
     microbatch: 1 + (seed % 3),
     bitIdentical: seed % 2 === 0,
+    balance: seed % 5 === 0 ? "speed" : "equal",
     totalSamples: globalBatch * steps - random.integer(globalBatch),
     samplesPerEpoch: 1 + random.integer(30),
     validationSequences: random.integer(2) * 5,

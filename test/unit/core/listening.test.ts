@@ -34,6 +34,7 @@ const job: Job = {
   recoverMs: 0,
   stepTimeoutMs: 1e6,
   bitIdentical: false,
+  balance: "equal",
   verifyEvery: 0,
   earlyStopping: null,
   scoring: null,

@@ -33,6 +33,7 @@ const worker = (id: string, status: string, rank: number) =>
     doing: "computing step 3",
     silentSeconds: 0.25,
     limitSeconds: 5,
+    lagSeconds: 0.012,
   }) as never;
 
 const status: RunStatus = {
@@ -48,9 +49,9 @@ test("a frame shows how far the run is, its speed, its loss, and each worker in 
   expect(lines[1]).toBe("██████░░░░░░░░░░░░░░░░░░░░░░░░ step 2/10  2.0k tokens/s  2.00 steps/s  ETA 4s");
   expect(lines[2]).toBe("loss 3.0000  grad 1.25  lr 1.00e-3  █▁");
   expect(lines.slice(4)).toEqual([
-    "worker  state    rank  host   heard  doing",
-    "w0      healthy  0     node1  0.3s   computing step 3",
-    "w10     suspect  1     node1  0.3s   computing step 3",
+    "worker  state    rank  host   heard  late  doing",
+    "w0      healthy  0     node1  0.3s   12ms  computing step 3",
+    "w10     suspect  1     node1  0.3s   12ms  computing step 3",
     "dead: worker w9 (rank 2, host node1, pid 9): its connection closed",
   ]);
 });

@@ -10,6 +10,8 @@ export interface WorkerStatus {
   'doing'?: (string);
   'silentSeconds'?: (number | string);
   'limitSeconds'?: (number | string);
+  'lagSeconds'?: (number | string);
+  'rowsPerSecond'?: (number | string);
 }
 
 export interface WorkerStatus__Output {
@@ -21,4 +23,6 @@ export interface WorkerStatus__Output {
   'doing': (string);
   'silentSeconds': (number);
   'limitSeconds': (number);
+  'lagSeconds': (number);
+  'rowsPerSecond': (number);
 }
