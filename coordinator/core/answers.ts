@@ -87,7 +87,7 @@ export function said(draft: Draft, member: Member, message: FromWorker): void {
   }
 }
 
-function hasFormed(draft: Draft, member: Member, formed: { step: number; digest: string; parameters: number }): void {
+function hasFormed(draft: Draft, member: Member, formed: Extract<FromWorker, { kind: "formed" }>["value"]): void {
   const { state } = draft;
   if (state.phase !== "forming") return;
   if (formed.step !== state.committed) {
@@ -95,7 +95,8 @@ function hasFormed(draft: Draft, member: Member, formed: { step: number; digest:
     draft.effects.push({ kind: "dismiss", to: member.id, code: "protocol_mismatch", reason });
     return lost(draft, [member.id], reason);
   }
-  state.formed[member.id] = { digest: formed.digest, parameters: formed.parameters };
+  const { digest, parameters, gpuUuid } = formed;
+  state.formed[member.id] = { digest, parameters, gpuUuid };
   if (!state.members.every(({ id }) => id in state.formed)) return;
   const digests = Object.fromEntries(Object.entries(state.formed).map(([id, { digest }]) => [id, digest]));
   const witnesses = state.members.filter(({ holds }) => holds || !state.established);
@@ -110,10 +111,28 @@ function hasFormed(draft: Draft, member: Member, formed: { step: number; digest:
   draft.because(
     `generation ${state.generation} is formed: ${state.members.length} workers hold step ${state.committed}`,
   );
+  nameSharedGpus(draft);
   if (state.stopping !== null || state.enough !== null) return saveAndFinish(draft);
   draft.effects.push(...between(draft.job, state, state.committed));
   draft.planAhead();
   completeWhenDone(draft);
+}
+
+/** Several workers on one GPU are slower than one, and mostly a mistake of whoever started them. Workers of a CPU share it. */
+function nameSharedGpus(draft: Draft): void {
+  const { members, formed } = draft.state;
+  const byGpu = new Map<string, Member[]>();
+  for (const member of members) {
+    const gpu = formed[member.id]?.gpuUuid ?? "";
+    if (gpu !== "") byGpu.set(gpu, [...(byGpu.get(gpu) ?? []), member]);
+  }
+  for (const [gpu, sharing] of byGpu) {
+    if (sharing.length < 2) continue;
+    const names = sharing.map(({ id, pid }) => `${id} (pid ${pid})`).join(" and ");
+    draft.because(
+      `workers ${names} compute on one GPU, ${gpu} of host ${sharing[0]!.host}; start one worker for each, with CUDA_VISIBLE_DEVICES`,
+    );
+  }
 }
 
 function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, { kind: "reduced" }>["value"]): void {

@@ -119,7 +119,7 @@ export interface State {
   validated: number;
   saved: number;
   /** The answers that are being waited for, by worker. */
-  formed: Record<string, { digest: string; parameters: number }>;
+  formed: Record<string, { digest: string; parameters: number; gpuUuid: string }>;
   votes: Record<string, Vote>;
   /** Of the committed step, until all have applied it. */
   applying: {

@@ -126,3 +126,19 @@ test("refuses a worker that would have no sequence to compute", () => {
   expect(run.reason).toContain("the run has 2 workers and train.global_batch 2: another would have no sequence");
   expect(run.state.members.length).toBe(2);
 });
+
+test("workers that claim one GPU are named, and those of a CPU are not", () => {
+  const run = drive({ workers: 3 });
+  for (const id of ["w0", "w1", "w2"]) run.join(id);
+  run.formed("w0", { gpuUuid: "GPU-1" });
+  run.formed("w1", { gpuUuid: "GPU-2" });
+  run.formed("w2", { gpuUuid: "GPU-1" });
+  expect(run.reason).toContain(
+    "workers w0 (pid 7) and w2 (pid 7) compute on one GPU, GPU-1 of host node1; start one worker for each, with CUDA_VISIBLE_DEVICES",
+  );
+  const cpus = drive({ workers: 2 });
+  for (const id of ["w0", "w1"]) cpus.join(id);
+  for (const id of ["w0", "w1"]) cpus.formed(id);
+  expect(cpus.reason).toContain("generation 1 is formed");
+  expect(cpus.reason).not.toContain("GPU");
+});
