@@ -390,6 +390,7 @@ async function openServers(config: Config, progress: Progress, onClose: OnClose)
     host,
     port: config.cluster.port,
     ...(credentials === undefined ? {} : { credentials }),
+    noticed: (sentence) => progress.decided(sentence),
     accept: (session) => driver?.accept(session) ?? { message: () => session.reject(early), closed: () => undefined },
   });
   onClose(() => sessions.close());

@@ -44,11 +44,17 @@ export function bindServer(
   const { host, port, setting, credentials = grpc.ServerCredentials.createInsecure() } = where;
   return new Promise((resolve, reject) => {
     server.bindAsync(`${host}:${port}`, credentials, (cause, bound) => {
-      if (cause === null) return resolve(bound);
-      const isTaken = /EADDRINUSE|No address added/.test(cause.message);
-      const why = isTaken ? `the port is in use; choose another with ${setting}, or 0 for a free one` : cause.message;
-      const code = isTaken ? "address_in_use" : "internal";
-      reject(new RingtuneError(code, `cannot listen on ${host}:${port}: ${why}`, { cause }));
+      if (cause === null) resolve(bound);
+      else reject(cannotListen({ host, port, setting }, cause));
     });
   });
+}
+
+/** `setting` is what names the port. */
+export function cannotListen(where: { host: string; port: number; setting: string }, cause: Error): RingtuneError {
+  const { host, port, setting } = where;
+  const isTaken = /EADDRINUSE|No address added/.test(cause.message);
+  const why = isTaken ? `the port is in use; choose another with ${setting}, or 0 for a free one` : cause.message;
+  const code = isTaken ? "address_in_use" : "internal";
+  return new RingtuneError(code, `cannot listen on ${host}:${port}: ${why}`, { cause });
 }

@@ -1,6 +1,7 @@
 // The control plane's transport: one gRPC stream per worker, both ends.
 // It carries messages and says why a stream ended; it knows nothing of steps or membership.
 
+import type { Socket } from "node:net";
 import { coordinatorName, type Credentials } from "../common/certificates.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import { bracketed } from "../common/loopback.ts";
@@ -8,12 +9,22 @@ import type { CoordinatorMessage } from "./gen/ringtune/v1/CoordinatorMessage.ts
 import type { CoordinatorMessage__Output } from "./gen/ringtune/v1/CoordinatorMessage.ts";
 import type { WorkerMessage } from "./gen/ringtune/v1/WorkerMessage.ts";
 import type { WorkerMessage__Output } from "./gen/ringtune/v1/WorkerMessage.ts";
-import { bindServer, Coordinator, errorOf, grpc, statusOf } from "./grpc.ts";
+import { cannotListen, Coordinator, errorOf, grpc, statusOf } from "./grpc.ts";
+import { openFrontDoor } from "./front-door.ts";
 import { diagnoseHandshake } from "./handshake.ts";
 import { unwrap, wrap, type FromCoordinator, type FromWorker } from "./messages.ts";
 
 /** Largest control message, in bytes. A shard of 4,096 sequences of 2,048 tokens just fits. */
 export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 4096;
+
+/** Largest message of a worker: counts of a hundred thousand labels fit. Strangers can send no larger ones either. */
+const MAX_WORKER_MESSAGE_BYTES = 512 * 1024;
+
+/**
+ * What may wait for a worker that does not read. One that does has two plans at most, and a few words; a new generation
+ * adds as much.
+ */
+const MAX_WAITING = { messages: 64, bytes: 4 * MAX_MESSAGE_BYTES };
 
 /** How long either end waits for its last words to arrive. */
 const FAREWELL_MS = 2000;
@@ -62,19 +73,51 @@ export async function serveSessions(options: {
   port: number;
   credentials?: Credentials;
   accept: (session: WorkerSession) => WorkerSessionHandlers;
+  /** Hears of connections that were closed because nobody joined on them. */
+  noticed?: (sentence: string) => void;
+  /** How long a connection may last on which nobody has joined. */
+  proveWithinMs?: number;
 }): Promise<SessionServer> {
-  const server = new grpc.Server(channelOptions);
+  const { host, port, noticed = () => undefined, proveWithinMs } = options;
+  const server = new grpc.Server({ ...channelOptions, "grpc.max_receive_message_length": MAX_WORKER_MESSAGE_BYTES });
+  const injector = server.createConnectionInjector(serverCredentials(options.credentials));
+  const connection = (socket: Socket): void => injector.injectConnection(socket);
+  const door = await openFrontDoor({ host, port, connection, noticed, proveWithinMs }).catch((cause: Error) => {
+    throw cannotListen({ host: bracketed(host), port, setting: "cluster.port" }, cause);
+  });
   server.addService(Coordinator.service, {
     Session(stream: grpc.ServerDuplexStream<WorkerMessage__Output, CoordinatorMessage>) {
       let open = true;
+      const peer = stream.getPeer();
+      const waiting = { messages: 0, bytes: 0 };
+      /** A worker that does not read never hears why, and what it does not read is to be forgotten. */
+      const cutIfStuck = (): void => {
+        if (waiting.messages > 0) door.cut(peer);
+      };
       const handlers = options.accept({
-        peer: stream.getPeer(),
+        peer,
         send(message) {
-          if (open) stream.write(wrap(message));
+          if (!open) return;
+          // Nothing is sent before a worker has joined.
+          door.prove(peer);
+          const bytes = sizeOf(message);
+          waiting.messages++;
+          waiting.bytes += bytes;
+          stream.write(wrap(message), () => {
+            waiting.messages--;
+            waiting.bytes -= bytes;
+          });
+          if (waiting.messages <= MAX_WAITING.messages && waiting.bytes <= MAX_WAITING.bytes) return;
+          const { messages, bytes: held } = waiting;
+          close(
+            `it does not read: ${messages} messages (${held} bytes) wait for it, of at most ${MAX_WAITING.messages} (${MAX_WAITING.bytes} bytes)`,
+          );
+          door.cut(peer);
         },
         reject(error) {
           stream.emit("error", statusOf(error));
           close(error.message);
+          setTimeout(cutIfStuck, FAREWELL_MS).unref();
         },
         end() {
           stream.end();
@@ -98,17 +141,12 @@ export async function serveSessions(options: {
       stream.on("error", (error) => close(`its connection failed (${describeError(error)})`));
     },
   });
-  const port = await bindServer(server, {
-    host: bracketed(options.host),
-    port: options.port,
-    setting: "cluster.port",
-    credentials: serverCredentials(options.credentials),
-  });
   return {
-    address: `${bracketed(options.host)}:${port}`,
-    port,
+    address: `${bracketed(host)}:${door.port}`,
+    port: door.port,
     close: () =>
       new Promise((resolve) => {
+        door.close();
         const patience = setTimeout(() => server.forceShutdown(), FAREWELL_MS);
         server.tryShutdown(() => {
           clearTimeout(patience);
@@ -116,6 +154,13 @@ export async function serveSessions(options: {
         });
       }),
   };
+}
+
+/** Bytes of the rows in a message; the rest is small. */
+function sizeOf({ value }: FromCoordinator): number {
+  if (!("shard" in value) || value.shard === null) return 0;
+  const { inputIds, targets, attentionMask, tokenTypeIds } = value.shard;
+  return inputIds.length + targets.length + attentionMask.length + tokenTypeIds.length;
 }
 
 /** The worker's end of its stream. */
