@@ -79,20 +79,27 @@ export async function serveSessions(options: {
   proveWithinMs?: number;
 }): Promise<SessionServer> {
   const { host, port, noticed = () => undefined, proveWithinMs } = options;
-  const server = new grpc.Server({ ...channelOptions, "grpc.max_receive_message_length": MAX_WORKER_MESSAGE_BYTES });
+  // gRPC cuts off what is larger without a word to us, so a message that is only somewhat too large is refused by name.
+  const limit = { "grpc.max_receive_message_length": 2 * MAX_WORKER_MESSAGE_BYTES };
+  const server = new grpc.Server({ ...channelOptions, ...limit });
   const injector = server.createConnectionInjector(serverCredentials(options.credentials));
   const connection = (socket: Socket): void => injector.injectConnection(socket);
   const door = await openFrontDoor({ host, port, connection, noticed, proveWithinMs }).catch((cause: Error) => {
     throw cannotListen({ host: bracketed(host), port, setting: "cluster.port" }, cause);
   });
-  server.addService(Coordinator.service, {
-    Session(stream: grpc.ServerDuplexStream<WorkerMessage__Output, CoordinatorMessage>) {
+  server.addService(readable(Coordinator.service), {
+    Session(stream: grpc.ServerDuplexStream<WorkerMessage__Output | Unreadable, CoordinatorMessage>) {
       let open = true;
       const peer = stream.getPeer();
       const waiting = { messages: 0, bytes: 0 };
       /** A worker that does not read never hears why, and what it does not read is to be forgotten. */
       const cutIfStuck = (): void => {
         if (waiting.messages > 0) door.cut(peer);
+      };
+      const reject = (error: RingtuneError): void => {
+        close(error.message);
+        stream.emit("error", statusOf(error));
+        setTimeout(cutIfStuck, FAREWELL_MS).unref();
       };
       const handlers = options.accept({
         peer,
@@ -114,11 +121,7 @@ export async function serveSessions(options: {
           );
           door.cut(peer);
         },
-        reject(error) {
-          stream.emit("error", statusOf(error));
-          close(error.message);
-          setTimeout(cutIfStuck, FAREWELL_MS).unref();
-        },
+        reject,
         end() {
           stream.end();
           close("the coordinator ended the session");
@@ -129,7 +132,8 @@ export async function serveSessions(options: {
         open = false;
         handlers.closed(reason);
       };
-      stream.on("data", (raw: WorkerMessage__Output) => {
+      stream.on("data", (raw: WorkerMessage__Output | Unreadable) => {
+        if (raw instanceof Unreadable) return open && reject(new RingtuneError("protocol_mismatch", raw.sentence));
         const message = unwrap(raw);
         if (message !== undefined && open) handlers.message(message);
       });
@@ -154,6 +158,30 @@ export async function serveSessions(options: {
         });
       }),
   };
+}
+
+/** What came in the place of a message. */
+class Unreadable {
+  readonly sentence: string;
+  constructor(sentence: string) {
+    this.sentence = sentence;
+  }
+}
+
+/** The service, with its own word for what is too large or no message: gRPC would end the call, and tell only the worker why. */
+function readable(service: typeof Coordinator.service): grpc.ServiceDefinition {
+  const { Session } = service;
+  const requestDeserialize = (bytes: Buffer): WorkerMessage__Output | Unreadable => {
+    if (bytes.length > MAX_WORKER_MESSAGE_BYTES) {
+      return new Unreadable(`it sent a message of ${bytes.length} bytes, of at most ${MAX_WORKER_MESSAGE_BYTES}`);
+    }
+    try {
+      return Session.requestDeserialize(bytes);
+    } catch (error) {
+      return new Unreadable(`it sent ${bytes.length} bytes that are no message of ours (${describeError(error)})`);
+    }
+  };
+  return { ...service, Session: { ...Session, requestDeserialize } };
 }
 
 /** Bytes of the rows in a message; the rest is small. */

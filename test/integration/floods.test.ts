@@ -108,12 +108,16 @@ test("noise, HTTP/2 that is none, and streams left half open are hung up on", as
 test("messages that are too large, or none of ours, end the call with both numbers", async () => {
   const server = await serve();
   const large = await callWith(server, Buffer.alloc(512 * 1024 + 1));
-  expect([large.code, large.details]).toEqual([
-    grpc.status.RESOURCE_EXHAUSTED,
-    expect.stringMatching(/larger than max \(524289 vs\.? 524288\)/),
-  ]);
+  expect(large.details).toBe("it sent a message of 524289 bytes, of at most 524288");
   const malformed = await callWith(server, Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x01]));
-  expect(malformed.code).toBe(grpc.status.INTERNAL);
+  expect(malformed.details).toMatch(/^it sent 7 bytes that are no message of ours \(/);
+  expect(server.closed).toEqual([large.details, malformed.details]);
+  // gRPC itself stops reading here.
+  const huge = await callWith(server, Buffer.alloc(1024 * 1024 + 1));
+  expect([huge.code, huge.details]).toEqual([
+    grpc.status.RESOURCE_EXHAUSTED,
+    expect.stringMatching(/larger than max \(1048577 vs\.? 1048576\)/),
+  ]);
   expect(server.heard).toEqual([]);
   expect(await speak(server)).toBe("finish");
 });
@@ -216,6 +220,12 @@ test("a run goes on under a flood of connections and scrapes", async () => {
   const during = await steps();
   await expect.poll(steps, { timeout: 60_000 }).toBeGreaterThan(Math.max(before, during) + 5);
   expect((await residentMiB()) - memory).toBeLessThan(150);
+  await expect.poll(async () => (await fetch(url!)).status, { timeout: 30_000 }).toBe(200);
+  const shown = (await (await fetch(url!)).text()) + running.output();
+  for (const secret of [admin.token, await readFile(join(folder, "runs/run/join-token"), "utf8")]) {
+    expect(secret.trim().length).toBeGreaterThan(30);
+    expect(shown).not.toContain(secret.trim());
+  }
   running.child.kill("SIGINT");
   expect(await running.finished).toMatchObject({ code: 130 });
 }, 120_000);
