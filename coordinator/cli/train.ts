@@ -52,7 +52,7 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
     const request = { config, launch, progress, signal: stop.signal, ...(resume === undefined ? {} : { resume }) };
     const result = await run(request);
     progress.end();
-    conclude(result);
+    conclude(result, launch ? "train" : "coordinator");
   } finally {
     progress.end();
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
@@ -73,9 +73,9 @@ async function readConfig(path: string | undefined, options: RunCommandOptions):
   return loadConfig({ path: join(options.resume, "ringtune.yaml"), overrides });
 }
 
-function conclude({ outcome, checkpoint, validations, ...result }: RunResult): void {
+function conclude({ outcome, checkpoint, validations, ...result }: RunResult, command: string): void {
   const directory = relative(process.cwd(), result.directory) || ".";
-  const again = `ringtune train --resume ${directory}`;
+  const again = `ringtune ${command} --resume ${directory}`;
   switch (outcome.kind) {
     case "completed": {
       const hasBest = outcome.best !== undefined && existsSync(join(result.directory, "best"));
