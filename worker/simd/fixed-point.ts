@@ -10,7 +10,8 @@
 //
 //     high = round(x / 2^32)      low = round(x - high * 2^32), exact before it is rounded      integer = high * 2^32 + low
 //
-// Measured on one core of the development machine: 1.0 ns a value to add, 1.1 to read back; in JavaScript with BigInt 130.
+// Measured on a busy machine of two cores (load 5 to 15), best of 25: 1.6 ns a value to add and as much to read back (1 M
+// values), 4.5 beyond the caches (4.2 M); in JavaScript with BigInt 470.
 
 import { assemble, constant, load, localGet, localSet, loop, simd, store, types } from "./assembler.ts";
 import type { Code } from "./assembler.ts";
