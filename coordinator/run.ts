@@ -55,6 +55,8 @@ export interface RunOptions {
   readonly resume?: string;
   /** Start the workers on this host; otherwise wait for workers that are started by hand. */
   readonly launch: boolean;
+  /** A token that lets workers in beside those that the coordinator draws. */
+  readonly joinToken?: string;
   readonly progress: Progress;
   /** Aborting saves what is committed and ends the run. */
   readonly signal: AbortSignal;
@@ -195,6 +197,7 @@ async function train(
   // What is there is of a run that went on another way.
   if (options.launch) await rm(storeFolder(directory.path), { recursive: true, force: true });
   const tokens = await openJoinTokens({ file: (name) => directory.file(name), ttlSeconds });
+  if (options.joinToken !== undefined) tokens.accept(options.joinToken);
   const extra = [...(certs === undefined ? [] : ["--certs", certs]), ...(insecure ? ["--insecure"] : [])];
   const called = addressToCall(config.cluster.host, sessions.port);
   const commandOfWorker = ["ringtune worker --coordinator", called, "--token-file", tokens.file, ...extra].join(" ");

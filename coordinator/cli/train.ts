@@ -36,6 +36,20 @@ export function withRunOptions(command: Command): Command {
     .option("--resume <run>", "go on with a run directory from its latest checkpoint");
 }
 
+/** Enough for 128 random bits in hexadecimal digits. */
+const SHORTEST_TOKEN = 32;
+
+/** A secret that was made before the run, so that workers can be started beside the coordinator. */
+function givenToken(): { joinToken?: string } {
+  const joinToken = process.env["RINGTUNE_JOIN_TOKEN"]?.trim() ?? "";
+  if (joinToken === "") return {};
+  if (joinToken.length >= SHORTEST_TOKEN) return { joinToken };
+  throw new RingtuneError(
+    "usage",
+    `RINGTUNE_JOIN_TOKEN has ${joinToken.length} characters, and a join token at least ${SHORTEST_TOKEN}; make one: openssl rand -hex 24`,
+  );
+}
+
 /** Runs to the end, prints where the results are, and throws what the exit code is to say. */
 export async function runCommand(path: string | undefined, options: RunCommandOptions, launch: boolean): Promise<void> {
   const config = await readConfig(path, options);
@@ -49,7 +63,7 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   try {
     const { resume } = options;
-    const request = { config, launch, progress, signal: stop.signal, ...(resume === undefined ? {} : { resume }) };
+    const request = { config, launch, ...(launch ? {} : givenToken()), progress, signal: stop.signal, ...(resume === undefined ? {} : { resume }) };
     const result = await run(request);
     progress.end();
     conclude(result, launch ? "train" : "coordinator");
