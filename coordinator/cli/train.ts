@@ -63,7 +63,14 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   try {
     const { resume } = options;
-    const request = { config, launch, ...(launch ? {} : givenToken()), progress, signal: stop.signal, ...(resume === undefined ? {} : { resume }) };
+    const request = {
+      config,
+      launch,
+      ...(launch ? {} : givenToken()),
+      progress,
+      signal: stop.signal,
+      ...(resume === undefined ? {} : { resume }),
+    };
     const result = await run(request);
     progress.end();
     conclude(result, launch ? "train" : "coordinator");
