@@ -1,11 +1,10 @@
 // Whether a run under faults has lost anything: asked of what it left on disk, and of the run without faults if there is one.
 
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { readdir, realpath } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { LedgerCounts, StepRecord } from "../../common/records.ts";
 import { readRecordLog } from "../store/record-log.ts";
+import { digestOfCheckpoint } from "./checkpoint-digest.ts";
 
 /** A run at one of its steps. */
 export interface Final {
@@ -92,21 +91,15 @@ export async function readFinal(run: string, checkpoint = join(run, "latest")): 
   const folder = await realpath(checkpoint);
   const step = Number(/step-(\d+)$/.exec(folder)?.[1]);
   const steps = (await readSteps(run)).slice(0, step);
-  return { step, digest: await digestOf(folder), ledger: steps.at(-1)?.ledger, losses: steps.map(({ loss }) => loss) };
+  return {
+    step,
+    digest: await digestOfCheckpoint(folder),
+    ledger: steps.at(-1)?.ledger,
+    losses: steps.map(({ loss }) => loss),
+  };
 }
 
 async function readSteps(run: string): Promise<StepRecord[]> {
   const records = await readRecordLog(join(run, "metrics.jsonl"));
   return records.filter((record) => record.kind === "step");
-}
-
-/** Of all tensors in a checkpoint, file by file. */
-async function digestOf(folder: string): Promise<string> {
-  const hash = createHash("sha256");
-  const files = (await readdir(folder)).filter((name) => name.endsWith(".safetensors")).sort();
-  for (const file of files) {
-    hash.update(file);
-    for await (const chunk of createReadStream(join(folder, file))) hash.update(chunk as Buffer);
-  }
-  return hash.digest("hex");
 }

@@ -2,12 +2,14 @@
 // fault. Every function here hits one target, waits until the cluster is over it, and says how long that took.
 
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { platform } from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { assertNever } from "../../common/errors.ts";
 import type { StepRecord } from "../../common/records.ts";
 import { now } from "../rpc/driver.ts";
 import type { Process } from "./cluster.ts";
+import { breakFolder } from "./broken-folder.ts";
 import type { PlannedFault } from "./plan.ts";
 import type { Stage, Target } from "./stage.ts";
 
@@ -37,10 +39,14 @@ export interface Moment {
 const AFTERWARDS_MS = 1000;
 const SLOW_MS = 1500;
 const SLICE_MS = 40;
+const DISK_MS = 3000;
+const COORDINATOR_GONE_MS = 500;
 
 /** Rejects with the reason of `stage.over` when the run ends before the fault is over. */
 export async function inject(fault: PlannedFault, moment: Moment): Promise<Outcome> {
   const { stage, targets } = moment;
+  if (fault.kind === "coordinator") return hitCoordinator(fault, stage);
+  if (fault.kind === "disk") return hitDisk(fault, stage);
   const target = targets[Math.floor(fault.whom * targets.length)]!;
   stage.hold(target.process);
   try {
@@ -53,7 +59,9 @@ export async function inject(fault: PlannedFault, moment: Moment): Promise<Outco
 
 type OnWorker = Omit<Outcome, "target" | "found">;
 
-async function hitWorker(fault: PlannedFault, target: Target, moment: Moment): Promise<OnWorker> {
+type WorkerFault = Exclude<PlannedFault, { kind: "coordinator" | "disk" }>;
+
+async function hitWorker(fault: WorkerFault, target: Target, moment: Moment): Promise<OnWorker> {
   const { stage } = moment;
   const { process, proxy, seen } = target;
   const limitMs = seen.limitSeconds * 1000;
@@ -134,6 +142,42 @@ async function hitWorker(fault: PlannedFault, target: Target, moment: Moment): P
     default:
       return assertNever(fault);
   }
+}
+
+/** The workers keep what they hold and come back; none of them is restarted. */
+async function hitCoordinator({ howLong }: PlannedFault, stage: Stage): Promise<Outcome> {
+  const about = { target: "coordinator", found: foundAt(stage) };
+  const atMs = now();
+  if (!(await stage.replaceCoordinator(howLong * COORDINATOR_GONE_MS))) {
+    return { ...about, missed: "it had ended by itself" };
+  }
+  return { ...about, ...(await goesOn(stage, atMs, now())) };
+}
+
+/** Training goes on; the checkpoint that could not be written is written later. */
+async function hitDisk({ way, howLong }: PlannedFault, stage: Stage): Promise<Outcome> {
+  const about = { target: "checkpoints", found: foundAt(stage) };
+  const watched = new AbortController();
+  const either = AbortSignal.any([stage.over, watched.signal]);
+  const noticed = stage.cluster.said(/; training goes on, and the next is due|; trying again for \d+ s/, either).then(
+    () => true,
+    () => false,
+  );
+  const atMs = now();
+  const heal = await breakFolder(join(stage.cluster.run, "checkpoints"), way === "full");
+  try {
+    if (heal !== undefined) await Promise.race([noticed, delay((1 + howLong) * DISK_MS)]);
+  } finally {
+    watched.abort();
+    await heal?.();
+  }
+  if (heal === undefined) return { ...about, missed: "this user can't break the folder, or it is broken already" };
+  if (!(await noticed)) return { ...about, missed: "no checkpoint was written meanwhile" };
+  return { ...about, ...(await goesOn(stage, atMs, now())) };
+}
+
+function foundAt({ cluster }: Stage): string {
+  return `step ${cluster.records.last?.step ?? 0} was committed`;
 }
 
 /** The next commit is that of a new generation. */

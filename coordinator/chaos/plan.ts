@@ -12,6 +12,8 @@ const table = {
   pause: { weight: 3, ways: ["past the limit", "past the limit", "briefly"] },
   partition: { weight: 3, ways: ["reset", "silent", "silent upwards", "silent downwards", "for good"] },
   slow: { weight: 1, ways: ["delayed messages", "stop and go"] },
+  coordinator: { weight: 1, ways: ["SIGKILL"] },
+  disk: { weight: 1, ways: ["no folder", "full"] },
 } as const satisfies Record<string, { readonly weight: number; readonly ways: readonly string[] }>;
 
 export type FaultKind = keyof typeof table;
@@ -58,8 +60,8 @@ export function planFault(seed: number, kinds: readonly FaultKind[], number: num
 /** "fault 12: 2 steps and 41 ms later, pause past the limit, worker at 0.62 of those there" */
 export function describePlanned({ number, kind, way, afterSteps, afterMs, whom, howLong }: PlannedFault): string {
   const steps = `${afterSteps} step${afterSteps === 1 ? "" : "s"}`;
-  const target = `worker at ${whom.toFixed(2)} of those there`;
-  return `fault ${number}: ${steps} and ${afterMs} ms later, ${kind} (${way}), ${target}, length ${howLong.toFixed(2)}`;
+  const target = kind === "coordinator" || kind === "disk" ? "" : `, worker at ${whom.toFixed(2)} of those there`;
+  return `fault ${number}: ${steps} and ${afterMs} ms later, ${kind} (${way})${target}, length ${howLong.toFixed(2)}`;
 }
 
 /** "kill,pause": throws `usage` for names that are no faults. */

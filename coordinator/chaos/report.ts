@@ -78,7 +78,8 @@ function faultTable(faults: readonly Fault[]): string[] {
 /** What the targets were doing: "computing 9, reducing 4". */
 function foundWhile(fired: readonly Fault[]): string {
   const counts = new Map<string, number>();
-  for (const { outcome } of fired) {
+  for (const { planned, outcome } of fired) {
+    if (planned.kind === "coordinator" || planned.kind === "disk") continue;
     const doing = outcome.found.split(" ")[0] ?? "";
     counts.set(doing, (counts.get(doing) ?? 0) + 1);
   }

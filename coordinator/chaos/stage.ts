@@ -1,6 +1,7 @@
 // The cluster as faults see it: every worker behind a connection of its own that can be cut, whoever died replaced, and
 // nobody hit who is hit already. Decides nothing about when and what.
 
+import { setTimeout as delay } from "node:timers/promises";
 import { RingtuneError } from "../../common/errors.ts";
 import type { RunStatus } from "../../proto/admin.ts";
 import { now } from "../rpc/driver.ts";
@@ -30,6 +31,8 @@ export interface Stage {
   expectEnd(worker: Process): void;
   /** Ends a worker for good. */
   kill(worker: Process): Promise<boolean>;
+  /** Kills the coordinator; resolves when another has taken its place, `pauseMs` later. False when it had ended by itself. */
+  replaceCoordinator(pauseMs: number): Promise<boolean>;
   /** Workers that faults have ended. */
   readonly killed: ReadonlySet<Process>;
   /** How processes ended that nobody had killed, while the run went on. */
@@ -54,15 +57,16 @@ export async function openStage(options: StageOptions): Promise<Stage> {
   const over = AbortSignal.any([options.signal, ended.signal]);
   const proxies = new Map<Process, Proxy>();
   const held = new Set<Process>();
-  const disturbed = new Set<Process>();
   const killed = new Set<Process>();
   /** Were in a generation when it committed a step, and not lost since: they have the weights. */
   const holders = new Set<string>();
   const endedAlone: string[] = [];
   let calm = false;
 
+  let replacing = false;
   const watchCoordinator = (): void => {
     void cluster.coordinator.exited.then((exit) => {
+      if (replacing) return;
       ended.abort(new RingtuneError("cancelled", `the run is over: its coordinator ended with ${describeExit(exit)}`));
     });
   };
@@ -73,8 +77,7 @@ export async function openStage(options: StageOptions): Promise<Stage> {
     const exit = await worker.exited;
     await proxy.close();
     if (calm || over.aborted) return;
-    // Whoever was given up ends with a sentence.
-    if (!disturbed.has(worker))
+    if (!killed.has(worker))
       endedAlone.push(`worker ${worker.id} (pid ${worker.pid}) ended with ${describeExit(exit)}`);
     await addWorker();
   };
@@ -117,16 +120,27 @@ export async function openStage(options: StageOptions): Promise<Stage> {
       const targets = free.filter((each) => holding.some((other) => other !== each));
       return { targets: targets.sort((a, b) => a.seen.rank - b.seen.rank), generation };
     },
-    hold(worker) {
-      held.add(worker);
-      disturbed.add(worker);
-    },
+    hold: (worker) => held.add(worker),
     release: (worker) => held.delete(worker),
     expectEnd: (worker) => void killed.add(worker),
     async kill(worker) {
       killed.add(worker);
       worker.kill("SIGKILL");
       return (await worker.exited).signal === "SIGKILL";
+    },
+    async replaceCoordinator(pauseMs) {
+      const { coordinator } = cluster;
+      replacing = true;
+      coordinator.kill("SIGKILL");
+      const { signal } = await coordinator.exited;
+      if (signal !== "SIGKILL") return false;
+      await delay(pauseMs, undefined, { signal: over });
+      await cluster.restartCoordinator();
+      lastMs = now();
+      for (const proxy of proxies.values()) proxy.retarget(cluster.address);
+      replacing = false;
+      watchCoordinator();
+      return true;
     },
     calmDown() {
       calm = true;

@@ -2,6 +2,7 @@ import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { checkRun, readFinal } from "../../../coordinator/chaos/check.ts";
+import { digestOfCheckpoint } from "../../../coordinator/chaos/checkpoint-digest.ts";
 import { temporaryFolder } from "../../support/cli.ts";
 
 interface Step {
@@ -10,13 +11,28 @@ interface Step {
   readonly duplicated?: number;
 }
 
+/** Tensors of bytes. */
+async function writeSafetensors(path: string, tensors: Readonly<Record<string, string>>): Promise<void> {
+  let end = 0;
+  const header = Object.fromEntries(
+    Object.entries(tensors).map(([name, { length }]) => [
+      name,
+      { dtype: "U8", shape: [length], data_offsets: [end, (end += length)] },
+    ]),
+  );
+  const text = Buffer.from(JSON.stringify(header));
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(text.length));
+  await writeFile(path, Buffer.concat([size, text, Buffer.from(Object.values(tensors).join(""))]));
+}
+
 /** A run of steps of four samples each, with a checkpoint of the last. */
 async function writeRun(steps: readonly Step[], weights = "weights"): Promise<string> {
   const run = await temporaryFolder();
   const last = steps.at(-1)!.step;
   const checkpoint = join(run, `checkpoints/step-${String(last).padStart(8, "0")}`);
   await mkdir(checkpoint, { recursive: true });
-  await writeFile(join(checkpoint, "model.safetensors"), weights);
+  await writeSafetensors(join(checkpoint, "model.safetensors"), { a: weights });
   await writeFile(join(checkpoint, "state.json"), String(Math.random()));
   await symlink(checkpoint, join(run, "latest"));
   const lines = steps.map(({ step, loss = 1 / step, duplicated = 0 }) =>
@@ -65,4 +81,17 @@ test("other weights than without faults are a violation where they must be equal
     "the samples are not those of the run without faults",
     expect.stringMatching(/^the weights of step 2 have digest [0-9a-f]{16}, without faults [0-9a-f]{16}$/),
   ]);
+});
+
+test("a checkpoint has the same digest however its tensors are divided into files", async () => {
+  const [one, two, other] = [await temporaryFolder(), await temporaryFolder(), await temporaryFolder()];
+  await writeSafetensors(join(one, "model.safetensors"), { a: "1", b: "22", c: "" });
+  await writeSafetensors(join(one, "optimizer.safetensors"), { a: "3" });
+  await writeSafetensors(join(two, "model-00001-of-00002.safetensors"), { c: "", b: "22" });
+  await writeSafetensors(join(two, "model-00002-of-00002.safetensors"), { a: "1" });
+  await writeSafetensors(join(two, "optimizer-00001-of-00001.safetensors"), { a: "3" });
+  await writeSafetensors(join(other, "model.safetensors"), { a: "3", b: "22", c: "" });
+  await writeSafetensors(join(other, "optimizer.safetensors"), { a: "1" });
+  expect(await digestOfCheckpoint(two)).toBe(await digestOfCheckpoint(one));
+  expect(await digestOfCheckpoint(other)).not.toBe(await digestOfCheckpoint(one));
 });

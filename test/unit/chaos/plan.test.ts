@@ -45,6 +45,6 @@ test("a planned fault is said in one line", () => {
 test("names of faults are checked against the known ones", () => {
   expect(parseFaults("kill, pause,kill")).toEqual(["kill", "pause"]);
   expect(() => parseFaults("kill,pauze")).toThrow(
-    '"pauze" is no fault: there are kill, pause, partition and slow; did you mean pause?',
+    '"pauze" is no fault: there are kill, pause, partition, slow, coordinator and disk; did you mean pause?',
   );
 });
