@@ -82,8 +82,9 @@ export async function chaos(options: ChaosOptions): Promise<ChaosResult> {
     ? await trainReference({ args, workers, run: `${run}.reference`, logs, signal, ...stepOf(stage) })
     : undefined;
   const { repeated } = stage.cluster.records;
-  const { endedAlone } = stage;
-  const verdict = await checkRun({ run, repeated, endedAlone, reference, identical: options.identical });
+  const { endedAlone, cluster } = stage;
+  const restored = cluster.printed.filter((line) => /; the run goes on from (its beginning|the checkpoint)/.test(line));
+  const verdict = await checkRun({ run, repeated, restored, endedAlone, reference, identical: options.identical });
   return {
     ...verdict,
     ...{ run, seed: options.seed, seconds, faults },

@@ -39,16 +39,21 @@ export async function checkRun(given: {
   readonly run: string;
   /** Steps that were seen to be committed again. */
   readonly repeated: readonly number[];
+  /** Sentences of coordinators that went back to a checkpoint. */
+  readonly restored: readonly string[];
   /** Of processes that ended by themselves, a sentence each. */
   readonly endedAlone: readonly string[];
   readonly reference: Final | undefined;
   readonly identical: boolean;
 }): Promise<Verdict> {
-  const { run, repeated, endedAlone, reference, identical } = given;
+  const { run, repeated, restored, endedAlone, reference, identical } = given;
   const final = await readFinal(run);
   const steps = await readSteps(run);
   const samples = final.ledger ?? noSamples;
-  const violations = [...endedAlone.map((sentence) => `${sentence} though nothing had been done to it`)];
+  const violations = [
+    ...endedAlone.map((sentence) => `${sentence} though nobody had killed it`),
+    ...restored.map((sentence) => `a checkpoint was restored: ${sentence}`),
+  ];
   const wrong = steps.findIndex(({ step }, index) => step !== index + 1);
   if (wrong >= 0) violations.push(`line ${wrong + 1} of the steps is step ${steps[wrong]!.step}`);
   if (repeated.length > 0)
@@ -69,7 +74,7 @@ export async function checkRun(given: {
     steps: steps.length,
     samples,
     survivorsRestarted: endedAlone.length,
-    checkpointsRestored: repeated.length > 0 ? 1 : 0,
+    checkpointsRestored: restored.length,
     digest: final.digest,
     ...(compared === undefined ? {} : { reference: compared }),
     violations,

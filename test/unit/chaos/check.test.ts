@@ -45,7 +45,7 @@ async function writeRun(steps: readonly Step[], weights = "weights"): Promise<st
   return run;
 }
 
-const quiet = { repeated: [], endedAlone: [], reference: undefined, identical: true };
+const quiet = { repeated: [], restored: [], endedAlone: [], reference: undefined, identical: true };
 
 test("a run that lost nothing has no violations", async () => {
   const run = await writeRun([{ step: 1 }, { step: 2 }, { step: 3 }]);
@@ -61,9 +61,16 @@ test("a run that lost nothing has no violations", async () => {
 
 test("a step that is missing, duplicated samples and a survivor that ended are said", async () => {
   const run = await writeRun([{ step: 1 }, { step: 3, duplicated: 2 }]);
-  const { violations } = await checkRun({ ...quiet, run, repeated: [3], endedAlone: ["worker w1 ended"] });
+  const { violations } = await checkRun({
+    ...quiet,
+    run,
+    repeated: [3],
+    restored: ["back to 1"],
+    endedAlone: ["worker w1 ended"],
+  });
   expect(violations).toEqual([
-    "worker w1 ended though nothing had been done to it",
+    "worker w1 ended though nobody had killed it",
+    "a checkpoint was restored: back to 1",
     "line 2 of the steps is step 3",
     "1 steps were committed again, the first is 3",
     "12 samples are committed, the steps have 8",
