@@ -1,9 +1,9 @@
 // Follows metrics.jsonl of a run that is going on: whoever waits for a committed step hears of it within a few milliseconds.
 // It also notices what must never happen: a step that is committed a second time.
 
-import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import type { RunRecord, StepRecord } from "../../common/records.ts";
+import { growingRecords } from "../watch/growing-records.ts";
 
 export interface Follower {
   /** The last committed step, if there is one. */
@@ -25,9 +25,10 @@ export function followRecords(path: string): Follower {
   const steps: StepRecord[] = [];
   const repeated: number[] = [];
   const watchers = new Set<() => void>();
-  const reading = follow(path, stopped.signal, (record, line) => {
+  const reading = follow(path, stopped.signal, (record) => {
     if (record.kind !== "step") return;
     // The file is read again when a coordinator that came back has cut a torn line off.
+    const line = JSON.stringify(record);
     if (lines.get(record.step) === line) return;
     if (lines.has(record.step)) repeated.push(record.step);
     lines.set(record.step, line);
@@ -71,45 +72,15 @@ export function followRecords(path: string): Follower {
   };
 }
 
-/** Calls back for each whole line. A file that was cut is another file, and is read again from its beginning. */
-async function follow(
-  path: string,
-  signal: AbortSignal,
-  onRecord: (record: RunRecord, line: string) => void,
-): Promise<void> {
-  let offset = 0;
-  let rest = "";
-  let known: number | undefined;
+/** Calls back for each record; for all of them again when the file was cut. */
+async function follow(path: string, signal: AbortSignal, onRecord: (record: RunRecord) => void): Promise<void> {
+  const look = growingRecords(path);
+  let records: readonly RunRecord[] = [];
+  let seen = 0;
   while (!signal.aborted) {
-    const { inode, chunk } = await readFrom(path, known, offset);
-    if (inode !== known) rest = "";
-    offset = (inode === known ? offset : 0) + chunk.length;
-    known = inode;
-    const lines = (rest + chunk.toString("utf8")).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) onRecord(JSON.parse(line) as RunRecord, line);
+    const now = await look();
+    if (now !== records) [records, seen] = [now, 0];
+    for (; seen < records.length; seen++) onRecord(records[seen]!);
     await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
-  }
-}
-
-/** What follows `offset`, or all of it in another file than `known`; nothing as long as there is none. */
-async function readFrom(
-  path: string,
-  known: number | undefined,
-  offset: number,
-): Promise<{ inode: number | undefined; chunk: Buffer }> {
-  const file = await open(path, "r").catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  });
-  if (file === undefined) return { inode: undefined, chunk: Buffer.alloc(0) };
-  try {
-    const { size, ino } = await file.stat();
-    const start = ino === known ? offset : 0;
-    const buffer = Buffer.alloc(Math.max(0, size - start));
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, start);
-    return { inode: ino, chunk: buffer.subarray(0, bytesRead) };
-  } finally {
-    await file.close();
   }
 }
