@@ -31,7 +31,10 @@ export async function diagnoseHandshake(
   return explain(outcome);
 }
 
-/** A server without TLS answers HTTP/2's own preface; one with TLS closes the connection, with or without an alert. */
+/**
+ * A server without TLS answers HTTP/2's own preface; one with TLS closes the connection, with or without an alert. One that
+ * resets it is about to go, or a proxy for one that is not there: waiting may help.
+ */
 async function plain(target: { host: string; port: number }): Promise<string | undefined> {
   const socket = connectPlain(target);
   const silent = await new Promise<boolean>((resolve) => {
@@ -41,7 +44,7 @@ async function plain(target: { host: string; port: number }): Promise<string | u
       socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     });
     socket.once("data", (data: Buffer) => resolve(data[0] === TLS_ALERT));
-    socket.on("error", () => undefined);
+    socket.on("error", () => resolve(false));
     socket.once("close", () => resolve(connected));
     socket.setTimeout(CONNECT_WITHIN_MS, () => resolve(false));
   });

@@ -82,7 +82,7 @@ export async function startCluster({ args, run, logs }: ClusterOptions): Promise
   const log = createWriteStream(join(logs, "coordinator.log"), { flags: "a" });
   const onLine = (line: string): void => {
     printed.push(line);
-    log.write(`${line}\n`);
+    if (!log.writableEnded) log.write(`${line}\n`);
     for (const listener of [...listeners]) listener(line);
   };
   let address = "";

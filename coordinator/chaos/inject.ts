@@ -40,6 +40,8 @@ const AFTERWARDS_MS = 1000;
 const SLOW_MS = 1500;
 const SLICE_MS = 40;
 const DISK_MS = 3000;
+/** What the coordinator says of a checkpoint that the disk did not take. */
+const notSaved = /; training goes on, and the next is due|; trying again for \d+ s/;
 const COORDINATOR_GONE_MS = 500;
 
 /** Rejects with the reason of `stage.over` when the run ends before the fault is over. */
@@ -79,17 +81,12 @@ async function hitWorker(fault: WorkerFault, target: Target, moment: Moment): Pr
       return formedAnew(moment, atMs);
     }
     case "briefly": {
-      const watched = new AbortController();
-      const alarm = givenUp(stage, process, watched.signal).then(
-        () => true,
-        () => false,
-      );
+      const before = stage.cluster.printed.length;
       if (!(await stop(process))) return { missed: "it could not be stopped" };
       await delay((fault.howLong * limitMs) / 2);
       process.kill("SIGCONT");
       const outcome = await goesOn(stage, atMs, now());
-      watched.abort();
-      return { ...outcome, falseAlarm: await alarm };
+      return { ...outcome, falseAlarm: hasSaid(stage, lossOf(process), before) };
     }
     case "reset":
       if (proxy.reset() === 0) return { missed: "it had no connection" };
@@ -157,22 +154,18 @@ async function hitCoordinator({ howLong }: PlannedFault, stage: Stage): Promise<
 /** Training goes on; the checkpoint that could not be written is written later. */
 async function hitDisk({ way, howLong }: PlannedFault, stage: Stage): Promise<Outcome> {
   const about = { target: "checkpoints", found: foundAt(stage) };
-  const watched = new AbortController();
-  const either = AbortSignal.any([stage.over, watched.signal]);
-  const noticed = stage.cluster.said(/; training goes on, and the next is due|; trying again for \d+ s/, either).then(
-    () => true,
-    () => false,
-  );
+  const before = stage.cluster.printed.length;
+  const noticed = stage.cluster.said(notSaved, stage.over);
+  noticed.catch(() => undefined);
   const atMs = now();
   const heal = await breakFolder(join(stage.cluster.run, "checkpoints"), way === "full");
-  try {
-    if (heal !== undefined) await Promise.race([noticed, delay((1 + howLong) * DISK_MS)]);
-  } finally {
-    watched.abort();
-    await heal?.();
-  }
   if (heal === undefined) return { ...about, missed: "this user can't break the folder, or it is broken already" };
-  if (!(await noticed)) return { ...about, missed: "no checkpoint was written meanwhile" };
+  try {
+    await Promise.race([noticed, delay((1 + howLong) * DISK_MS)]);
+  } finally {
+    await heal();
+  }
+  if (!hasSaid(stage, notSaved, before)) return { ...about, missed: "no checkpoint was written meanwhile" };
   return { ...about, ...(await goesOn(stage, atMs, now())) };
 }
 
@@ -193,10 +186,19 @@ async function goesOn(stage: Stage, atMs: number, afterMs = atMs): Promise<OnWor
   return { recoveredMs: record.timeMs - atMs };
 }
 
-function givenUp({ cluster, over }: Stage, { id }: Process, signal = over): Promise<unknown> {
-  const lost = cluster.said(new RegExp(`lost worker ${id} `), AbortSignal.any([over, signal]));
+function givenUp({ cluster, over }: Stage, process: Process): Promise<unknown> {
+  const lost = cluster.said(lossOf(process), over);
   lost.catch(() => undefined);
   return lost;
+}
+
+function lossOf({ id }: Process): RegExp {
+  return new RegExp(`lost worker ${id} `);
+}
+
+/** In a line of the coordinator since there were `before` lines. */
+function hasSaid({ cluster }: Stage, pattern: RegExp, before: number): boolean {
+  return cluster.printed.slice(before).some((line) => pattern.test(line));
 }
 
 /** SIGSTOP; whether the process has really stopped. */

@@ -51,7 +51,8 @@ export async function openProxy(target: string): Promise<Proxy> {
     worker.on("error", () => undefined);
     if (refusing) return void worker.resetAndDestroy();
     const coordinator = connect({ ...to, allowHalfOpen: true, noDelay: true });
-    coordinator.on("error", () => worker.destroy());
+    // Nobody listens there: the worker's connection can no longer be refused, but it ends as if it was.
+    coordinator.on("error", () => worker.resetAndDestroy());
     for (const socket of [worker, coordinator]) {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));

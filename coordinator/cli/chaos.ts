@@ -66,7 +66,7 @@ async function runChaos(path: string, options: ChaosCommandOptions): Promise<voi
       ...(count === undefined ? {} : { count }),
       ...(minutes === undefined ? {} : { minutes }),
       args: [path, ...sets.flatMap((set) => ["--set", set])],
-      identical: false,
+      identical: config.train.bit_identical,
       onFault: screen.fault,
     });
     screen.end();

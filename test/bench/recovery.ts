@@ -1,5 +1,5 @@
-// `make bench-recovery`: what a lost worker costs, and what a new one: from SIGKILL to the next committed step with one of two
-// and one of four workers, beside torchrun's elastic restart (elastic_restart.py) in turns in the same run. Both models are
+// `make bench-recovery`: what a lost worker costs, and what a new one, and a lost coordinator: from SIGKILL to the next committed step with
+// one of two and one of four workers, beside torchrun's elastic restart (elastic_restart.py) in turns in the same run. Both models are
 // tiny, so that the time is that of detection, forming anew and, with torchrun, restarting. RINGTUNE_PEERS names the folder
 // of the peers; without it, ours alone. Nothing here passes or fails.
 
@@ -28,6 +28,8 @@ interface Times {
   /** How much longer than usual the others waited for a step when somebody joined. */
   readonly pause: number[];
   readonly step: number[];
+  /** From SIGKILL of the coordinator, which is started again at once, to the next committed step. */
+  readonly coordinator: number[];
 }
 
 const never = new AbortController().signal;
@@ -57,6 +59,17 @@ async function killAndReplace(cluster: Cluster, round: number, times: Times): Pr
   await records.when(({ step }) => step > joined.step + quietSteps, never);
 }
 
+async function killCoordinator(cluster: Cluster, times: Times): Promise<void> {
+  const { coordinator, records } = cluster;
+  const killedMs = now();
+  coordinator.kill("SIGKILL");
+  await coordinator.exited;
+  await cluster.restartCoordinator();
+  const next = await records.when(({ timeMs }) => timeMs > killedMs, never);
+  times.coordinator.push(next.timeMs - killedMs);
+  await records.when(({ step }) => step > next.step + quietSteps, never);
+}
+
 async function measure(workers: number, count: number, folder: string, times: Times): Promise<void> {
   const run = join(folder, `run-${workers}-${times.recovery.length}`);
   const own = { "cluster.workers": workers, "checkpoint.dir": folder, "checkpoint.name": run.slice(folder.length + 1) };
@@ -66,7 +79,10 @@ async function measure(workers: number, count: number, folder: string, times: Ti
   try {
     for (let i = 0; i < workers; i++) cluster.startWorker();
     await cluster.records.when(({ step }) => step > 2 * quietSteps, never);
-    for (let i = 0; i < count; i++) await killAndReplace(cluster, times.recovery.length, times);
+    for (let i = 0; i < count; i++) {
+      await killAndReplace(cluster, times.recovery.length, times);
+      await killCoordinator(cluster, times);
+    }
   } finally {
     await cluster.close();
   }
@@ -92,7 +108,7 @@ function describe(values: readonly number[]): string {
 export async function benchRecovery(peers: string | undefined): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "ringtune-recovery-"));
   const sizes = [2, 4];
-  const ours = sizes.map((): Times => ({ recovery: [], redone: [], join: [], pause: [], step: [] }));
+  const ours = sizes.map((): Times => ({ recovery: [], redone: [], join: [], pause: [], step: [], coordinator: [] }));
   const theirs: number[] = [];
   try {
     for (let done = 0; done < rounds; done += inARow) {
@@ -107,8 +123,8 @@ export async function benchRecovery(peers: string | undefined): Promise<void> {
   } finally {
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   }
-  console.log(`from SIGKILL of a worker to the next committed step, medians of ${rounds}`);
-  for (const [i, { recovery, redone, join, pause, step }] of ours.entries()) {
+  console.log(`from SIGKILL to the next committed step, medians of ${rounds}`);
+  for (const [i, { recovery, redone, join, pause, step, coordinator }] of ours.entries()) {
     const rest = recovery.map((ms, round) => ms - redone[round]!);
     console.log(`  one of ${sizes[i]} workers       ${describe(recovery)}`);
     console.log(`    the step done anew   ${describe(redone)}`);
@@ -116,6 +132,9 @@ export async function benchRecovery(peers: string | undefined): Promise<void> {
     console.log(`  a new one joins        ${describe(join)}   from process start to its first committed step`);
     console.log(
       `    the others paused    ${describe(pause)}   beyond a step, which takes ${Math.round(quantile(step, 0.5))} ms`,
+    );
+    console.log(
+      `  the coordinator of ${sizes[i]}   ${describe(coordinator)}   from its SIGKILL, started again at once`,
     );
   }
   if (theirs.length === 0) return;
