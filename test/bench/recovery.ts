@@ -1,7 +1,7 @@
-// `make bench-recovery`: what a lost worker costs, and what a new one, and a lost coordinator: from SIGKILL to the next committed step with
-// one of two and one of four workers, beside torchrun's elastic restart (elastic_restart.py) in turns in the same run. Both models are
-// tiny, so that the time is that of detection, forming anew and, with torchrun, restarting. RINGTUNE_PEERS names the folder
-// of the peers; without it, ours alone. Nothing here passes or fails.
+// `make bench-recovery`: what a lost worker, a new one and a lost coordinator cost: from SIGKILL to the next committed step with
+// one of two and one of four workers, beside torchrun's elastic restart (elastic_restart.py) in turns in the same run. Both
+// models are tiny, so that the time is that of detection, forming anew and, with torchrun, restarting. RINGTUNE_PEERS names
+// the folder of the peers; without it, ours alone. Nothing here passes or fails.
 
 import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";

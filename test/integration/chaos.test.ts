@@ -6,7 +6,7 @@ import { finish, smallRun, start } from "../support/cli.ts";
 
 /** Far more steps than a test waits for: chaos stops the run when it has seen enough. */
 const endless = { steps: 100_000, eval_every: 0, schedule: "constant" };
-const quick = ["--set", "cluster.heartbeat_s=0.1", "--set", "checkpoint.every=0"];
+const quick = ["--set", "cluster.heartbeat_s=0.1", "--set", "checkpoint.every=10"];
 
 test("a run under kills, stops, cuts and delays loses nothing, and has the samples and losses of one without", async () => {
   const { config, folder } = await smallRun(endless);
