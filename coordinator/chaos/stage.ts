@@ -67,7 +67,10 @@ export async function openStage(options: StageOptions): Promise<Stage> {
   const watchCoordinator = (): void => {
     void cluster.coordinator.exited.then((exit) => {
       if (replacing) return;
-      ended.abort(new RingtuneError("cancelled", `the run is over: its coordinator ended with ${describeExit(exit)}`));
+      const said = cluster.printed.findLast((line) => line.startsWith("ringtune: ")) ?? "it said nothing";
+      ended.abort(
+        new RingtuneError("worker_lost", `the run is over: its coordinator ended with ${describeExit(exit)}: ${said}`),
+      );
     });
   };
   const addWorker = async (): Promise<void> => {
