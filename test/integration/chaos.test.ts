@@ -64,7 +64,8 @@ test("faults that there are not are named with those that there are", async () =
   const { config } = await smallRun();
   expect(await finish(["chaos", config, "--faults", "kill,pauze"])).toMatchObject({
     code: 2,
-    stderr: 'ringtune: "pauze" is no fault: there are kill, pause, partition, slow, coordinator and disk; did you mean pause?\n',
+    stderr:
+      'ringtune: "pauze" is no fault: there are kill, pause, partition, slow, coordinator and disk; did you mean pause?\n',
   });
   const plan = await finish(["chaos", config, "--plan", "--count", "3", "--seed", "9"]);
   expect(plan).toMatchObject({ code: 0 });
