@@ -67,6 +67,8 @@ export async function createJob(
     validationSequences,
     evalEvery: train.eval_every,
     checkpointEvery: checkpoint.every,
+    writers: checkpoint.writers,
+    saveRetryMs: checkpoint.retry_s * 1000,
     schedule: {
       schedule: train.schedule,
       peak: train.learning_rate,

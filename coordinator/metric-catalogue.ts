@@ -295,6 +295,32 @@ export const metricCatalogue = [
     when: "after the first checkpoint of this process",
   },
   {
+    name: "ringtune_checkpoint_part_seconds",
+    kind: "histogram",
+    unit: "seconds",
+    question: "speed",
+    labels: {
+      phase:
+        "`waited` (training stood still until the checkpoint before was written) and `copied` (training stood still), `written` (beside training)",
+    },
+    help: "Seconds that a worker took for its part of a checkpoint, by phase.",
+    when: "after the first checkpoint",
+  },
+  {
+    name: "ringtune_checkpoint_failures_total",
+    kind: "counter",
+    unit: "checkpoints",
+    question: "progress",
+    help: "Checkpoints that could not be written, tries of the same one included; training went on.",
+  },
+  {
+    name: "ringtune_records_waiting",
+    kind: "gauge",
+    unit: "records",
+    question: "progress",
+    help: "Records of steps and validations that metrics.jsonl could not take yet; they are written when it can.",
+  },
+  {
     name: "ringtune_run_directory_free_bytes",
     kind: "gauge",
     unit: "bytes",

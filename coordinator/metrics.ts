@@ -29,6 +29,10 @@ export interface Metrics {
   observeStep(record: StepRecord): void;
   observeValidation(record: ValidationRecord): void;
   observeCheckpoint(step: number, sizeBytes?: number): void;
+  /** A checkpoint could not be written. */
+  observeUnsaved(): void;
+  /** So many records have not reached the disk. */
+  setRecordsWaiting(records: number): void;
   observeSession(event: SessionEvent): void;
   /** Where the paces of those that take part are read when somebody looks. */
   observePaces(read: () => readonly (readonly [worker: string, pace: WorkerPace])[]): void;
@@ -104,6 +108,7 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
     begin(run) {
       facts = run;
       set("ringtune_run_info", 1, { run: run.run, version: packageVersion });
+      set("ringtune_records_waiting", 0);
       set("ringtune_steps_planned", run.steps);
       set("ringtune_world_size_target", run.workers);
       set("ringtune_last_step_timestamp_seconds", now());
@@ -144,6 +149,8 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       set("ringtune_checkpoint_bytes", sizeBytes);
       set("ringtune_checkpoint_timestamp_seconds", now());
     },
+    observeUnsaved: () => add("ringtune_checkpoint_failures_total", 1),
+    setRecordsWaiting: (records) => set("ringtune_records_waiting", records),
     observeSession(event) {
       if (event.kind === "refused") return add("ringtune_workers_refused_total", 1);
       if (event.kind === "left") {
@@ -158,6 +165,12 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       if (message?.kind === "formed") {
         const { engine: device, gpuUuid } = message.value;
         set("ringtune_worker_info", 1, { worker: event.id, host, device, gpu_uuid: gpuUuid });
+      }
+      if (message?.kind === "saved" && message.value.times !== null) {
+        const { waitedSeconds: waited, copiedSeconds: copied, writtenSeconds: written } = message.value.times;
+        for (const [phase, seconds] of Object.entries({ waited, copied, written })) {
+          observe("ringtune_checkpoint_part_seconds", seconds, { phase });
+        }
       }
       const reduced = message?.kind === "reduced" ? message.value : known?.reduced;
       workers.set(event.id, { host, heard: now(), reduced });

@@ -165,5 +165,7 @@ export function formatData({ phase, done, total, perSecond }: DataProgress | Dow
 }
 
 function isToldAnyway(sentence: string): boolean {
-  return /^step \d+ is committed|^the weights of step \d+ are validated| wrote the checkpoint of step /.test(sentence);
+  return /^step \d+ is committed|^the weights of step \d+ are validated| wrote (part \d+ of \d+ of )?the checkpoint of step /.test(
+    sentence,
+  );
 }

@@ -230,7 +230,7 @@ async function train(
     },
     training: createBatches(data.train, (position) => sampler.sampleAt(position).index, BATCHES_HELD),
     validation: createBatches(data.validation ?? data.train, (row) => validationRows[row] ?? 0, 1),
-    checkpointPath: (step) => directory.checkpointPath(step),
+    partsPath: (step, attempt) => directory.partsPath(step, attempt),
     async record(record) {
       if (record.kind === "step") metrics.observeStep(record);
       else metrics.observeValidation(record);
@@ -238,11 +238,20 @@ async function train(
       await directory.append(record);
     },
     syncRecords: () => directory.syncRecords(),
-    async publish(step, best) {
+    async publish({ step, attempt, best, ...parts }) {
+      await directory.join(step, attempt, parts);
       const { path } = await directory.publish(step, best);
       checkpoint = step;
       metrics.observeCheckpoint(step, await folderBytes(path));
       progress.checkpoint(step, path);
+    },
+    async discard({ step, attempt, failure }) {
+      await directory.discardParts(step, attempt).catch(() => undefined);
+      if (failure === undefined) return;
+      metrics.observeUnsaved();
+      const free = await freeBytes(directory.path).catch(() => undefined);
+      const there = free === undefined ? "how much is free can't be seen" : `${inWords(free)} are free`;
+      progress.notice(`a checkpoint takes ${inWords(failure.neededBytes)}, and ${there} at ${directory.path}`);
     },
     wanted: (workers) => metrics.setWorldSizeTarget(workers),
     generation(generation, worldSize) {
@@ -280,6 +289,14 @@ async function train(
     return openAdmin({ directory, driver, job, tokens, joinCommand: commandOfWorker, credentials });
   };
   log.locate(() => placeIn(driver.state));
+  let waiting = 0;
+  directory.whenWaiting((records, why) => {
+    metrics.setRecordsWaiting(records);
+    if (waiting === 0 && records > 0)
+      progress.notice(`${why}; records wait in memory until it is possible, training goes on`);
+    if (waiting > 0 && records === 0) progress.notice(`metrics.jsonl has all records again, ${waiting} had waited`);
+    waiting = records;
+  });
   let closeAdmin = await begin(first);
   onClose(() => closeAdmin());
   // Workers may still look for the coordinator of a run that is not over.
@@ -430,6 +447,11 @@ function withSources(outcome: End, config: Config, data: PreparedData): End {
   if (named.length === 0) return outcome;
   const more = positions.length > named.length ? ` and ${positions.length - named.length} more` : "";
   return { ...outcome, reason: `${outcome.reason} (${named.join("; ")}${more})` };
+}
+
+/** "1,048,576 bytes" */
+function inWords(bytes: number): string {
+  return `${bytes.toLocaleString("en-US")} bytes`;
 }
 
 async function withWayOut(sentence: string, damaged: Checkpoint, directory: RunDirectory): Promise<string> {

@@ -472,6 +472,20 @@ const checkpoint = z
       ),
     every: z.int().min(0).default(200).describe("Steps between checkpoints; 0 writes one at the end only."),
     keep: upTo(1_000_000).default(2).describe("Newest checkpoints to keep."),
+    writers: z
+      .enum(["host", "all", "one"])
+      .default("host")
+      .describe(
+        "Who writes a checkpoint, each a part of about the same size: the workers on the host of rank 0, all (on every host the run directory is the same, shared storage), or rank 0 alone.",
+      ),
+    retry_s: z
+      .number()
+      .min(0)
+      .max(oneWeek)
+      .default(600)
+      .describe(
+        "A checkpoint that can't be written is given up and said, and training goes on; but the last one, and with train.early_stopping those of validations, are tried again for so many seconds.",
+      ),
   })
   .describe("Where results go.");
 

@@ -4,7 +4,7 @@ import { assertNever, type ErrorCode } from "../../common/errors.ts";
 import { metricsOf, sumCounts, type PredictionCounts } from "../../common/evaluation/scoring.ts";
 import type { FromWorker } from "../../proto/messages.ts";
 import { measure, rebalance } from "./balance.ts";
-import { completeWhenDone, finishStep, finishValidation, publish, saveAndFinish } from "./completion.ts";
+import { completeWhenDone, finishStep, finishValidation, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { findDiverged, heal, redo } from "./divergence.ts";
 import { batchOf, positionAfter, reducedBytes } from "./job.ts";
@@ -12,6 +12,7 @@ import { leaseOf, settle } from "./ledger.ts";
 import { changeMembers, drain } from "./leaving.ts";
 import { lost } from "./membership.ts";
 import { between, validationShards } from "./program.ts";
+import { holdsBack, notWritten, wrote } from "./saving.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { EvaluatedShard, Member } from "./state.ts";
 import { blamed, busBandwidth, judge, mean, slowest } from "./votes.ts";
@@ -45,13 +46,9 @@ export function said(draft: Draft, member: Member, message: FromWorker): void {
       return draft.fail(code as ErrorCode, `${draft.nameOf(member)}: ${sentence}`);
     }
     case "saved":
-      if (message.value.step <= state.saved || message.value.step > state.committed || !member.holds) return;
-      state.writer = { id: member.id, savedBefore: state.saved };
-      state.saved = message.value.step;
-      state.unpublished = message.value.step;
-      draft.reason = `${member.id} wrote the checkpoint of step ${message.value.step}`;
-      publish(draft);
-      return;
+      return wrote(draft, member.id, message.value);
+    case "notSaved":
+      return notWritten(draft, member.id, message.value);
     case "join":
       return;
     case "prepared":
@@ -136,7 +133,7 @@ function nameSharedGpus(draft: Draft): void {
 }
 
 function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, { kind: "reduced" }>["value"]): void {
-  const { job, state } = draft;
+  const { state } = draft;
   const next = state.committed + 1;
   if (state.phase !== "running" || reduced.step !== next || state.enough !== null) return;
   const { rows } = leaseOf(state.ledger, member.id, next);
@@ -157,13 +154,22 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
     notFiniteRows: reduced.notFiniteRows,
     sampleDigest: reduced.sampleDigest,
   };
-  if (!state.members.every(({ id }) => id in state.votes)) return;
+  commitWhenReduced(draft);
+}
+
+/** Commits the next step if all members have reduced it, and nothing has to come first. */
+export function commitWhenReduced(draft: Draft): void {
+  const { job, state } = draft;
+  const next = state.committed + 1;
+  const [first] = state.members;
+  if (state.phase !== "running" || state.stopping !== null || state.enough !== null || first === undefined) return;
+  if (!state.members.every(({ id }) => id in state.votes) || holdsBack(draft)) return;
   const votes = state.members.flatMap(({ id }) => state.votes[id] ?? []);
 
   const batch = batchOf(job, next);
   const shards = state.members.map(({ id }) => leaseOf(state.ledger, id, next));
   const verdict = judge(votes, {
-    nameOf: (rank) => draft.nameOf(state.members[rank] ?? member),
+    nameOf: (rank) => draft.nameOf(state.members[rank] ?? first),
     shards,
     skipsOverflow: job.skipsOverflow,
   });

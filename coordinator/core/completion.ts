@@ -1,11 +1,11 @@
-// When a step, a checkpoint and the run are complete.
+// When a step, a validation and the run are complete.
 
 import type { ValidationRecord } from "../../common/records.ts";
 import type { Draft } from "./draft.ts";
-import { describeBest, enough, observe } from "./early-stopping.ts";
+import { describeBest, enough, observe, valueOf } from "./early-stopping.ts";
 import { totalSteps, validatesAfter } from "./job.ts";
 import { findDiverged } from "./divergence.ts";
-import { save } from "./program.ts";
+import { isUnderWay, planSave, publish } from "./saving.ts";
 
 /** Once all members have applied the committed step, it is recorded. */
 export function finishStep(draft: Draft): void {
@@ -42,33 +42,36 @@ export function finishValidation(draft: Draft, record: ValidationRecord): void {
   draft.waitAgain();
   const rule = job.earlyStopping;
   if (rule !== null) {
+    const value = valueOf(rule, record);
+    state.measured = value === undefined ? null : { step: record.step, value };
     state.best = observe(rule, state.best, record);
     if (record.step < totalSteps(job)) state.enough = enough(rule, state.best) ?? null;
     if (state.best !== null && state.best.since > 0) draft.because(describeBest(rule, state.best));
   }
-  publish(draft);
+  if (state.enough !== null) saveAndFinish(draft);
+  else publish(draft);
 }
 
-/**
- * A checkpoint counts once its validation is recorded too, so that a resumed run has the same records, and once all have
- * applied its step, so that the weights of its writer have been compared.
- */
-export function publish(draft: Draft): void {
+/** No step will be committed after this one: what is committed is saved, and the run ends. */
+export function isLast({ job, state }: Draft): boolean {
+  return state.stopping !== null || state.enough !== null || state.committed === totalSteps(job);
+}
+
+/** The end of a run that was asked to stop, or has seen enough: what is committed is saved. */
+export function saveAndFinish(draft: Draft): void {
   const { job, state } = draft;
-  const done = state.unpublished;
-  const isApplied = state.applying === null;
-  if (done !== null && isApplied && !(validatesAfter(job, done) && state.validated < done && state.stopping === null)) {
-    state.unpublished = null;
-    draft.effects.push({ kind: "publish", step: done, best: state.best?.step ?? null });
+  if (state.saved < state.committed && state.unsaved === null && !isUnderWay(state, state.committed)) {
+    draft.effects.push(...planSave(job, state, state.committed));
   }
-  completeWhenDone(draft);
+  publish(draft);
 }
 
 /** Ends the run when nothing is left to do. */
 export function completeWhenDone(draft: Draft): void {
   const { job, state } = draft;
   if (state.members.some(({ holds }) => !holds)) return;
-  if (state.phase !== "running" || state.unpublished !== null || state.applying !== null) return;
+  if (state.phase !== "running" || state.applying !== null) return;
+  if (state.saves.some(({ step }) => step <= state.committed)) return;
   if (state.stopping !== null && state.saved === state.committed) {
     return draft.end({ kind: "stopped", step: state.committed, reason: state.stopping });
   }
@@ -81,11 +84,4 @@ export function completeWhenDone(draft: Draft): void {
   if (complete && !(validatesAfter(job, total) && state.validated < total)) {
     draft.end({ kind: "completed", step: total, ...best });
   }
-}
-
-/** The end of a run that was asked to stop, or has seen enough: what is committed is saved. */
-export function saveAndFinish(draft: Draft): void {
-  const { job, state } = draft;
-  if (state.saved < state.committed) draft.effects.push(...save(job, state, state.committed));
-  else publish(draft);
 }

@@ -22,12 +22,14 @@ import { forgiveLateness, heard, listen, nextTickMs, tickAfter } from "./listeni
 import { drain, scale } from "./leaving.ts";
 import { joined, lost, memberOf, stop } from "./membership.ts";
 import { endWait } from "./returning.ts";
+import { notWritten, published, retrySave, unpublished, wrote } from "./saving.ts";
 import type { Decision, Event, State } from "./state.ts";
 import { retry, timeout } from "./waiting.ts";
 
 /** `generation`: the last one of this job, if there was one before. */
 export function initialState(job: Job, nowMs: number, generation = 0): State {
   const validations = job.start.kind === "checkpoint" ? job.start.validations : [];
+  const best = job.earlyStopping === null ? null : replay(job.earlyStopping, validations);
   return {
     phase: "gathering",
     generation,
@@ -39,14 +41,16 @@ export function initialState(job: Job, nowMs: number, generation = 0): State {
     planned: job.start.step,
     validated: validations.some(({ step }) => step === job.start.step) ? job.start.step : job.start.step - 1,
     saved: job.start.step,
+    saves: [],
+    saveAttempts: 0,
+    owed: false,
+    unsaved: null,
     formed: {},
     votes: {},
     applying: null,
     reduction: null,
     recovery: null,
     validating: null,
-    unpublished: null,
-    writer: null,
     ledger: createLedger(
       positionAfter(job, job.start.step),
       job.start.kind === "checkpoint" ? job.start.ledger : undefined,
@@ -60,7 +64,9 @@ export function initialState(job: Job, nowMs: number, generation = 0): State {
     deadlineMs: nowMs + job.joinTimeoutMs,
     tickMs: nowMs + job.joinTimeoutMs,
     stopping: null,
-    best: job.earlyStopping === null ? null : replay(job.earlyStopping, validations),
+    best,
+    measured: null,
+    kept: best === null ? null : { step: best.step, value: best.value },
     enough: null,
     losses: [],
     over: false,
@@ -90,6 +96,10 @@ function handle(draft: Draft, event: Event): void {
       return lost(draft, [event.id], event.reason);
     case "said": {
       const member = memberOf(draft.state, event.id);
+      // Of a worker that drains, and stays until its part of a checkpoint is written.
+      if (member === undefined && event.message.kind === "saved") return wrote(draft, event.id, event.message.value);
+      if (member === undefined && event.message.kind === "notSaved")
+        return notWritten(draft, event.id, event.message.value);
       if (member === undefined) return;
       heard(draft, member, event.message);
       return said(draft, member, event.message);
@@ -99,6 +109,10 @@ function handle(draft: Draft, event: Event): void {
       return;
     case "disk-failed":
       return draft.fail("disk_failed", event.reason);
+    case "published":
+      return published(draft, event.attempt);
+    case "unpublished":
+      return unpublished(draft, event.attempt, event);
     case "drain":
       return drain(draft, event.id, event.reason);
     case "scale":
@@ -107,6 +121,7 @@ function handle(draft: Draft, event: Event): void {
       return stop(draft, event.reason);
     case "tick":
       listen(draft);
+      if (!draft.ended) retrySave(draft);
       if (draft.ended || draft.nowMs < draft.state.deadlineMs) return;
       if (draft.state.phase === "recovering") return endWait(draft);
       if (draft.state.interrupted !== null) return retry(draft, draft.state.interrupted);

@@ -4,6 +4,7 @@
 
 import type { Draft } from "./draft.ts";
 import { form, lost } from "./membership.ts";
+import { abandonSavesOf } from "./saving.ts";
 import type { Member } from "./state.ts";
 import { mostCommon } from "./votes.ts";
 
@@ -27,14 +28,11 @@ export function findDiverged(
   for (const member of judged.filter(({ id }) => digests[id] !== right)) {
     member.holds = false;
     member.healed += 1;
-    if (draft.state.unpublished !== null && draft.state.writer?.id === member.id) {
-      draft.state.saved = draft.state.writer.savedBefore;
-      draft.state.unpublished = null;
-    }
     const others = `${most} of ${heard.length} workers have ${right}`;
     draft.because(
       `the weights of ${draft.nameOf(member)} differ after step ${step}: digest ${digests[member.id]}, ${others}`,
     );
+    abandonSavesOf(draft, member.id);
   }
 }
 

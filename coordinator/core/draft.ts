@@ -4,6 +4,7 @@
 import type { ErrorCode } from "../../common/errors.ts";
 import type { Job } from "./job.ts";
 import { planAhead } from "./program.ts";
+import { dropAll } from "./saving.ts";
 import type { BlamedSamples, Effect, Member, Outcome, State } from "./state.ts";
 
 /** Losses that the last sentence of a run can name. */
@@ -45,6 +46,7 @@ export class Draft {
   end(outcome: Outcome): void {
     this.state.phase = "ended";
     this.state.over = outcome.kind !== "forsaken";
+    dropAll(this);
     const reason =
       outcome.kind === "completed" ? (outcome.early ?? `all ${outcome.step} steps are done`) : outcome.reason;
     for (const { id } of [...this.state.members, ...this.state.joining]) {

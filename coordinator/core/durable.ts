@@ -18,6 +18,8 @@ const VERSION = 1;
 const forgotten = [
   ...(["phase", "joining", "planned", "formed", "votes", "validating", "recovery"] as const),
   ...(["interrupted", "attempts", "complaints", "deadlineMs", "tickMs"] as const),
+  // Who was writing what: it is written anew.
+  ...(["saves", "owed", "unsaved"] as const),
 ] satisfies (keyof State)[];
 
 /** Kept in another form. */
@@ -78,8 +80,9 @@ export function recover(job: Job, facts: Facts, nowMs: number): State {
   const state: State = {
     ...fresh,
     ...known,
-    // A checkpoint that was decided and is not there is written again.
-    saved: kept.unpublished === null ? Math.min(kept.saved, job.start.step) : kept.saved,
+    // Who was writing what is forgotten: a checkpoint of what is committed is made when the run goes on.
+    saved: Math.min(job.start.step, kept.committed),
+    owed: job.start.step < kept.committed,
     ledger: { ...ledger, leases: [] },
     applying: applying && { ...applying, pending: order, digests: {} },
   };

@@ -32,7 +32,7 @@ type Validation = Pick<ValidationRecord, "step" | "loss" | "perplexity" | "metri
 export function observe(rule: EarlyStopping, best: Best | null, validation: Validation): Best | null {
   const { step } = validation;
   const { metric, minDelta } = rule;
-  const value = metric === "loss" || metric === "perplexity" ? validation[metric] : validation.metrics?.[metric];
+  const value = valueOf(rule, validation);
   if (step === 0 || value === undefined) return best;
   if (best === null) return { step, value, reference: value, since: 0 };
   const leader = isBetter(metric, value, best.value) ? { step, value } : { step: best.step, value: best.value };
@@ -40,6 +40,11 @@ export function observe(rule: EarlyStopping, best: Best | null, validation: Vali
   return isImproved
     ? { ...leader, reference: value, since: 0 }
     : { ...leader, reference: best.reference, since: best.since + 1 };
+}
+
+/** What the rule looks at. */
+export function valueOf({ metric }: EarlyStopping, validation: Validation): number | undefined {
+  return metric === "loss" || metric === "perplexity" ? validation[metric] : validation.metrics?.[metric];
 }
 
 /** The best of a run that goes on after these validations, in order. */

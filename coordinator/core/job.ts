@@ -31,6 +31,10 @@ export interface Job {
   readonly evalEvery: number;
   /** Steps between checkpoints; 0 writes one after the last step only. */
   readonly checkpointEvery: number;
+  /** Who writes them: the workers on the host of rank 0, all, or rank 0 alone. */
+  readonly writers: "host" | "all" | "one";
+  /** So long is a checkpoint tried again that has to be written: the last one, and those of early stopping. */
+  readonly saveRetryMs: number;
   readonly schedule: ScheduleOptions;
   /** Largest global gradient norm; null does not clip. */
   readonly clip: number | null;

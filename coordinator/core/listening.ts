@@ -63,13 +63,14 @@ export function listen(draft: Draft): void {
 
 /** When the core wants to be woken if nothing happens. */
 export function nextTickMs(state: State): number {
-  return Math.min(state.deadlineMs, ...everybody(state).map(silenceEndsMs));
+  return Math.min(state.deadlineMs, state.unsaved?.atMs ?? Infinity, ...everybody(state).map(silenceEndsMs));
 }
 
 /** The same when only this worker has spoken, without a look at the others: a tick that is early does no harm. */
 export function tickAfter(state: State, id: string): number {
   const member = memberOf(state, id);
-  return Math.min(state.tickMs, state.deadlineMs, member === undefined ? Infinity : silenceEndsMs(member));
+  const retryMs = state.unsaved?.atMs ?? Infinity;
+  return Math.min(state.tickMs, state.deadlineMs, retryMs, member === undefined ? Infinity : silenceEndsMs(member));
 }
 
 function silenceEndsMs({ pulse, status }: Member): number {

@@ -11,6 +11,7 @@ import { requeue } from "./ledger.ts";
 import { absent, awaitReturn, endWait, leftAgain, misfit, returned } from "./returning.ts";
 import { equally, shardsOf } from "./shards.ts";
 import type { Brings, Member, NewWorker, State } from "./state.ts";
+import { abandonPartsOf, dropPlannedSaves } from "./saving.ts";
 
 /** A worker that takes part, or is about to. */
 export function memberOf({ members, joining }: State, id: string): Member | undefined {
@@ -72,6 +73,7 @@ function refuseWorker(draft: Draft, { id }: NewWorker, code: ErrorCode, reason: 
 /** A new generation of the members that are there, without those that drain and with those that are ready to join. */
 export function form(draft: Draft, reason: string): void {
   const { job, state } = draft;
+  dropPlannedSaves(draft);
   exchange(draft);
   const root = state.members.findIndex(({ holds }) => holds);
   if (state.established && root < 0) {
@@ -136,6 +138,7 @@ function exchange(draft: Draft): void {
 export function lost(draft: Draft, ids: readonly string[], reason: string): void {
   const { job, state } = draft;
   const order = state.members.map(({ id }) => id);
+  abandonPartsOf(draft, ids);
   const gone = [...state.members, ...state.joining].filter(({ id }) => ids.includes(id));
   if (gone.length === 0) return;
   const sentences = gone.map((member) => `${draft.nameOf(member)}: ${reason}`);
@@ -169,7 +172,7 @@ export function stop(draft: Draft, reason: string): void {
   if (
     state.phase === "running" &&
     state.saved === state.committed &&
-    state.unpublished === null &&
+    state.saves.every(({ step }) => step > state.committed) &&
     state.applying === null
   ) {
     return draft.end({ kind: "stopped", step: state.committed, reason });

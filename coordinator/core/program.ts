@@ -1,17 +1,9 @@
 // The program that the coordinator writes for the workers of a generation: plans, and what stands between them.
-// Pure; only `state.planned` and the ledger move.
+// Pure; only `state.planned`, the ledger and the list of checkpoints under way move.
 
-import {
-  batchOf,
-  positionAfter,
-  savesAfter,
-  shardUnit,
-  totalSteps,
-  validatesAfter,
-  type Job,
-  type Range,
-} from "./job.ts";
+import { batchOf, shardUnit, totalSteps, validatesAfter, type Job, type Range } from "./job.ts";
 import { lease } from "./ledger.ts";
+import { isDue, planSave } from "./saving.ts";
 import { learningRateAt } from "./schedule.ts";
 import { equally, shardsOf } from "./shards.ts";
 import type { Effect, State } from "./state.ts";
@@ -48,19 +40,11 @@ export function between(job: Job, state: State, done: number): Effect[] {
       effects.push({ kind: "evaluate", to, generation: state.generation, step: done, shard });
     }
   }
-  if (savesAfter(job, done) && state.saved < done) effects.push(...save(job, state, done));
+  if (isDue(job, state, done)) effects.push(...planSave(job, state, done));
   return effects;
 }
 
 /** Of each rank, of the validation sequences. */
 export function validationShards(job: Job, worldSize: number): Range[] {
   return shardsOf({ start: 0, rows: job.validationSequences }, equally(worldSize), shardUnit(job));
-}
-
-/** Rank 0 writes the checkpoint; the weights are equal on all ranks, so nobody else needs to. */
-export function save(job: Job, state: State, done: number): Effect[] {
-  const position = positionAfter(job, done);
-  return state.members
-    .slice(0, 1)
-    .map(({ id }) => ({ kind: "save", to: id, generation: state.generation, step: done, position }));
 }

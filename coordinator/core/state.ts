@@ -96,6 +96,26 @@ export interface EvaluatedShard {
   readonly notFiniteRows: readonly number[];
 }
 
+/** A file of a checkpoint, as its writer left it. */
+export interface SavedFile {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+}
+
+/** A checkpoint that is planned, written or published; see saving.ts. */
+export interface Saving {
+  /** From 1; a coordinator that is started again counts on. */
+  readonly attempt: number;
+  readonly step: number;
+  /** Null until they are on stable storage. */
+  readonly parts: { readonly worker: string; files: SavedFile[] | null }[];
+  /** state.json without the files, as the first writer says. */
+  facts: string;
+  /** The run directory has been asked to take it. */
+  publishing: boolean;
+}
+
 export interface State {
   /**
    * gathering: waiting for workers. recovering: waiting for those to come back that hold the weights. forming: they build a
@@ -115,9 +135,17 @@ export interface State {
   committed: number;
   /** Last step planned in this generation. */
   planned: number;
-  /** Last steps whose validation and checkpoint are complete. */
+  /** Last steps that were validated, and whose checkpoint was published. */
   validated: number;
   saved: number;
+  /** Checkpoints under way, in the order of their steps. */
+  saves: Saving[];
+  /** Tries so far. */
+  saveAttempts: number;
+  /** A checkpoint was abandoned: one is made at the next step boundary. */
+  owed: boolean;
+  /** A checkpoint that is waited for could not be written, since when, and when to try again. */
+  unsaved: { readonly sinceMs: number; atMs: number } | null;
   /** The answers that are being waited for, by worker. */
   formed: Record<string, { digest: string; parameters: number; gpuUuid: string }>;
   votes: Record<string, Vote>;
@@ -136,10 +164,6 @@ export interface State {
   /** While recovering: who may come back, and the rank order of all. */
   recovery: { awaited: Absent[]; readonly order: readonly string[]; readonly untilMs: number } | null;
   validating: { sums: Record<string, EvaluatedShard>; sinceMs: number | null } | null;
-  /** The checkpoint has been written but not published: its validation is not complete. */
-  unpublished: number | null;
-  /** Who wrote it, and which was the last before. */
-  writer: { id: string; savedBefore: number } | null;
   ledger: Ledger;
   /** By rank: batches are divided in proportion to these. */
   speeds: number[];
@@ -158,6 +182,9 @@ export interface State {
   stopping: string | null;
   /** The best validation so far, of a run that may end early. */
   best: Best | null;
+  /** What the last validation came to, and the best that has a checkpoint. */
+  measured: { readonly step: number; readonly value: number } | null;
+  kept: { readonly step: number; readonly value: number } | null;
   /** Set when that has been long ago: no further step is committed, and the run is complete. */
   enough: string | null;
   /** Why the last workers left that did, for the last sentence. */
@@ -173,6 +200,9 @@ export type Event =
   | { readonly kind: "said"; readonly id: string; readonly message: FromWorker }
   | { readonly kind: "launch-failed"; readonly reason: string }
   | { readonly kind: "disk-failed"; readonly reason: string }
+  /** The run directory has taken the checkpoint of this attempt, or not. */
+  | { readonly kind: "published"; readonly attempt: number }
+  | { readonly kind: "unpublished"; readonly attempt: number; readonly reason: string; readonly neededBytes: number }
   /** A worker is to go, when its step is done. */
   | { readonly kind: "drain"; readonly id: string; readonly reason: string }
   /** So many workers are to train. */
@@ -263,10 +293,29 @@ export type Effect =
       readonly generation: number;
       readonly step: number;
       readonly position: number;
+      readonly attempt: number;
+      /** From 0. */
+      readonly part: number;
+      readonly parts: number;
     }
   | { readonly kind: "record"; readonly record: StepRecord | ValidationRecord }
-  /** The checkpoint of this step is whole: point `latest` at it, and `best` at that of the best step. */
-  | { readonly kind: "publish"; readonly step: number; readonly best: number | null }
+  /** All parts are written: make them a checkpoint, point `latest` at it, and `best` at that of the best step. */
+  | {
+      readonly kind: "publish";
+      readonly step: number;
+      readonly attempt: number;
+      readonly files: readonly SavedFile[];
+      /** See Saving. */
+      readonly facts: string;
+      readonly best: number | null;
+    }
+  /** Remove what was written of a checkpoint; `failure`: because the disk did not take it. */
+  | {
+      readonly kind: "discard";
+      readonly step: number;
+      readonly attempt: number;
+      readonly failure?: { readonly reason: string; readonly neededBytes: number };
+    }
   | { readonly kind: "finish"; readonly to: string; readonly reason: string; readonly drained: boolean }
   | { readonly kind: "ended"; readonly outcome: Outcome };
 

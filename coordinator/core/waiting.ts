@@ -3,6 +3,7 @@
 import type { Draft } from "./draft.ts";
 import { totalSteps, validatesAfter } from "./job.ts";
 import { form, lost } from "./membership.ts";
+import { lateWriters } from "./saving.ts";
 import type { Member } from "./state.ts";
 
 /** Broken rings without a commit between them before somebody is given up; of a newcomer less is put up with. */
@@ -43,6 +44,8 @@ export function timeout(draft: Draft): void {
     return draft.fail("timed_out", `${joined}${why}`);
   }
   const { members, task, isCollective } = awaited(draft);
+  // The run directory is waited for, or the time to try a checkpoint again.
+  if (members.length === 0) return draft.waitAgain();
   // Those that wait inside the collective wait for the others, and of these who has just come is the first to go.
   const culprits = isCollective ? members.filter(({ inCollective }) => !inCollective) : members;
   const newcomers = state.established ? culprits.filter(({ holds }) => !holds) : [];
@@ -70,7 +73,8 @@ interface Awaited {
   readonly isCollective: boolean;
 }
 
-function awaited({ job, state }: Draft): Awaited {
+function awaited(draft: Draft): Awaited {
+  const { job, state } = draft;
   const { members, committed, applying, validating } = state;
   const without = (answers: object): Member[] => members.filter(({ id }) => !(id in answers));
   if (state.phase === "forming") {
@@ -84,8 +88,13 @@ function awaited({ job, state }: Draft): Awaited {
   if (validatesAfter(job, committed) && state.validated < committed && !isEnding) {
     return { members: without(validating?.sums ?? {}), task: `validate step ${committed}`, isCollective: false };
   }
-  if (committed < totalSteps(job) && !isEnding) {
+  if (committed < totalSteps(job) && !isEnding && without(state.votes).length > 0) {
     return { members: without(state.votes), task: `reduce step ${committed + 1}`, isCollective: true };
   }
-  return { members: members.slice(0, 1), task: `write the checkpoint of step ${committed}`, isCollective: false };
+  const [save] = state.saves;
+  return {
+    members: lateWriters(draft),
+    task: `write its part of the checkpoint of step ${save?.step ?? committed}`,
+    isCollective: false,
+  };
 }

@@ -40,11 +40,11 @@ export async function openKept(run: string, notice: (sentence: string) => void):
 
 /** What the run directory has to know of it. */
 export function keptRun(facts: Facts): KeptRun {
-  const { saved, unpublished, writer, best } = facts as unknown as State;
+  const { saved, kept } = facts as unknown as State;
   return {
     inPlace: !isOver(facts),
     records: keptRecords(facts),
-    published: { step: unpublished === null ? saved : (writer?.savedBefore ?? 0), best: best?.step ?? null },
+    published: { step: saved, best: kept?.step ?? null },
   };
 }
 

@@ -1,8 +1,7 @@
 // A worker that keeps to the protocol and computes nothing: real stream, real messages, invented votes. For load tests of
 // the coordinator; it has no ring, so it can't tell anything about collectives.
 
-import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { assertNever, RingtuneError } from "../../common/errors.ts";
 import { emptyDigest } from "../../common/sample-digest.ts";
@@ -59,10 +58,10 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
         return session?.send({ kind: "evaluated", value: { generation, step, ...found } });
       }
       case "save": {
-        const { step, position, path } = message.value;
-        await mkdir(path);
-        await writeFile(join(path, "state.json"), JSON.stringify({ step, position, files: {} }));
-        return session?.send({ kind: "saved", value: { step, sizeBytes: 0 } });
+        const { step, position, path, part, attempt } = message.value;
+        await mkdir(path, { recursive: true });
+        const factsJson = part === 0 ? JSON.stringify({ step, position }) : "";
+        return session?.send({ kind: "saved", value: { step, attempt, files: [], factsJson, times: null } });
       }
       default:
         throw new RingtuneError("protocol_mismatch", `the coordinator sent an unexpected ${message.kind}`);

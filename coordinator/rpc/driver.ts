@@ -32,12 +32,15 @@ export interface DriverHost {
   readonly admission: Admission;
   readonly training: Batches;
   readonly validation: Batches;
-  checkpointPath(step: number): string;
+  /** Where the parts of a checkpoint meet. */
+  partsPath(step: number, attempt: number): string;
   record(record: RunRecord): Promise<void>;
   /** Resolves when all records so far have survived a power cut. */
   syncRecords(): Promise<void>;
-  /** The checkpoint of `step` is whole: make it the latest. That of step `best` has the best weights. */
-  publish(step: number, best: number | null): Promise<void>;
+  /** The parts of a checkpoint are written: make them one, and the latest. Throws why not. */
+  publish(checkpoint: Extract<Effect, { kind: "publish" }>): Promise<void>;
+  /** Remove what there is of a checkpoint that does not come to be. */
+  discard(checkpoint: Extract<Effect, { kind: "discard" }>): Promise<void>;
   generation(generation: number, worldSize: number): void;
   /** The run is to have so many workers. */
   wanted(workers: number): void;
@@ -186,14 +189,16 @@ export function createDriver(host: DriverHost): Driver {
         return send({ kind: "evaluate", value: { generation, step, shard, microbatch: job.microbatch } });
       }
       case "save": {
-        const { generation, step, position } = effect;
-        const path = host.checkpointPath(step);
-        return send({ kind: "save", value: { generation, step, position, path } });
+        const { generation, step, position, part, parts, attempt } = effect;
+        const path = host.partsPath(step, attempt);
+        return send({ kind: "save", value: { generation, step, position, path, part, parts, attempt } });
       }
       case "record":
         return storeRecord(effect.record);
       case "publish":
-        return store(() => host.publish(effect.step, effect.best));
+        return publish(effect);
+      case "discard":
+        return store(() => host.discard(effect).catch(() => undefined));
       case "finish":
         if (effect.drained) sessions.drained(effect.to);
         return send({ kind: "finish", value: { reason: effect.reason, drained: effect.drained } });
@@ -236,6 +241,18 @@ export function createDriver(host: DriverHost): Driver {
       storeFailure ??= describeError(error);
       post({ kind: "disk-failed", reason: storeFailure });
     });
+  }
+
+  /** A checkpoint that the run directory does not take does not end the run. */
+  function publish(effect: Extract<Effect, { kind: "publish" }>): void {
+    const { attempt, files } = effect;
+    const neededBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    storing = storing.then(() =>
+      host.publish(effect).then(
+        () => post({ kind: "published", attempt }),
+        (error: unknown) => post({ kind: "unpublished", attempt, reason: describeError(error), neededBytes }),
+      ),
+    );
   }
 
   /** A run whose results did not reach the disk has failed, even if the core heard of it too late. */

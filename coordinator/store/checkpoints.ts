@@ -1,5 +1,5 @@
 // The checkpoints folder of a run: names, which one `latest` points to, what is kept, what a crash left behind.
-// A worker process writes a checkpoint's contents; here they are only looked at.
+// Worker processes write a checkpoint's contents, checkpoint-parts.ts makes one of them; here they are only looked at.
 
 import { createHash, randomBytes } from "node:crypto";
 import { lstat, readdir, readFile, readlink, rename, rm, stat } from "node:fs/promises";
@@ -34,22 +34,11 @@ export function checkpointName(step: number): string {
  */
 export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   const path = join(folder, "state.json");
-  let json: unknown;
-  try {
-    json = JSON.parse(await readFile(path, "utf8"));
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw damaged(
-      missing ? `${path} is missing: the checkpoint is not complete` : `${path} is not readable JSON`,
-      error,
-    );
-  }
-  const state = stateSchema.safeParse(json).data;
-  if (!state) throw damaged(`${path} lacks the step and position of a checkpoint`);
-  const named = stepOf(basename(folder));
-  if (named !== undefined && named !== state.step) {
-    throw damaged(`${path} is of step ${state.step}, but its folder is of step ${named}`);
-  }
+  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    const what = error.code === "ENOENT" ? "is missing: the checkpoint is not complete" : "is not readable JSON";
+    throw damaged(`${path} ${what}`, error);
+  });
+  const state = parseCheckpointState(text, path);
   for (const [name, { sizeBytes }] of Object.entries(state.files)) {
     const file = join(folder, name);
     const found = await stat(file).catch(() => undefined);
@@ -60,6 +49,23 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
     }
   }
   return { path: folder, step: state.step, position: state.position };
+}
+
+/** The text of the state.json at `path`, which may not be there yet. Throws `checkpoint_invalid`. */
+export function parseCheckpointState(text: string, path: string): z.output<typeof stateSchema> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw damaged(`${path} is not readable JSON`, error);
+  }
+  const state = stateSchema.safeParse(json).data;
+  if (!state) throw damaged(`${path} lacks the step and position of a checkpoint`);
+  const named = stepOf(basename(dirname(path)));
+  if (named !== undefined && named !== state.step) {
+    throw damaged(`${path} is of step ${state.step}, but its folder is of step ${named}`);
+  }
+  return state;
 }
 
 /** The checkpoint that the run's `latest` points to. Throws `checkpoint_invalid`, naming those that could take its place. */
@@ -115,8 +121,7 @@ export async function readCheckpointFile(folder: string, name: string): Promise<
 
 /**
  * Points `latest` to the checkpoint of `step`, which must be complete, and `best` to that of step `best`, if there is one;
- * then removes all but the best and the `keep` newest up to `step`. Later ones may have been written already; they are
- * published in their turn.
+ * then removes all but the best and the `keep` newest up to `step`.
  */
 export async function publishCheckpoint(
   run: string,
@@ -181,7 +186,7 @@ export async function listSteps(run: string): Promise<number[]> {
 }
 
 /** Out of sight first, so that a crash half way leaves a temporary folder and not half a checkpoint. */
-async function removeAside(path: string): Promise<void> {
+export async function removeAside(path: string): Promise<void> {
   const aside = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString("hex")}.old.tmp`);
   try {
     await rename(path, aside);

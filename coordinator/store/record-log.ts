@@ -1,62 +1,90 @@
-// metrics.jsonl: one RunRecord a line, appended as they come. A crash may tear the last line, never an earlier one.
-// What the records mean is not known here.
+// metrics.jsonl: one RunRecord a line, appended as they come. A crash may tear the last line, never an earlier one; a disk that
+// is full makes them wait in memory, and no line is torn or lost by it. What the records mean is not known here.
 
 import { open, readFile } from "node:fs/promises";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
-import { RingtuneError } from "../../common/errors.ts";
+import { describeError, RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
 import { diskError } from "../../common/disk-error.ts";
 
 export interface RecordLog {
   /**
-   * Resolves when the record is with the operating system; records that come meanwhile leave in one write.
-   * After a failed write every call rejects with `disk_failed`.
+   * Resolves when the record is with the operating system, or waits for a disk that does not take it now; records that come
+   * meanwhile leave in one write. Rejects with `disk_failed` when more wait than memory is kept for.
    */
   append(record: RunRecord): Promise<void>;
-  /** Resolves when everything appended so far has survived a power cut. */
+  /** Resolves when everything appended so far has survived a power cut. Rejects with `disk_failed`, and loses nothing. */
   sync(): Promise<void>;
+  /** Rejects with `disk_failed` when something could not be written, and says how many records are lost. */
   close(): Promise<void>;
 }
 
-/** Waiting characters; a caller that does not await `append` is stopped here. */
+/** Characters of the records that wait for the disk: some ten thousand steps. */
 const maxWaiting = 4 << 20;
 
-export async function openRecordLog(path: string): Promise<RecordLog> {
+/** `onWaiting` hears how many records wait whenever a write has failed, with the sentence why, and 0 when none do any more. */
+export async function openRecordLog(
+  path: string,
+  onWaiting: (records: number, why: string) => void = () => undefined,
+): Promise<RecordLog> {
   const file = await open(path, "a").catch((error: unknown) => {
     throw diskError(`can't open ${path}`, error);
   });
-  let waiting = "";
+  /** Of the whole lines in the file. */
+  let size = (await file.stat()).size;
+  let waiting: string[] = [];
+  let waitingChars = 0;
   let writing: Promise<void> | undefined;
   let failure: unknown;
 
   async function drain(): Promise<void> {
     try {
-      while (waiting !== "") {
-        const lines = waiting;
-        waiting = "";
-        await file.appendFile(lines);
+      // What a failed write has left of a line.
+      if (failure !== undefined && (await file.stat()).size > size) await file.truncate(size);
+      while (waiting.length > 0) {
+        const count = waiting.length;
+        const bytes = Buffer.from(waiting.join(""));
+        await file.appendFile(bytes);
+        size += bytes.length;
+        waiting = waiting.slice(count);
+        waitingChars = waiting.reduce((sum, line) => sum + line.length, 0);
       }
+      if (failure !== undefined) onWaiting(0, "");
+      failure = undefined;
     } catch (error) {
       failure = diskError(`can't write ${path}`, error);
+      onWaiting(waiting.length, describeError(failure));
     } finally {
       writing = undefined;
     }
   }
 
-  async function written(): Promise<void> {
-    if (failure === undefined && waiting !== "") writing ??= drain();
+  /** Never rejects. */
+  async function tried(): Promise<void> {
+    if (waiting.length > 0) writing ??= drain();
     await writing;
+    // Came while that was written.
+    if (waiting.length > 0 && failure === undefined) await tried();
+  }
+
+  async function written(): Promise<void> {
+    await tried();
     if (failure !== undefined) throw failure as Error;
   }
 
   return {
     async append(record) {
-      if (failure !== undefined) throw failure as Error;
-      if (waiting.length > maxWaiting) {
-        throw new RingtuneError("disk_failed", `can't write ${path}: ${waiting.length} characters wait for the disk`);
+      if (waitingChars > maxWaiting) {
+        const why = failure === undefined ? "" : `: ${describeError(failure)}`;
+        throw new RingtuneError(
+          "disk_failed",
+          `${waiting.length} records wait for the disk, and no more than ${maxWaiting} characters are kept${why}`,
+        );
       }
-      waiting += `${JSON.stringify(record)}\n`;
-      await written();
+      const line = `${JSON.stringify(record)}\n`;
+      waiting.push(line);
+      waitingChars += line.length;
+      await tried();
     },
     async sync() {
       await written();
@@ -66,7 +94,9 @@ export async function openRecordLog(path: string): Promise<RecordLog> {
     },
     async close() {
       try {
-        await written();
+        await tried();
+        if (failure === undefined) return;
+        throw new RingtuneError("disk_failed", `${describeError(failure)}; ${waiting.length} records are lost`);
       } finally {
         await file.close();
       }

@@ -4,7 +4,7 @@
 //       ringtune.yaml            the configuration, every default filled in
 //       tokenizer.json, tokenizer_config.json
 //       metrics.jsonl, curve.svg
-//       checkpoints/step-00000100/   written by a worker: model.safetensors, config.json, ..., state.json last
+//       checkpoints/step-00000100/   written by workers: model.safetensors, config.json, ..., and state.json last
 //       latest -> checkpoints/step-00000100
 //       best -> checkpoints/step-00000080    of a run with early stopping
 //
@@ -18,6 +18,7 @@ import { formatConfig, loadConfig } from "../../common/config/load.ts";
 import type { Config } from "../../common/config/schema.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
+import { joinParts, partsPath, removeParts, type CheckpointParts } from "./checkpoint-parts.ts";
 import {
   checkpointName,
   findLeftovers,
@@ -44,12 +45,15 @@ export interface RunDirectory {
   readonly checkpoint: Checkpoint | undefined;
   /** This process has added a record or a checkpoint; until then an opened run is as it was. */
   readonly changed: boolean;
-  /** Absolute path that a worker writes the checkpoint of `step` to; its parent exists. */
+  /** Absolute path of the checkpoint of `step`. */
   checkpointPath(step: number): string;
-  /**
-   * Call when a worker has reported the checkpoint of `step`: syncs the records, moves `latest`, and `best` to that of step
-   * `best`, removes old ones.
-   */
+  /** Absolute path of the folder that the workers write a try of it to; its parent exists. */
+  partsPath(step: number, attempt: number): string;
+  /** Makes a checkpoint of what they have written. */
+  join(step: number, attempt: number, parts: CheckpointParts): Promise<void>;
+  /** Removes what they have written. */
+  discardParts(step: number, attempt: number): Promise<void>;
+  /** Syncs the records, moves `latest` to the checkpoint of `step`, and `best` to that of step `best`, removes old ones. */
   publish(step: number, best?: number | null): Promise<Checkpoint>;
   append(record: RunRecord): Promise<void>;
   /** Resolves when all records so far have survived a power cut. */
@@ -59,6 +63,8 @@ export interface RunDirectory {
   readRecords(): Promise<RunRecord[]>;
   writeTokenizer(tokenizerJson: string, tokenizerConfigJson?: string): Promise<void>;
   writeCurve(svg: string): Promise<void>;
+  /** Calls back whenever records of metrics.jsonl wait for a disk that does not take them, and with 0 when none do any more. */
+  whenWaiting(call: (records: number, why: string) => void): void;
   /** A run that goes on with other settings takes them over with its first record; see assertResumable. */
   goOnWith(config: Config): void;
   /** Path of a file in the run, for messages: "metrics.jsonl". */
@@ -175,6 +181,9 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
   let published = earlier !== undefined;
   let current = config;
   let log: Promise<RecordLog> | undefined;
+  let onWaiting: (records: number, why: string) => void = () => undefined;
+  const key = randomBytes(4).toString("hex");
+  const pathOf = (step: number): string => join(path, "checkpoints", checkpointName(step));
 
   /** From here on the run is another than it was. */
   async function begin(): Promise<RecordLog> {
@@ -186,14 +195,17 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
       }
       if (current !== config) await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(current));
     }
-    return openRecordLog(metricsPath);
+    return openRecordLog(metricsPath, (count, why) => onWaiting(count, why));
   }
   const records = (): Promise<RecordLog> => (log ??= begin());
 
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> =>
     (closing ??= Promise.resolve(log?.catch(() => undefined))
-      .then((opened) => opened?.close())
+      .then(async (opened) => {
+        await opened?.close();
+        if (opened !== undefined) await removeParts(path, key);
+      })
       .finally(() => lock.release()));
   return {
     path,
@@ -207,7 +219,16 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
     get changed() {
       return log !== undefined;
     },
-    checkpointPath: (step) => join(path, "checkpoints", checkpointName(step)),
+    checkpointPath: pathOf,
+    partsPath: (step, attempt) => partsPath(path, step, key, attempt),
+    async join(step, attempt, parts) {
+      await (await records()).sync();
+      await joinParts(pathOf(step), partsPath(path, step, key, attempt), parts).catch((error: unknown) => {
+        throw diskError(`cannot write the checkpoint ${pathOf(step)}`, error);
+      });
+      await removeParts(path, key, attempt);
+    },
+    discardParts: (step, attempt) => rm(partsPath(path, step, key, attempt), { recursive: true, force: true }),
     async publish(step, best = null) {
       await (await records()).sync();
       const latest = await publishCheckpoint(path, step, current.checkpoint.keep, best);
@@ -234,6 +255,9 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
       if (tokenizerConfigJson) await writeFileAtomic(join(path, "tokenizer_config.json"), tokenizerConfigJson);
     },
     writeCurve: (svg) => writeFileAtomic(join(path, "curve.svg"), svg),
+    whenWaiting(call) {
+      onWaiting = call;
+    },
     goOnWith(changed) {
       current = changed;
     },

@@ -393,7 +393,7 @@ const cluster: DashboardDefinition = {
           title: "Free on the run's disk",
           description: "Beside the size of a checkpoint.",
           unit: "bytes",
-          span: 12,
+          span: 6,
           queries: {
             free: metric("ringtune_run_directory_free_bytes"),
             checkpoint: metric("ringtune_checkpoint_bytes"),
@@ -404,8 +404,32 @@ const cluster: DashboardDefinition = {
           title: "Age of the newest checkpoint",
           description: "What a death of everything would cost.",
           unit: "s",
-          span: 12,
+          span: 6,
           queries: { age: ofRun("time() - ringtune_checkpoint_timestamp_seconds") },
+        },
+        {
+          kind: "time",
+          title: "Saving a part of a checkpoint",
+          description:
+            "Mean seconds: training stands still while a worker waits and copies; it writes beside training.",
+          unit: "s",
+          span: 6,
+          queries: {
+            "{{phase}}": ofRun(
+              "sum by (job, instance, phase) (rate(ringtune_checkpoint_part_seconds_sum[$__rate_interval])) / sum by (job, instance, phase) (rate(ringtune_checkpoint_part_seconds_count[$__rate_interval]))",
+            ),
+          },
+        },
+        {
+          kind: "time",
+          title: "What the disk did not take",
+          description: "Checkpoints that could not be written in the last hour, and records that wait.",
+          unit: "none",
+          span: 6,
+          queries: {
+            checkpoints: ofRun("increase(ringtune_checkpoint_failures_total[1h])"),
+            records: ofRun("ringtune_records_waiting"),
+          },
         },
         {
           kind: "time",

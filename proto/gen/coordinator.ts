@@ -23,6 +23,7 @@ import type { Join as _ringtune_v1_Join, Join__Output as _ringtune_v1_Join__Outp
 import type { Leaving as _ringtune_v1_Leaving, Leaving__Output as _ringtune_v1_Leaving__Output } from './ringtune/v1/Leaving.ts';
 import type { Ledger as _ringtune_v1_Ledger, Ledger__Output as _ringtune_v1_Ledger__Output } from './ringtune/v1/Ledger.ts';
 import type { Member as _ringtune_v1_Member, Member__Output as _ringtune_v1_Member__Output } from './ringtune/v1/Member.ts';
+import type { NotSaved as _ringtune_v1_NotSaved, NotSaved__Output as _ringtune_v1_NotSaved__Output } from './ringtune/v1/NotSaved.ts';
 import type { Peer as _ringtune_v1_Peer, Peer__Output as _ringtune_v1_Peer__Output } from './ringtune/v1/Peer.ts';
 import type { Plan as _ringtune_v1_Plan, Plan__Output as _ringtune_v1_Plan__Output } from './ringtune/v1/Plan.ts';
 import type { PredictionCounts as _ringtune_v1_PredictionCounts, PredictionCounts__Output as _ringtune_v1_PredictionCounts__Output } from './ringtune/v1/PredictionCounts.ts';
@@ -31,7 +32,9 @@ import type { Prepared as _ringtune_v1_Prepared, Prepared__Output as _ringtune_v
 import type { Reduced as _ringtune_v1_Reduced, Reduced__Output as _ringtune_v1_Reduced__Output } from './ringtune/v1/Reduced.ts';
 import type { Reduction as _ringtune_v1_Reduction, Reduction__Output as _ringtune_v1_Reduction__Output } from './ringtune/v1/Reduction.ts';
 import type { Save as _ringtune_v1_Save, Save__Output as _ringtune_v1_Save__Output } from './ringtune/v1/Save.ts';
+import type { SaveTimes as _ringtune_v1_SaveTimes, SaveTimes__Output as _ringtune_v1_SaveTimes__Output } from './ringtune/v1/SaveTimes.ts';
 import type { Saved as _ringtune_v1_Saved, Saved__Output as _ringtune_v1_Saved__Output } from './ringtune/v1/Saved.ts';
+import type { SavedFile as _ringtune_v1_SavedFile, SavedFile__Output as _ringtune_v1_SavedFile__Output } from './ringtune/v1/SavedFile.ts';
 import type { ScaleRequest as _ringtune_v1_ScaleRequest, ScaleRequest__Output as _ringtune_v1_ScaleRequest__Output } from './ringtune/v1/ScaleRequest.ts';
 import type { Seed as _ringtune_v1_Seed, Seed__Output as _ringtune_v1_Seed__Output } from './ringtune/v1/Seed.ts';
 import type { Shard as _ringtune_v1_Shard, Shard__Output as _ringtune_v1_Shard__Output } from './ringtune/v1/Shard.ts';
@@ -73,6 +76,7 @@ export interface ProtoGrpcType {
       Leaving: MessageTypeDefinition<_ringtune_v1_Leaving, _ringtune_v1_Leaving__Output>
       Ledger: MessageTypeDefinition<_ringtune_v1_Ledger, _ringtune_v1_Ledger__Output>
       Member: MessageTypeDefinition<_ringtune_v1_Member, _ringtune_v1_Member__Output>
+      NotSaved: MessageTypeDefinition<_ringtune_v1_NotSaved, _ringtune_v1_NotSaved__Output>
       Peer: MessageTypeDefinition<_ringtune_v1_Peer, _ringtune_v1_Peer__Output>
       Plan: MessageTypeDefinition<_ringtune_v1_Plan, _ringtune_v1_Plan__Output>
       PredictionCounts: MessageTypeDefinition<_ringtune_v1_PredictionCounts, _ringtune_v1_PredictionCounts__Output>
@@ -81,7 +85,9 @@ export interface ProtoGrpcType {
       Reduced: MessageTypeDefinition<_ringtune_v1_Reduced, _ringtune_v1_Reduced__Output>
       Reduction: MessageTypeDefinition<_ringtune_v1_Reduction, _ringtune_v1_Reduction__Output>
       Save: MessageTypeDefinition<_ringtune_v1_Save, _ringtune_v1_Save__Output>
+      SaveTimes: MessageTypeDefinition<_ringtune_v1_SaveTimes, _ringtune_v1_SaveTimes__Output>
       Saved: MessageTypeDefinition<_ringtune_v1_Saved, _ringtune_v1_Saved__Output>
+      SavedFile: MessageTypeDefinition<_ringtune_v1_SavedFile, _ringtune_v1_SavedFile__Output>
       ScaleRequest: MessageTypeDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_ScaleRequest__Output>
       Seed: MessageTypeDefinition<_ringtune_v1_Seed, _ringtune_v1_Seed__Output>
       Shard: MessageTypeDefinition<_ringtune_v1_Shard, _ringtune_v1_Shard__Output>

@@ -204,7 +204,7 @@ describe("a worker that talks nonsense", () => {
       stranger.send({ kind: "reduced", value: { generation, step, lossSum: 1, ...votes } });
       stranger.send({ kind: "evaluated", value: { generation, step, ...sums } });
       stranger.send({ kind: "applied", value: { generation, step, seconds: 1, digest: "" } });
-      stranger.send({ kind: "saved", value: { step, sizeBytes: 1 } });
+      stranger.send({ kind: "saved", value: { step, attempt: 1, files: [], factsJson: "", times: null } });
     }
     stranger.send({ kind: "reduced", value: { generation: 1, step: 1, lossSum: NaN, ...votes, rows: 12 } });
     await stranger.hear("finish");
@@ -300,7 +300,10 @@ describe("a coordinator that is none", () => {
     const wrong = await serve((session) => session.send({ kind: "commit", value: { generation: 1, step: 1 } }));
     void wrong;
     const early = await serve((session) =>
-      session.send({ kind: "save", value: { generation: 1, step: 1, path: "/", position: 0 } }),
+      session.send({
+        kind: "save",
+        value: { generation: 1, step: 1, path: "/", position: 0, part: 0, parts: 1, attempt: 1 },
+      }),
     );
     expect(await refusal(["worker", "--coordinator", early], { code: 4, speaker: "ringtune worker" })).toBe(
       "the coordinator sent an unexpected save",

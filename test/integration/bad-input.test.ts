@@ -1,10 +1,10 @@
-import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { finish, smallRun, start, temporaryFolder } from "../support/cli.ts";
+import { smallRun, start, temporaryFolder } from "../support/cli.ts";
+import { mounted } from "../support/small-disk.ts";
 import {
   fingerprint,
   processesWith,
@@ -143,15 +143,6 @@ describe("a disk that does not take the run", () => {
     expect(await train(1, "--set", `checkpoint.dir=${folder}`)).toMatch(/can't make the run .*: permission denied/);
   });
 
-  /** A file system of its own, unmounted at the end; only root can have one. */
-  async function mounted(options: string): Promise<string | undefined> {
-    const folder = await temporaryFolder();
-    const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", options, "ringtune-test", folder]);
-    if (status !== 0) return undefined;
-    onTestFinished(() => void spawnSync("umount", ["-l", folder]));
-    return folder;
-  }
-
   test("a read-only file system", async ({ skip }) => {
     const folder = await mounted("size=1m,ro");
     if (folder === undefined) return skip("no file system can be mounted here");
@@ -166,22 +157,6 @@ describe("a disk that does not take the run", () => {
     await writeFile(join(folder, "ballast"), Buffer.alloc(64 * 1024)).catch(() => undefined);
     expect(await train(1, "--set", `checkpoint.dir=${folder}`)).toMatch(/^(can't|cannot) .*: the disk is full/);
     expect(await readdir(folder)).toEqual(["ballast"]);
-  });
-
-  test("a file system that fills up: the worker's sentence, and the last checkpoint is whole", async ({ skip }) => {
-    // A checkpoint is 440 KB and two are kept, so the third does not fit.
-    const folder = await mounted("size=1200k");
-    if (folder === undefined) return skip("no file system can be mounted here");
-    const sentence = await train(1, "--workers", "2", "--set", `checkpoint.dir=${folder}`, "--set", "train.steps=40");
-    expect(sentence).toMatch(
-      /^worker w\d \(rank 0, .*\): cannot write the checkpoint .*step-000000\d+: the disk is full; earlier checkpoints are untouched; go on from the checkpoint of step \d+ with: ringtune train --resume /,
-    );
-    const [, run] = / --resume (\S+)$/.exec(sentence)!;
-    const [name] = await readdir(folder);
-    expect(run!.endsWith(name!)).toBe(true);
-    spawnSync("mount", ["-o", "remount,size=16m", folder]);
-    const again = await finish(["train", "--resume", run!]);
-    expect(again, again.stderr).toMatchObject({ code: 0 });
   });
 });
 

@@ -137,7 +137,12 @@ describe("a run that ends early goes on where it was", () => {
     expect(await losses(run)).toEqual(await losses(whole));
     const validation = async (folder: string) => (await readValidations(folder)).map(({ step, loss }) => [step, loss]);
     expect(await validation(run)).toEqual(await validation(whole));
-    for (const file of ["model.safetensors", "optimizer.safetensors"]) {
+    const files = (await readdir(join(whole, "latest"))).filter((name) => name.endsWith(".safetensors"));
+    expect(files.sort()).toEqual([
+      ...["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+      ...["optimizer-00001-of-00002.safetensors", "optimizer-00002-of-00002.safetensors"],
+    ]);
+    for (const file of files) {
       const [a, b] = [await readFile(join(run, "latest", file)), await readFile(join(whole, "latest", file))];
       expect(a.equals(b), file).toBe(true);
     }

@@ -82,6 +82,7 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
       const earlyStopping = { metric: "loss", patience: 1 + random.integer(3), minDelta: random.integer(2) } as const;
       const job = randomJob(seed, { validationSequences: 5, evalEvery: 1 + random.integer(2), earlyStopping });
       const kinds: Fault[] = ["death", "death unseen", "join", "connection lost", "coordinator stands still", "pause"];
+      kinds.push("disk full");
       return { seed, job, faults: faultsOf(seed, kinds, 6) };
     },
     fault: ({ job, seed }, result) => {

@@ -20,6 +20,8 @@ function randomJob(seed: number): Job {
     validationSequences: random.integer(2) * 5,
     evalEvery: random.integer(4),
     checkpointEvery: random.integer(4),
+    writers: (["host", "all", "one"] as const)[random.integer(3)]!,
+    saveRetryMs: 1e9,
     schedule: { schedule: "cosine", peak: 1, min: 0, warmupSteps: 1, totalSteps: steps },
     clip: 1,
     skipsOverflow: false,
@@ -74,7 +76,7 @@ test("a run that is asked to stop at any moment leaves exactly its committed ste
 test("workers that join, drain, die, fall silent or are scaled away at any moment lose nothing and restart nobody", () => {
   const states = new Set<string>();
   const fired: Record<string, number> = {};
-  const kinds = ["death", "death-seen-late", "join", "drain", "leave", "scale", "silence"] as const;
+  const kinds = ["death", "death-seen-late", "join", "drain", "leave", "scale", "silence", "disk"] as const;
   for (let seed = 1; seed <= SCHEDULES; seed++) {
     const job: Job = { ...randomJob(seed), heartbeatMs: 1e4, verifyEvery: seed % 3 };
     const result = simulate({ seed, job, deathRate: 0, faults: { rate: 0.01 + (seed % 5) * 0.02, kinds } });
@@ -117,7 +119,8 @@ test("a run that stops early does so at the same step under every schedule of de
     const rule = { metric: "loss" as const, patience: 1 + random.integer(3), minDelta: random.integer(2) };
     const given = randomJob(seed);
     const job = { ...given, validationSequences: 5, evalEvery: 1 + random.integer(2), earlyStopping: rule };
-    const result = simulate({ seed, job, deathRate: (seed % 4) * 0.01 });
+    const faults = { rate: 0.02, kinds: ["disk"] as const };
+    const result = simulate({ seed, job, deathRate: (seed % 4) * 0.01, faults });
 
     // Worked out from the losses alone.
     const total = totalSteps(job);

@@ -18,6 +18,8 @@ export const job: Job = {
   validationSequences: 0,
   evalEvery: 0,
   checkpointEvery: 0,
+  writers: "one",
+  saveRetryMs: 10_000,
   schedule: { schedule: "constant", peak: 0.1, min: 0, warmupSteps: 0, totalSteps: 4 },
   clip: 1,
   skipsOverflow: false,
@@ -37,6 +39,7 @@ export const job: Job = {
 export function drive(overrides: Partial<Job> = {}) {
   const spec = { ...job, ...overrides };
   let state: State = initialState(spec, 0);
+  const attemptOf = (step: number): number => state.saves.find((save) => save.step === step)?.attempt ?? 0;
   const run = {
     nowMs: 0,
     reason: "",
@@ -100,6 +103,19 @@ export function drive(overrides: Partial<Job> = {}) {
       const value = { generation: state.generation, step: state.committed + 1, ...vote, ...extra };
       return run.post({ kind: "said", id, message: { kind: "reduced", value } });
     },
+    /** A worker has written its part of the checkpoint of a step. */
+    wrote: (id: string, step: number) => {
+      const files = [{ name: `of ${id}`, sizeBytes: 1, sha256: "" }];
+      const value = { step, attempt: attemptOf(step), files, factsJson: "{}", times: null };
+      return run.post({ kind: "said", id, message: { kind: "saved", value } });
+    },
+    /** Its disk has not taken it. */
+    couldNotWrite: (id: string, step: number) => {
+      const value = { step, attempt: attemptOf(step), reason: "the disk is full", neededBytes: 9 };
+      return run.post({ kind: "said", id, message: { kind: "notSaved", value } });
+    },
+    /** The run directory has taken a checkpoint. */
+    published: (step: number) => run.post({ kind: "published", attempt: attemptOf(step) }),
     applied: (id: string, digest = "") => {
       const value = { generation: state.generation, step: state.committed, seconds: 0, digest };
       return run.post({ kind: "said", id, message: { kind: "applied", value } });

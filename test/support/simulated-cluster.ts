@@ -22,6 +22,7 @@ export const faultNames = [
   "scale",
   "corruption",
   "silence",
+  "disk",
 ] as const;
 export type Fault = (typeof faultNames)[number];
 
@@ -40,6 +41,8 @@ interface SimulatedWorker {
   /** The plan whose gradients it holds and whose commit it waits for. */
   holding: Extract<Task, { kind: "plan" }> | null;
   committed: number;
+  /** Parts of checkpoints that it has copied and not yet written, with the weights as they were. */
+  readonly writing: { readonly task: Extract<Task, { kind: "save" }>; readonly weights: string }[];
   /** The steps in its weights, as the list of sample ranges that were applied. */
   applied: string[];
 }
@@ -104,6 +107,10 @@ class Cluster {
   readonly validations: number[] = [];
   readonly published: number[] = [];
   readonly states = new Set<string>();
+  /** What the run directory has been asked to publish. */
+  readonly publishing: Extract<Effect, { kind: "publish" }>[] = [];
+  /** Writes that will fail. */
+  diskFailures = 0;
   best: number | undefined;
   outcome: Outcome | undefined;
   state: State;
@@ -127,7 +134,7 @@ class Cluster {
     const id = `w${this.workers.length}`;
     this.workers.push({
       ...{ id, inbox: [], outbox: [], alive: true, silent: false, corrupt: false, formed: 0 },
-      ...{ holding: null, committed: 0, applied: [] },
+      ...{ holding: null, committed: 0, writing: [], applied: [] },
     });
     this.post({ kind: "joined", worker: { id, host: "h", pid: 1, ringEndpoint: `sim://${id}` } });
   }
@@ -142,7 +149,7 @@ class Cluster {
       else if (this.random.next() < this.schedule.deathRate) this.kill();
       else if (kinds.length > 0 && this.random.next() < rate) {
         const kind = kinds[this.random.integer(kinds.length)]!;
-        if (this.inflict(kind)) this.fired[kind] += 1;
+        if (this.inflict(kind) && kind !== "disk") this.fired[kind] += 1;
       } else this.advance();
     }
     return {
@@ -183,11 +190,13 @@ class Cluster {
       }
       const action = worker.silent ? undefined : this.actionOf(worker);
       if (action !== undefined) choices.push(action);
+      if (worker.writing.length > 0 && !worker.silent) choices.push(() => this.write(worker));
     }
+    if (this.publishing.length > 0) choices.push(() => this.publish());
     const choice = choices[this.random.integer(choices.length)];
     if (choice !== undefined) return choice();
     // Nobody has anything to say or to do: time passes until somebody is missed.
-    if (this.workers.some(({ silent }) => silent)) return this.wait();
+    if (this.workers.some(({ silent }) => silent) || this.state.unsaved !== null) return this.wait();
     check(this.state.phase !== "ended", "ended without an outcome");
     throw new Error(`nothing can happen any more in phase ${this.state.phase}, step ${this.state.committed}`);
   }
@@ -236,15 +245,20 @@ class Cluster {
           worker.outbox.push({ kind: "evaluated", value });
         };
       case "save":
+        if (worker.writing.length > 0) return undefined;
         return () => {
           worker.inbox.shift();
           check(worker.applied.length === task.step, `saves step ${task.step} with ${worker.applied.length} steps`);
-          worker.outbox.push({ kind: "saved", value: { step: task.step, sizeBytes: 1 } });
+          worker.writing.push({ task, weights: digestOf(worker) });
         };
       case "finish":
+        // Who drains writes what it has copied, and says so, before it goes.
+        if (task.drained && worker.writing.length + worker.outbox.length > 0) return undefined;
         return () => {
           worker.inbox.shift();
-          if (task.drained) worker.alive = false;
+          if (!task.drained) return;
+          worker.alive = false;
+          this.notices.push(worker.id);
         };
       case "commit":
       case "welcome":
@@ -319,6 +333,48 @@ class Cluster {
     });
   }
 
+  /** The thread of a worker has come to the end of its part. */
+  private write(worker: SimulatedWorker): void {
+    const { task, weights } = worker.writing.shift()!;
+    const { step, attempt, part } = task;
+    if (this.diskFails()) {
+      const value = { step, attempt, reason: "the disk is full", neededBytes: 1 };
+      worker.outbox.push({ kind: "notSaved", value });
+      return;
+    }
+    const file = { name: `part ${part}`, sizeBytes: 1, sha256: weights };
+    const facts = { factsJson: part === 0 ? "{}" : "", times: null };
+    worker.outbox.push({ kind: "saved", value: { step, attempt, files: [file], ...facts } });
+  }
+
+  /** The run directory answers. A checkpoint has each part once, all of the weights of its step. */
+  private publish(): void {
+    const { step, attempt, files, facts, best } = this.publishing.shift()!;
+    if (this.diskFails()) {
+      return this.post({ kind: "unpublished", attempt, reason: "the disk is full", neededBytes: 1 });
+    }
+    check(facts === "{}", `the checkpoint of step ${step} has no facts`);
+    const weights = appliedUntil(this.job, step).join();
+    files.forEach(({ name, sha256 }, part) => {
+      check(name === `part ${part}`, `part ${part} of the checkpoint of step ${step} is ${name}`);
+      check(sha256.startsWith(weights) && !sha256.slice(weights.length).startsWith(","), `it has weights ${sha256}`);
+    });
+    check(step > (this.published.at(-1) ?? 0), `latest goes from ${this.published.at(-1)} to ${step}`);
+    this.published.push(step);
+    if (best !== null) {
+      check(this.published.includes(best), `the best step ${best} has no checkpoint`);
+      this.best = best;
+    }
+    this.post({ kind: "published", attempt });
+  }
+
+  private diskFails(): boolean {
+    if (this.diskFailures === 0) return false;
+    this.diskFailures -= 1;
+    this.fired.disk += 1;
+    return true;
+  }
+
   private kill(): void {
     const alive = this.workers.filter((worker) => worker.alive);
     const victim = alive[this.random.integer(alive.length)];
@@ -353,6 +409,9 @@ class Cluster {
       case "silence":
         if (holders.every(({ id }) => id === victim.id) || state.phase === "gathering") return false;
         victim.silent = true;
+        return true;
+      case "disk":
+        this.diskFailures += 1;
         return true;
       case "join":
         if (this.workers.length > 40) return false;
@@ -425,11 +484,13 @@ class Cluster {
         return;
       case "publish":
         check(effect.step <= this.state.committed, `publishes step ${effect.step} before it is committed`);
-        this.published.push(effect.step);
-        if (effect.best !== null) {
-          check(this.published.includes(effect.best), `the best step ${effect.best} has no checkpoint`);
-          this.best = effect.best;
-        }
+        this.publishing.push(effect);
+        return;
+      case "discard":
+        check(
+          this.publishing.every(({ attempt }) => attempt !== effect.attempt),
+          `attempt ${effect.attempt} is removed while it is published`,
+        );
         return;
       case "ended":
         this.outcome = effect.outcome;

@@ -104,6 +104,7 @@ describe("metrics", () => {
     expect(
       Object.fromEntries([...found].filter(([name]) => name.startsWith("ringtune_") && !name.includes("{"))),
     ).toEqual({
+      ringtune_checkpoint_failures_total: 0,
       ringtune_train_loss: 3,
       ringtune_validation_loss: 2,
       ringtune_validation_perplexity: Math.E ** 2,

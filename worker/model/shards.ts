@@ -50,14 +50,18 @@ export async function openModelFiles(directory: string): Promise<TensorSource> {
     const what = absent.length === 1 ? "a shard that is missing" : `${absent.length} shards that are missing`;
     throw invalid(path, `names ${what}: ${absent.join(", ")}`);
   }
-  return openShards(path, directory, shards, weights);
+  return openTogether(path, directory, shards, weights);
 }
 
-async function openShards(
+/**
+ * Opens `shards` of `directory` as one; `path` stands for them in sentences, `weights` is which tensors are to be where.
+ * Throws `checkpoint_invalid`.
+ */
+export async function openTogether(
   path: string,
   directory: string,
   shards: readonly string[],
-  weights: readonly (readonly [string, string])[],
+  weights: readonly (readonly [string, string])[] = [],
 ): Promise<TensorSource> {
   const files = new Map<string, SafetensorsFile>();
   const close = async (): Promise<void> => {
@@ -106,11 +110,19 @@ export function cutShards(
   shardBytes = defaultShardBytes,
   type: StoredType = "float32",
 ): { readonly shards: readonly Shard[]; readonly index: string | undefined } {
-  const bytesOf = ({ data }: NamedTensor): number => data.length * widthOf(type);
+  return nameShards(groupBySize(tensors, shardBytes, type), type);
+}
+
+/** `tensors` in their order, in groups of at most `shardBytes` of data or of one tensor. */
+export function groupBySize(
+  tensors: readonly NamedTensor[],
+  shardBytes = defaultShardBytes,
+  type: StoredType = "float32",
+): NamedTensor[][] {
   const groups: NamedTensor[][] = [];
   let size = Infinity;
   for (const tensor of tensors) {
-    const bytes = bytesOf(tensor);
+    const bytes = tensor.data.length * widthOf(type);
     if (size + bytes > shardBytes) {
       groups.push([]);
       size = 0;
@@ -118,15 +130,24 @@ export function cutShards(
     groups.at(-1)!.push(tensor);
     size += bytes;
   }
-  if (groups.length <= 1) return { shards: [{ file: modelFile, tensors }], index: undefined };
+  return groups;
+}
+
+/** Each group as a file, under the names that from_pretrained looks for. */
+export function nameShards(
+  groups: readonly (readonly NamedTensor[])[],
+  type: StoredType = "float32",
+): { readonly shards: readonly Shard[]; readonly index: string | undefined } {
+  if (groups.length <= 1) return { shards: [{ file: modelFile, tensors: groups[0] ?? [] }], index: undefined };
   const padded = (number: number): string => String(number).padStart(5, "0");
-  const shards = groups.map((group, i) => ({
+  const shards = groups.map((tensors, i) => ({
     file: `model-${padded(i + 1)}-of-${padded(groups.length)}.safetensors`,
-    tensors: group,
+    tensors,
   }));
-  const map = shards.flatMap(({ file, tensors: group }) => group.map(({ name }) => [name, file] as const));
+  const map = shards.flatMap(({ file, tensors }) => tensors.map(({ name }) => [name, file] as const));
+  const elements = groups.flat().reduce((sum, { data }) => sum + data.length, 0);
   const index = {
-    metadata: { total_size: tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0) },
+    metadata: { total_size: elements * widthOf(type) },
     weight_map: Object.fromEntries(map.sort(([a], [b]) => (a < b ? -1 : 1))),
   };
   return { shards, index: `${JSON.stringify(index, undefined, 2)}\n` };

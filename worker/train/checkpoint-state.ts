@@ -10,23 +10,30 @@ import { readJson } from "../model/read-json.ts";
 import { adapterFile } from "../model/adapter-files.ts";
 import { indexFile, modelFile } from "../model/shards.ts";
 import { smallestLossScale } from "./loss-scale.ts";
+import { isOptimizerFile } from "./optimizer-file.ts";
 import { optimizerNames } from "./optimizer-rules.ts";
 
 export const stateFile = "state.json";
-export const checkpointFormat = 1;
+/** 1: the optimizer's state in one file, which is still written where one worker writes. 2: in several. */
+export const checkpointFormats = [1, 2] as const;
+const newestFormat = 2;
+
 /** Every checkpoint has one of each; adapter_config.json and tokenizer_config.json too when there is one. */
-const requiredFiles = [
-  ["config.json"],
-  [modelFile, indexFile, adapterFile],
-  ["optimizer.safetensors"],
-  ["tokenizer.json"],
+const requiredFiles: readonly { readonly what: string; readonly is: (name: string) => boolean }[] = [
+  { what: "config.json", is: (name) => name === "config.json" },
+  {
+    what: [modelFile, indexFile, adapterFile].join(" or "),
+    is: (name) => [modelFile, indexFile, adapterFile].includes(name),
+  },
+  { what: "optimizer.safetensors", is: isOptimizerFile },
+  { what: "tokenizer.json", is: (name) => name === "tokenizer.json" },
 ];
 
 const count = z.int().min(0);
 
 const schema = z.object({
   /** Version of this layout. */
-  format: z.literal(checkpointFormat),
+  format: z.literal(checkpointFormats),
   /** Committed optimizer steps in the weights. */
   step: count,
   /** Samples of the stream that those steps consumed. */
@@ -44,16 +51,19 @@ const schema = z.object({
 
 export type CheckpointState = Readonly<z.output<typeof schema>>;
 
+/** state.json without the list of files, which is complete only when all parts are written. */
+export type CheckpointFacts = Omit<CheckpointState, "files">;
+
 /** Reads and checks state.json alone. Throws `checkpoint_invalid`. */
 export async function readCheckpointState(directory: string): Promise<CheckpointState> {
   const path = join(directory, stateFile);
   const json = await readJson(path);
   const format = (json as { format?: unknown } | null)?.format;
-  if (typeof format === "number" && format > checkpointFormat) {
+  if (typeof format === "number" && format > newestFormat) {
     throw new RingtuneError(
       "checkpoint_invalid",
-      `${path} is of format ${format}, this version reads up to ${checkpointFormat}; use the version that wrote it`,
-      { details: { file: path, found: format, expected: checkpointFormat } },
+      `${path} is of format ${format}, this version reads up to ${newestFormat}; use the version that wrote it`,
+      { details: { file: path, found: format, expected: newestFormat } },
     );
   }
   const parsed = schema.safeParse(json);
@@ -72,10 +82,9 @@ export async function readCheckpointState(directory: string): Promise<Checkpoint
  */
 export async function verifyCheckpoint(directory: string): Promise<CheckpointState> {
   const state = await readCheckpointState(directory);
-  for (const names of requiredFiles) {
-    const name = names.join(" or ");
-    if (names.every((file) => state.files[file] === undefined)) {
-      throw damaged(join(directory, stateFile), `does not list ${name}, which every checkpoint has`, { missing: name });
+  for (const { what, is } of requiredFiles) {
+    if (!Object.keys(state.files).some(is)) {
+      throw damaged(join(directory, stateFile), `does not list ${what}, which every checkpoint has`, { missing: what });
     }
   }
   for (const [name, { sizeBytes, sha256 }] of Object.entries(state.files)) {

@@ -12,7 +12,7 @@ import { createConnection, gone, type Connection } from "../control/connection.t
 import { findCoordinator, isPassing } from "../control/find-coordinator.ts";
 import type { HealthOptions } from "../control/health.ts";
 import type { Sendable } from "../control/thread.ts";
-import { TaskQueue, type QueuedTask } from "./task-queue.ts";
+import { aborted, TaskQueue, type QueuedTask } from "./task-queue.ts";
 import type { TrainingSettings } from "./trained-weights.ts";
 import { createTrainer, type Report, type Trainer } from "./trainer.ts";
 
@@ -160,8 +160,11 @@ async function attend(options: SessionOptions): Promise<Ending> {
     welcome = answer.value;
     const { device = welcome.device, threads = welcome.threads } = options;
     assertSameBits(welcome, { device, threads });
-    trainer = createTrainer({ ...welcome, device, threads }, options.endpoint, reportTo(connection));
-    return await work(trainer, queue);
+    trainer = createTrainer({ ...welcome, device, threads }, options.endpoint, reportTo(connection, queue));
+    const ending = await work(trainer, queue);
+    // The run goes on, and counts on what this worker has copied.
+    if (ending.drained) await Promise.race([trainer.written(), aborted(options.signal)]);
+    return ending;
   } catch (error) {
     const code = error instanceof RingtuneError ? error.code : "internal";
     connection.send({ kind: "failed", value: { code, message: describeError(error) } });
@@ -202,14 +205,15 @@ function perform(trainer: Trainer, queue: TaskQueue, { task, waitedSeconds, sign
     case "evaluate":
       return trainer.evaluate(task.value);
     case "save":
-      return trainer.save(task.value);
+      return trainer.save(task.value, signal);
     default:
       throw unexpected(task.kind);
   }
 }
 
-function reportTo(connection: Connection): Report {
+function reportTo(connection: Connection, queue: TaskQueue): Report {
   return {
+    fail: (error) => queue.close(error),
     send: (message) => connection.send(message),
     doing: (doing, inCollective = false) => connection.doing({ doing, inCollective }),
   };

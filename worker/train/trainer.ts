@@ -13,7 +13,9 @@ import { createModel } from "../model/architectures.ts";
 import { labelHead, labelLosses, labelsOf, PredictionCounter } from "../evaluation/label-predictions.ts";
 import { initialiseParameters } from "../model/initialise.ts";
 import { targetsPerRow } from "../model/model.ts";
-import { readBase, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import { readBase, readCheckpoint } from "./checkpoint.ts";
+import { createSaver } from "./checkpoint-saver.ts";
+import { createPartWriter } from "./checkpoint-writer.ts";
 import { createIdenticalGradients } from "./identical-gradients.ts";
 import { initialLossScale, nextLossScale, smallestLossScale, unscaled } from "./loss-scale.ts";
 import { LossTotal } from "./loss-total.ts";
@@ -30,6 +32,8 @@ export interface Report {
   send(message: FromWorker): void;
   /** What the worker is doing now, for the coordinator's sentences. */
   doing(sentence: string, inCollective?: boolean): void;
+  /** Something that was under way beside the tasks has failed: this worker has to leave. */
+  fail(error: Error): void;
 }
 
 export interface PlanContext {
@@ -50,7 +54,10 @@ export interface Trainer {
   form(form: Message<"form">, signal: AbortSignal): Promise<void>;
   runPlan(plan: Message<"plan">, context: PlanContext): Promise<void>;
   evaluate(task: Message<"evaluate">): Promise<void>;
-  save(task: Message<"save">): Promise<void>;
+  /** Resolves when this worker's part is copied; it is written while training goes on. */
+  save(task: Message<"save">, signal: AbortSignal): Promise<void>;
+  /** Resolves when nothing is being written. */
+  written(): Promise<void>;
   /** Tells the coordinator that the ring broke; a new generation will be formed. */
   interrupted(reason: string): void;
   close(): Promise<void>;
@@ -61,12 +68,12 @@ type ShardPlan = Pick<Message<"plan">, "shard" | "microbatch" | "step" | "firstR
 
 const neverAborts = new AbortController().signal;
 
-/** `firstScale` is where loss scaling starts, for tests. */
+/** `firstScale` is where loss scaling starts, and `writer` what writes checkpoints, for tests. */
 export function createTrainer(
   welcome: Message<"welcome">,
   endpoint: CollectiveEndpoint,
   report: Report,
-  firstScale = initialLossScale,
+  { firstScale = initialLossScale, writer = createPartWriter() } = {},
 ): Trainer {
   const settings = JSON.parse(welcome.trainingJson) as TrainingSettings;
   const weights = createTrainedWeights(
@@ -80,6 +87,8 @@ export function createTrainer(
   const integers = isIdentical ? createIdenticalGradients(gradients, endpoint) : undefined;
   const optimizerSettings = JSON.parse(welcome.optimizerJson) as OptimizerSettings;
   const optimizer = createOptimizer(optimizerSettings, trainable);
+  const { baseModelPath: basePath, tokenizerJson, tokenizerConfigJson } = welcome;
+  const saver = createSaver(weights, { basePath, tokenizerJson, tokenizerConfigJson }, { report, writer });
   let engine: Engine | undefined;
   let collective: Collective | undefined;
   /** What the coordinator should print, said with the next `formed`. */
@@ -149,7 +158,6 @@ export function createTrainer(
     forgetUpdates();
     if (form.rank === 0) {
       if (folder.checkpoint) {
-        const basePath = welcome.baseModelPath;
         const checkpoint = await readCheckpoint(folder.path, { weights, optimizer, basePath });
         if (checkpoint.step !== form.step) {
           const both = `it holds step ${checkpoint.step}, the coordinator expects ${form.step}`;
@@ -385,22 +393,15 @@ export function createTrainer(
       report.send({ kind: "evaluated", value });
     },
 
-    async save(task) {
-      report.doing(`writing the checkpoint of step ${task.step}`);
-      const { sizeBytes } = await writeCheckpoint(task.path, {
-        weights,
-        basePath: welcome.baseModelPath,
-        optimizer: optimizer.state(),
-        tokenizerJson: welcome.tokenizerJson,
-        tokenizerConfigJson: welcome.tokenizerConfigJson,
-        step: task.step,
-        position: task.position,
-        seed: welcome.seed,
-        worldSize: collective?.worldSize ?? 1,
-        ...(scalesLoss ? { lossScale } : {}),
-      });
-      report.send({ kind: "saved", value: { step: task.step, sizeBytes } });
+    save(task, signal) {
+      const { seed } = welcome;
+      const worldSize = collective?.worldSize ?? 1;
+      const scale = scalesLoss ? { lossScale } : {};
+      const base = weights.lora === undefined ? {} : { baseDigest: frozenDigest };
+      return saver.save(task, { optimizer: optimizer.state(), facts: { seed, worldSize, ...scale, ...base } }, signal);
     },
+
+    written: () => saver.written(),
 
     interrupted(reason) {
       report.doing(`waiting for a new generation`, true);
@@ -409,6 +410,7 @@ export function createTrainer(
     },
 
     async close() {
+      await saver.close();
       await collective?.close();
       await engine?.close();
       await endpoint.close();

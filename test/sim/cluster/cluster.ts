@@ -70,10 +70,10 @@ export class Cluster implements World {
   readonly ring: Ring;
   readonly coordinator: SimulatedCoordinator;
   readonly workers: SimulatedWorker[] = [];
-  readonly checkpoints = new Map<number, string>();
   readonly fired = Object.fromEntries(faultNames.map((name) => [name, 0])) as Record<Fault, number>;
   readonly #schedule: Schedule;
   readonly #write: ((line: string) => void) | undefined;
+  readonly #fullDisks: (() => void)[] = [];
   readonly #liars = new Map<SimulatedWorker, () => void>();
   #faultsLeft: number;
   /** When the last fault that is under way ends. */
@@ -144,6 +144,16 @@ export class Cluster implements World {
     worker.lie = undefined;
     this.#liars.get(worker)?.();
     this.#liars.delete(worker);
+  }
+
+  diskFails(): boolean {
+    const fired = this.#fullDisks.shift();
+    fired?.();
+    return fired !== undefined;
+  }
+
+  fillsDisk(fired: () => void): void {
+    this.#fullDisks.push(fired);
   }
 
   firesWhenLied(worker: SimulatedWorker, fired: () => void): void {

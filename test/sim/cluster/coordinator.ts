@@ -117,12 +117,26 @@ export class SimulatedCoordinator implements Endpoint {
     else this.post({ kind: "tick" });
   }
 
+  /** The run directory answers. */
+  #publish(effect: Extract<Effect, { kind: "publish" }>): void {
+    const { attempt } = effect;
+    if (this.#world.diskFails()) {
+      return this.post({ kind: "unpublished", attempt, reason: "the disk is full", neededBytes: 1 });
+    }
+    this.witness.stored(effect);
+    this.post({ kind: "published", attempt });
+  }
+
   #perform(effect: Effect): void {
     this.#world.trace(() => `    ${summary(effect)}`);
     switch (effect.kind) {
       case "record":
-      case "publish":
         return this.witness.stored(effect);
+      case "publish":
+        this.#world.timeline.after(1 + this.#world.random.integer(20), () => this.#publish(effect));
+        return;
+      case "discard":
+        return;
       case "ended":
         this.outcome = effect.outcome;
         return;

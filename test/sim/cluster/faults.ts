@@ -29,6 +29,7 @@ export const faultNames = [
   "SIGTERM",
   "scale",
   "scale to nonsense",
+  "disk full",
 ] as const;
 export type Fault = (typeof faultNames)[number];
 
@@ -163,6 +164,8 @@ export function inflict(fault: Fault, cluster: Cluster, fired: () => void): void
     case "scale to nonsense":
       coordinator.post({ kind: "scale", workers: random.next() < 0.5 ? 0 : cluster.job.globalBatch + 1 });
       return fired();
+    case "disk full":
+      return cluster.fillsDisk(fired);
   }
 }
 

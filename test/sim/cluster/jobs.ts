@@ -19,6 +19,8 @@ export function randomJob(seed: number, overrides: Partial<Job> = {}): Job {
     validationSequences: random.integer(2) * 5,
     evalEvery: random.integer(4),
     checkpointEvery: random.integer(4),
+    writers: (["host", "all", "one"] as const)[random.integer(3)]!,
+    saveRetryMs: 1e9,
     schedule: { schedule: "cosine", peak: 1, min: 0, warmupSteps: 1, totalSteps: steps },
     clip: 1,
     skipsOverflow: false,

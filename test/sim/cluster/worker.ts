@@ -46,6 +46,7 @@ export class SimulatedWorker implements Endpoint {
   #holding: Plan | undefined;
   /** Its ring broke: it waits for a new generation. */
   #isLeft = false;
+  #isWriting = false;
   #hasEngine = false;
   #doing = "joining";
   #inCollective = false;
@@ -212,7 +213,7 @@ export class SimulatedWorker implements Endpoint {
       case "save":
         return this.#save(task);
       case "finish":
-        return this.die("it ended its session");
+        return this.#leave(task);
       default:
         throw new Error(`${this.name} was sent an unexpected ${task.kind}`);
     }
@@ -325,17 +326,31 @@ export class SimulatedWorker implements Endpoint {
     });
   }
 
+  /** Copies its part; it is written beside everything else, one at a time. */
   #save(task: Extract<Task, { kind: "save" }>): void {
     const world = this.#world;
+    if (this.#isWriting) return this.#meanwhile(3, () => this.#save(task));
     world.invariants.hold("a checkpoint counts when it is whole", this.steps === task.step, () => {
-      return `${this.name} writes the checkpoint of step ${task.step} with ${this.steps} steps in its weights`;
+      return `${this.name} copies the weights of step ${task.step} with ${this.steps} steps in them`;
     });
-    this.#do(`writing the checkpoint of step ${task.step}`);
-    const flaw = this.flaw;
-    this.#finish(this.#compute(10), () => {
-      world.checkpoints.set(task.step, flaw);
-      this.#say({ kind: "saved", value: { step: task.step, sizeBytes: 1 } });
+    const { step, attempt, part } = task;
+    const file = { name: `part ${part}`, sizeBytes: this.steps, sha256: this.flaw };
+    this.#isWriting = true;
+    this.#later(this.#compute(5 + world.random.integer(60)), () => {
+      this.#isWriting = false;
+      if (world.diskFails()) {
+        return this.#say({ kind: "notSaved", value: { step, attempt, reason: "the disk is full", neededBytes: 1 } });
+      }
+      const value = { step, attempt, files: [file], factsJson: part === 0 ? "{}" : "", times: null };
+      this.#say({ kind: "saved", value });
     });
+    this.#next();
+  }
+
+  /** Who drains writes what it has copied, and says so, before it goes. */
+  #leave(task: Extract<Task, { kind: "finish" }>): void {
+    if (task.drained && this.#isWriting) return this.#later(3, () => this.#leave(task));
+    this.die("it ended its session");
   }
 
   #interrupted(reason: string): void {

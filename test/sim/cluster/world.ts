@@ -17,8 +17,6 @@ export interface World {
   readonly ring: Ring;
   readonly invariants: Invariants;
   readonly workers: readonly SimulatedWorker[];
-  /** Checkpoints that are whole on disk: step, and what is wrong with the weights in it. */
-  readonly checkpoints: Map<number, string>;
   workerNamed(name: string): SimulatedWorker;
   /** Calls the coordinator; undefined when nobody answers. */
   connect(worker: SimulatedWorker): Stream<FromWorker, Task> | undefined;
@@ -26,6 +24,8 @@ export interface World {
   launch(count: number): void;
   /** A worker puts the gradients of its shard into the ring. */
   computes(plan: Plan): void;
+  /** Whether the disk is full now, for this write. */
+  diskFails(): boolean;
   /** A worker's weights are about to be overwritten. */
   loses(worker: SimulatedWorker): void;
   /** A worker answers with what it has not computed. */

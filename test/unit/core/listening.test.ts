@@ -26,6 +26,8 @@ const job: Job = {
   validationSequences: 0,
   evalEvery: 0,
   checkpointEvery: 0,
+  writers: "one",
+  saveRetryMs: 10_000,
   schedule: { schedule: "constant", peak: 0.1, min: 0, warmupSteps: 0, totalSteps: 4 },
   clip: 1,
   skipsOverflow: false,

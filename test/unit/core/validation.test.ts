@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { Effect, Event } from "../../../coordinator/core/state.ts";
+import type { Effect } from "../../../coordinator/core/state.ts";
 import { kinds, running } from "../../support/core-drive.ts";
 
 test("a validation loss that is not a number ends the run with the step", () => {
@@ -28,20 +28,6 @@ test("a validation of a task with labels sums the counts of all workers, and has
   });
 });
 
-test("an old checkpoint's news does not bring `latest` back", () => {
-  const run = running({ checkpointEvery: 1 });
-  const saved = (step: number): readonly Effect[] =>
-    run.post({ kind: "said", id: "w0", message: { kind: "saved", value: { step, sizeBytes: 1 } } });
-  for (const id of ["w0", "w1"]) run.reduced(id);
-  for (const id of ["w0", "w1"]) run.applied(id);
-  expect(saved(1)).toMatchObject([{ kind: "publish", step: 1 }]);
-  for (const id of ["w0", "w1"]) run.reduced(id);
-  for (const id of ["w0", "w1"]) run.applied(id);
-  expect(saved(2)).toMatchObject([{ kind: "publish", step: 2 }]);
-  expect(saved(1)).toEqual([]);
-  expect(saved(2)).toEqual([]);
-});
-
 test("a stop drops the plans under way, saves what is committed and ends", () => {
   const run = running();
   run.reduced("w0");
@@ -51,8 +37,8 @@ test("a stop drops the plans under way, saves what is committed and ends", () =>
   expect(kinds(run.post({ kind: "stop", reason: "stopped by Ctrl-C" }))).toEqual(["form", "form"]);
   run.formed("w0");
   expect(run.formed("w1")).toMatchObject([{ kind: "save", to: "w0", step: 1, position: 8 }]);
-  const saved: Event = { kind: "said", id: "w0", message: { kind: "saved", value: { step: 1, sizeBytes: 9 } } };
-  expect(kinds(run.post(saved))).toEqual(["publish", "finish", "finish", "ended"]);
+  expect(kinds(run.wrote("w0", 1))).toEqual(["publish"]);
+  expect(kinds(run.published(1))).toEqual(["finish", "finish", "ended"]);
 });
 
 test("a run that has seen enough commits no further step, waits for its checkpoint and is complete", () => {
@@ -74,12 +60,11 @@ test("a run that has seen enough commits no further step, waits for its checkpoi
     for (const id of ["w0", "w1"]) run.applied(id);
     return [...evaluate("w0", loss), ...evaluate("w1", loss)];
   };
-  const saved = (step: number): readonly Effect[] =>
-    run.post({ kind: "said", id: "w0", message: { kind: "saved", value: { step, sizeBytes: 1 } } });
   evaluate("w0", 9);
   evaluate("w1", 9);
   expect(kinds(finishStep(4))).toEqual(["record"]);
-  expect(saved(1)).toEqual([{ kind: "publish", step: 1, best: 1 }]);
+  expect(run.wrote("w0", 1)).toMatchObject([{ kind: "publish", step: 1, best: 1 }]);
+  run.published(1);
   expect(kinds(finishStep(5))).toEqual(["record"]);
   expect(run.reason).toContain(
     "the validation loss has not become better for 1 validation (best 2.0000, after step 1)",
@@ -88,9 +73,9 @@ test("a run that has seen enough commits no further step, waits for its checkpoi
   expect(run.reduced("w0")).toEqual([]);
   expect(run.reduced("w1")).toEqual([]);
   expect(run.state.committed).toBe(2);
-  const effects = saved(2);
-  expect(effects[0]).toEqual({ kind: "publish", step: 2, best: 1 });
-  expect(kinds(effects.slice(1))).toEqual(["finish", "finish", "ended"]);
+  expect(run.wrote("w0", 2)).toMatchObject([{ kind: "publish", step: 2, best: 1 }]);
+  const effects = run.published(2);
+  expect(kinds(effects)).toEqual(["finish", "finish", "ended"]);
   expect(effects.at(-1)).toMatchObject({ outcome: { kind: "completed", step: 2, best: 1 } });
 });
 
@@ -112,10 +97,12 @@ test("a worker that dies at the end of such a run costs nothing: its checkpoint 
   };
   everyone("evaluate", 9);
   everyone("step", 4);
-  run.post({ kind: "said", id: "w0", message: { kind: "saved", value: { step: 1, sizeBytes: 1 } } });
+  run.wrote("w0", 1);
+  run.published(1);
   everyone("step", 5);
   run.post({ kind: "left", id: "w0", reason: "its connection closed" });
   expect(run.formed("w1")).toMatchObject([{ kind: "save", to: "w1", step: 2 }]);
-  const effects = run.post({ kind: "said", id: "w1", message: { kind: "saved", value: { step: 2, sizeBytes: 1 } } });
+  run.wrote("w1", 2);
+  const effects = run.published(2);
   expect(effects.at(-1)).toMatchObject({ outcome: { kind: "completed", step: 2, best: 1 } });
 });

@@ -23,7 +23,8 @@ import { peftPrefix, withLora, type LoraSettings } from "../../../worker/model/l
 import type { Model } from "../../../worker/model/model.ts";
 import { viewOf } from "../../../worker/model/parameters.ts";
 import { openSafetensors, writeSafetensors } from "../../../worker/model/safetensors.ts";
-import { readBase, writeCheckpoint } from "../../../worker/train/checkpoint.ts";
+import { readBase } from "../../../worker/train/checkpoint.ts";
+import { writeCheckpoint } from "../../support/write-checkpoint.ts";
 import { createTrainedWeights, describeTraining, viewsOf } from "../../../worker/train/trained-weights.ts";
 
 const golden = join(import.meta.dirname, "../../golden");

@@ -16,11 +16,12 @@ import {
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { enlarge, smallDisk } from "../../support/small-disk.ts";
 import { loadConfig } from "../../../common/config/load.ts";
 import type { Config } from "../../../common/config/schema.ts";
 import { RingtuneError, type ErrorCode } from "../../../common/errors.ts";
 import type { RunRecord, StepRecord } from "../../../common/records.ts";
-import { openRecordLog } from "../../../coordinator/store/record-log.ts";
+import { openRecordLog, readRecordLog } from "../../../coordinator/store/record-log.ts";
 import {
   createRunDirectory,
   openRunDirectory,
@@ -376,7 +377,45 @@ describe("the records", () => {
     expect(steps).toEqual(Array.from({ length: 1000 }, (_, step) => step));
   });
 
-  test("on a full disk fail with a sentence, and every later one too", async ({ skip }) => {
+  test("on a full disk wait in memory, said when it begins and when it is synced and closed", async ({ skip }) => {
+    if (
+      !(await access("/dev/full").then(
+        () => true,
+        () => false,
+      ))
+    )
+      skip("needs /dev/full");
+    const told: [number, string][] = [];
+    const log = await openRecordLog("/dev/full", (...news) => told.push(news));
+    await log.append(record(1));
+    await log.append(record(2));
+    const full = "can't write /dev/full: the disk is full";
+    expect(told).toEqual([
+      [1, full],
+      [2, full],
+    ]);
+    expect(await failure(log.sync())).toMatchObject({ code: "disk_failed", message: full });
+    expect((await failure(log.close())).message).toBe(`${full}; 2 records are lost`);
+  });
+
+  test("are written when the disk takes them again, none torn and none lost", async ({ skip }) => {
+    const disk = await smallDisk(64);
+    if (disk === undefined) return skip("no file system can be mounted here");
+    const path = join(disk, "metrics.jsonl");
+    const told: number[] = [];
+    const log = await openRecordLog(path, (count) => told.push(count));
+    const steps = Array.from({ length: 300 }, (_, step) => step + 1);
+    for (const step of steps) await log.append(record(step));
+    expect(told.at(-1)).toBeGreaterThan(10);
+    expect((await failure(log.sync())).message).toContain("the disk is full");
+    enlarge(disk, 1024);
+    await log.append(record(301));
+    expect(told.at(-1)).toBe(0);
+    await log.close();
+    expect((await readRecordLog(path)).map(({ step }) => step)).toEqual([...steps, 301]);
+  });
+
+  test("that are more than memory is kept for end the run", async ({ skip }) => {
     if (
       !(await access("/dev/full").then(
         () => true,
@@ -385,11 +424,11 @@ describe("the records", () => {
     )
       skip("needs /dev/full");
     const log = await openRecordLog("/dev/full");
-    for (const attempt of [log.append(record(1)), log.append(record(2)), log.sync()]) {
-      const error = await failure(attempt);
-      expect(error.code).toBe("disk_failed");
-      expect(error.message).toBe("can't write /dev/full: the disk is full");
-    }
+    const large = { ...record(1), timeMs: 1, note: "x".repeat(1 << 20) };
+    for (let i = 0; i < 4; i++) await log.append(large);
+    expect((await failure(log.append(record(2)))).message).toMatch(
+      /4 records wait for the disk, .*: can't write .* full/,
+    );
     await failure(log.close());
   });
 });

@@ -62,8 +62,9 @@ async function train({ model, settings = {}, labels }: Case, worlds: readonly nu
     prepare: (endpoints) =>
       endpoints.forEach((endpoint, rank) => {
         const heard: FromWorker[] = (said[rank] = []);
-        const report = { send: (message: FromWorker) => void heard.push(message), doing: () => undefined };
-        trainers.push(createTrainer(welcome, endpoint, report, { scale: firstScale, goodSteps: 0 }));
+        const report = { send: (message: FromWorker) => void heard.push(message), doing: () => undefined, fail };
+        const scale = { scale: firstScale, goodSteps: 0 };
+        trainers.push(createTrainer(welcome, endpoint, report, { firstScale: scale }));
       }),
   });
   onTestFinished(async () => {
@@ -142,3 +143,7 @@ test("a gradient that overflows float16 skips the step alike on all ranks", asyn
   expect(alone[0]).toMatchObject({ gradientNorm: Number.NaN });
   expect(await train(given, [3, 2], 2 ** 40)).toEqual(alone);
 });
+
+function fail(error: Error): never {
+  throw error;
+}

@@ -7,6 +7,8 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import type { FromCoordinator, FromWorker } from "../../../proto/messages.ts";
 import { readCheckpointState } from "../../../worker/train/checkpoint-state.ts";
 import { initialLossScale, nextLossScale, type LossScale } from "../../../worker/train/loss-scale.ts";
+import { joinParts } from "../../../coordinator/store/checkpoint-parts.ts";
+import { directWriter } from "../../support/write-checkpoint.ts";
 import { createTrainer, type Trainer } from "../../../worker/train/trainer.ts";
 import { formWorld } from "../../support/collective-world.ts";
 
@@ -58,6 +60,10 @@ interface Ranks {
   save(step: number): Promise<string>;
 }
 
+function fail(error: Error): never {
+  throw error;
+}
+
 async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
   const trainers: Trainer[] = [];
   const said: FromWorker[][] = [];
@@ -66,8 +72,8 @@ async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
     prepare: (endpoints) =>
       endpoints.forEach((endpoint, rank) => {
         const heard: FromWorker[] = (said[rank] = []);
-        const report = { send: (message: FromWorker) => void heard.push(message), doing: () => undefined };
-        trainers.push(createTrainer(welcome, endpoint, report, scale));
+        const report = { send: (message: FromWorker) => void heard.push(message), doing: () => undefined, fail };
+        trainers.push(createTrainer(welcome, endpoint, report, { firstScale: scale, writer: directWriter() }));
       }),
   });
   onTestFinished(async () => {
@@ -120,8 +126,12 @@ async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
       const folder = await mkdtemp(join(tmpdir(), "ringtune-loss-scale-"));
       onTestFinished(() => rm(folder, { recursive: true }));
       const path = join(folder, "checkpoint");
-      await trainers[0]!.save({ generation, step, path, position: step * rows });
-      return path;
+      const task = { generation, step, path, position: step * rows, part: 0, parts: 1, attempt: 1 };
+      await trainers[0]!.save(task, signal);
+      await trainers[0]!.written();
+      const { files, factsJson } = said[0]!.findLast(({ kind }) => kind === "saved")!.value as Said<"saved">;
+      await joinParts(join(folder, "joined"), path, { files, facts: factsJson });
+      return join(folder, "joined");
     },
   };
 }

@@ -7,6 +7,9 @@ export interface Save {
   'step'?: (number | string | Long);
   'path'?: (string);
   'position'?: (number | string | Long);
+  'part'?: (number);
+  'parts'?: (number);
+  'attempt'?: (number | string | Long);
 }
 
 export interface Save__Output {
@@ -14,4 +17,7 @@ export interface Save__Output {
   'step': (number);
   'path': (string);
   'position': (number);
+  'part': (number);
+  'parts': (number);
+  'attempt': (number);
 }

@@ -11,6 +11,7 @@ import type { Failed as _ringtune_v1_Failed, Failed__Output as _ringtune_v1_Fail
 import type { Interrupted as _ringtune_v1_Interrupted, Interrupted__Output as _ringtune_v1_Interrupted__Output } from '../../ringtune/v1/Interrupted.ts';
 import type { Prepared as _ringtune_v1_Prepared, Prepared__Output as _ringtune_v1_Prepared__Output } from '../../ringtune/v1/Prepared.ts';
 import type { Leaving as _ringtune_v1_Leaving, Leaving__Output as _ringtune_v1_Leaving__Output } from '../../ringtune/v1/Leaving.ts';
+import type { NotSaved as _ringtune_v1_NotSaved, NotSaved__Output as _ringtune_v1_NotSaved__Output } from '../../ringtune/v1/NotSaved.ts';
 
 export interface WorkerMessage {
   'join'?: (_ringtune_v1_Join | null);
@@ -24,7 +25,8 @@ export interface WorkerMessage {
   'interrupted'?: (_ringtune_v1_Interrupted | null);
   'prepared'?: (_ringtune_v1_Prepared | null);
   'leaving'?: (_ringtune_v1_Leaving | null);
-  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving";
+  'notSaved'?: (_ringtune_v1_NotSaved | null);
+  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving"|"notSaved";
 }
 
 export interface WorkerMessage__Output {
@@ -39,5 +41,6 @@ export interface WorkerMessage__Output {
   'interrupted'?: (_ringtune_v1_Interrupted__Output | null);
   'prepared'?: (_ringtune_v1_Prepared__Output | null);
   'leaving'?: (_ringtune_v1_Leaving__Output | null);
-  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving";
+  'notSaved'?: (_ringtune_v1_NotSaved__Output | null);
+  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving"|"notSaved";
 }
