@@ -262,6 +262,7 @@ test("what was recovered and has not changed is the same facts again; a vote or 
     "committed",
     "ledger",
     "reduction",
+    "saveAttempts",
   ]);
 });
 
