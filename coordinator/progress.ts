@@ -5,9 +5,12 @@ import { describeDuration, describeQuantity, significant } from "./cli/quantitie
 import { colorsFor, plain, type Colors } from "./cli/colors.ts";
 import type { DownloadProgress } from "../common/hub/obtain.ts";
 import type { DataProgress } from "./data/progress.ts";
+import type { Place } from "../common/log-line.ts";
 import type { RunRecord, StepRecord, ValidationRecord } from "../common/records.ts";
 
 export interface Progress {
+  /** Which run this is, and where it stands when something is said. */
+  locate(run: string, place: () => Pick<Place, "generation" | "step">): void;
   /** Steps of the whole run, known once the data is; without it there is no ETA. */
   setTotalSteps(steps: number): void;
   record(record: RunRecord): void;
@@ -58,6 +61,7 @@ export function createProgress({ stream, env = process.env, verbose = false }: P
   }
 
   return {
+    locate: () => undefined,
     setTotalSteps(steps) {
       totalSteps = steps;
     },

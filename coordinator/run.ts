@@ -32,6 +32,7 @@ import { describeOutcome, isStepAsUsual, placeIn } from "./log/core-lines.ts";
 import { openRunLog } from "./log/run-log.ts";
 import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
 import { assertFits, completeModelConfig, readModelConfig, type ModelConfig } from "./model-config.ts";
+import type { Place } from "../common/log-line.ts";
 import type { Progress } from "./progress.ts";
 import { openAdmin } from "./rpc/admin.ts";
 import { createAdmission } from "./rpc/admission.ts";
@@ -40,6 +41,7 @@ import { createDriver, now, type Driver, type DriverHost } from "./rpc/driver.ts
 import { obtainSources, type Sources } from "./sources.ts";
 import { wayOut } from "./store/checkpoints.ts";
 import { folderBytes, freeBytes } from "./store/disk-space.ts";
+import { createTimeline } from "./trace/timeline.ts";
 import { openJoinTokens } from "./store/join-tokens.ts";
 import {
   createRunDirectory,
@@ -207,6 +209,7 @@ async function train(
   let launched: Launched | undefined;
   /** What has been said about the engines of the workers: once is enough. */
   const engines = new Set<string>();
+  const timeline = createTimeline(now);
   const log = openRunLog({ job: directory.name, pathOf: (name) => directory.file(name) });
   onClose(() => log.close());
   const host: Omit<DriverHost, keyof Beginning> = {
@@ -267,9 +270,11 @@ async function train(
       progress.notice(sentence);
       log.write(sentence);
     },
+    timeline,
     observe(event) {
       metrics.observeSession(event);
       log.observe(event);
+      if (event.kind === "said") timeline.said(event.id, event.message);
     },
     decided(reason) {
       progress.decided(reason);
@@ -286,9 +291,11 @@ async function train(
   const begin = async ({ job }: Beginning): Promise<Closer> => {
     servers.begin(driver);
     metrics.observePaces(() => driver.state.members.map(({ id, pace }) => [id, pace] as const));
-    return openAdmin({ directory, driver, job, tokens, joinCommand: commandOfWorker, credentials });
+    return openAdmin({ directory, driver, job, timeline, tokens, joinCommand: commandOfWorker, credentials });
   };
-  log.locate(() => placeIn(driver.state));
+  const here = (): Place => placeIn(driver.state);
+  log.locate(here);
+  progress.locate(first.job.id, here);
   let waiting = 0;
   directory.whenWaiting((records, why) => {
     metrics.setRecordsWaiting(records);

@@ -7,9 +7,11 @@ import { describeError, RingtuneError } from "../common/errors.ts";
 import type { AdminReply__Output } from "./gen/ringtune/v1/AdminReply.ts";
 import type { TokenReply__Output } from "./gen/ringtune/v1/TokenReply.ts";
 import type { StatusReply__Output } from "./gen/ringtune/v1/StatusReply.ts";
+import type { TraceReply__Output } from "./gen/ringtune/v1/TraceReply.ts";
 import { Admin, bindServer, errorOf, grpc, statusOf } from "./grpc.ts";
 
 export type RunStatus = StatusReply__Output;
+export type RunTrace = TraceReply__Output;
 
 /** What a coordinator answers; each may throw a RingtuneError. Scale and drain give a sentence. */
 export interface AdminHandlers {
@@ -17,6 +19,8 @@ export interface AdminHandlers {
   scale(workers: number): Promise<string>;
   drain(workerId: string): Promise<string>;
   issueToken(seconds: number): Promise<NewToken>;
+  /** Of the last so many steps. */
+  trace(steps: number): RunTrace;
 }
 
 /** A join token, and when it expires (RFC 3339). */
@@ -27,6 +31,7 @@ export interface AdminClient {
   scale(workers: number): Promise<string>;
   drain(workerId: string): Promise<string>;
   issueToken(seconds: number): Promise<NewToken>;
+  trace(steps: number): Promise<RunTrace>;
 }
 
 export interface AdminServer {
@@ -69,6 +74,7 @@ export async function serveAdmin(
     Scale: answer(async ({ workers }: { workers: number }) => ({ sentence: await handlers.scale(workers) })),
     Drain: answer(async ({ workerId }: { workerId: string }) => ({ sentence: await handlers.drain(workerId) })),
     IssueToken: answer(({ seconds }: { seconds: number }) => handlers.issueToken(seconds)),
+    Trace: answer(({ steps }: { steps: number }) => handlers.trace(steps)),
   });
   const port = await bindServer(server, {
     ...{ host: "127.0.0.1", port: 0, setting: "cluster.port" },
@@ -102,6 +108,7 @@ export function callAdmin(address: string, token: string, ca?: string): AdminCli
       ask<AdminReply__Output>((options, done) => client.Scale({ workers }, metadata, options, done)).then(
         ({ sentence }) => sentence,
       ),
+    trace: (steps: number) => ask<RunTrace>((options, done) => client.Trace({ steps }, metadata, options, done)),
     drain: (workerId: string) =>
       ask<AdminReply__Output>((options, done) => client.Drain({ workerId }, metadata, options, done)).then(
         ({ sentence }) => sentence,

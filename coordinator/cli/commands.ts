@@ -105,6 +105,13 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./logs.ts")).buildLogsCommand(),
   },
   {
+    name: "trace",
+    usage: "RUN",
+    summary: "its last steps as a picture of who did what when, for ui.perfetto.dev",
+    group: "A run that is going on:",
+    run: async () => (await import("./trace.ts")).buildTraceCommand(),
+  },
+  {
     name: "scale",
     usage: "RUN WORKERS",
     summary: "go on with more or fewer workers",

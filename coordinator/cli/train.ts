@@ -2,12 +2,13 @@
 
 import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
-import { collect, Command, wholeNumber } from "../../common/command-line.ts";
+import { collect, Command, Option, wholeNumber } from "../../common/command-line.ts";
 import { loadConfig } from "../../common/config/load.ts";
 import type { Override } from "../../common/config/overrides.ts";
 import type { Config } from "../../common/config/schema.ts";
 import { assertNever, RingtuneError } from "../../common/errors.ts";
 import type { ValidationRecord } from "../../common/records.ts";
+import { createJsonProgress } from "../log/json-progress.ts";
 import { createProgress } from "../progress.ts";
 import { run, type RunResult } from "../run.ts";
 import { significant } from "./quantities.ts";
@@ -18,6 +19,7 @@ export interface RunCommandOptions {
   readonly resume?: string;
   readonly workers?: number;
   readonly insecure?: true;
+  readonly log: "text" | "json";
 }
 
 export function buildTrainCommand(): Command {
@@ -33,7 +35,12 @@ export function withRunOptions(command: Command): Command {
     .argument("[config]", "YAML file; with --resume, the run's own configuration when left out")
     .option("--set <path=value>", "change a setting, such as train.learning_rate=3e-4 (repeatable)", collect, [])
     .option("--insecure", "set cluster.insecure and metrics.insecure: listen beyond loopback unprotected")
-    .option("--resume <run>", "go on with a run directory from its latest checkpoint");
+    .option("--resume <run>", "go on with a run directory from its latest checkpoint")
+    .addOption(
+      new Option("--log <form>", "lines for people, or JSON with time, job, generation and step for programs")
+        .choices(["text", "json"])
+        .default("text"),
+    );
 }
 
 /** Enough for 128 random bits in hexadecimal digits. */
@@ -53,7 +60,10 @@ function givenToken(): { joinToken?: string } {
 /** Runs to the end, prints where the results are, and throws what the exit code is to say. */
 export async function runCommand(path: string | undefined, options: RunCommandOptions, launch: boolean): Promise<void> {
   const config = await readConfig(path, options);
-  const progress = createProgress({ stream: process.stdout, verbose: process.env["RINGTUNE_DEBUG"] === "1" });
+  const isJson = options.log === "json";
+  const progress = isJson
+    ? createJsonProgress(process.stdout)
+    : createProgress({ stream: process.stdout, verbose: process.env["RINGTUNE_DEBUG"] === "1" });
   const stop = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
     if (stop.signal.aborted) process.exit(130);
@@ -73,7 +83,8 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
     };
     const result = await run(request);
     progress.end();
-    conclude(result, launch ? "train" : "coordinator");
+    const print = (text: string): unknown => (isJson ? progress.notice(text) : process.stdout.write(text));
+    conclude(result, launch ? "train" : "coordinator", print);
   } finally {
     progress.end();
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
@@ -94,7 +105,11 @@ async function readConfig(path: string | undefined, options: RunCommandOptions):
   return loadConfig({ path: join(options.resume, "ringtune.yaml"), overrides });
 }
 
-function conclude({ outcome, checkpoint, validations, ...result }: RunResult, command: string): void {
+function conclude(
+  { outcome, checkpoint, validations, ...result }: RunResult,
+  command: string,
+  print: (text: string) => unknown,
+): void {
   const directory = relative(process.cwd(), result.directory) || ".";
   const again = `ringtune ${command} --resume ${directory}`;
   switch (outcome.kind) {
@@ -107,7 +122,7 @@ function conclude({ outcome, checkpoint, validations, ...result }: RunResult, co
       const form = isAdapter
         ? "an adapter for PEFT: adapter_config.json, adapter_model.safetensors"
         : "Hugging Face: config.json, model.safetensors, tokenizer.json";
-      process.stdout.write(
+      print(
         [
           `done: ${outcome.step} steps${improvement(validations)}${outcome.early === undefined ? "" : `; ${outcome.early}`}`,
           `  model    ${model}${best} (${form})`,

@@ -13,6 +13,9 @@ import { limitsOf } from "../core/detection.ts";
 import { totalSteps, type Job } from "../core/job.ts";
 import type { State } from "../core/state.ts";
 import type { JoinTokens } from "../store/join-tokens.ts";
+import { chromeTrace } from "../trace/chrome-trace.ts";
+import { overheadMs, type StepTimes, type Timeline } from "../trace/timeline.ts";
+import { median } from "../../common/median.ts";
 import type { RunDirectory } from "../store/run-directory.ts";
 import { now, type Driver } from "./driver.ts";
 
@@ -27,13 +30,14 @@ export async function openAdmin(options: {
   readonly directory: RunDirectory;
   readonly driver: Driver;
   readonly job: Job;
+  readonly timeline: Pick<Timeline, "last">;
   readonly tokens: Pick<JoinTokens, "issue">;
   /** Command that starts another worker. */
   readonly joinCommand: string;
   /** For TLS, if the run has certificates. */
   readonly credentials: Credentials | undefined;
 }): Promise<() => Promise<void>> {
-  const { directory, driver, job, tokens, joinCommand, credentials } = options;
+  const { directory, driver, job, timeline, tokens, joinCommand, credentials } = options;
   const path = directory.file(contactFile);
   // After a crash people still have the one that is there.
   const token = (await readContact(path).catch(() => undefined))?.token ?? randomBytes(24).toString("base64url");
@@ -43,6 +47,7 @@ export async function openAdmin(options: {
       status: () => ({ ...statusOfRun(job, driver.state, now()), joinCommand }),
       scale: (workers) => driver.ask({ kind: "scale", workers }),
       drain: (id) => driver.ask({ kind: "drain", id, reason: "asked to drain" }),
+      trace: (steps) => traceOf(job.id, timeline.last(steps)),
       async issueToken(seconds) {
         if (!(seconds > 0 && seconds <= LONGEST_TOKEN_S)) {
           throw new RingtuneError("usage", `a join token lives from 0 to ${LONGEST_TOKEN_S} s, not ${seconds} s`);
@@ -62,6 +67,16 @@ export async function openAdmin(options: {
     await rm(path, { force: true });
     await server.close();
   };
+}
+
+function traceOf(run: string, steps: readonly StepTimes[]): { json: string; sentence: string } {
+  const [first, last] = [steps[0], steps.at(-1)];
+  if (first === undefined || last === undefined) {
+    throw new RingtuneError("usage", `${run} has made no step since its coordinator began; ask again when it has`);
+  }
+  const added = median(steps.map(overheadMs)).toFixed(2);
+  const sentence = `steps ${first.step} to ${last.step}: from the last vote to the commit the coordinator took ${added} ms (median)`;
+  return { json: JSON.stringify(chromeTrace(run, steps)), sentence };
 }
 
 /** The coordinator of a run that is going on. Throws `run_missing` when nobody coordinates it. */

@@ -7,6 +7,7 @@ import type { RunRecord } from "../../common/records.ts";
 import type { FromCoordinator } from "../../proto/messages.ts";
 import type { WorkerSession, WorkerSessionHandlers } from "../../proto/session.ts";
 import type { SessionEvent } from "../metrics.ts";
+import type { Timeline } from "../trace/timeline.ts";
 import type { Admission } from "./admission.ts";
 import type { Batches } from "./batches.ts";
 import { advance } from "../core/coordinator.ts";
@@ -48,6 +49,8 @@ export interface DriverHost {
   engine(description: string, why: readonly string[]): void;
   /** A worker's sentence for the user. */
   noticed(sentence: string): void;
+  /** Told when plans and commits are sent. */
+  readonly timeline: Pick<Timeline, "planned" | "committed">;
   /** Who comes, speaks and goes, for the metrics. */
   observe(event: SessionEvent): void;
   /** A sentence for the log. What ends the run is said by the outcome alone. */
@@ -179,10 +182,12 @@ export function createDriver(host: DriverHost): Driver {
         const plan = { generation, step, learningRate, shard, microbatch: job.microbatch, globalTokens: batchTokens };
         const firstRow = effect.shard.start - effect.batch.start;
         const value = { ...plan, clip: job.clip ?? 0, verify: effect.verify, firstRow, batchRows: effect.batch.rows };
+        host.timeline.planned(effect.to, step, generation);
         return send({ kind: "plan", value });
       }
       case "commit":
-        return send({ kind: "commit", value: { generation: effect.generation, step: effect.step } });
+        send({ kind: "commit", value: { generation: effect.generation, step: effect.step } });
+        return host.timeline.committed(effect.step);
       case "evaluate": {
         const { shard } = host.validation.shard({ start: 0, rows: job.validationSequences }, effect.shard);
         const { generation, step } = effect;

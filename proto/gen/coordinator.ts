@@ -43,6 +43,8 @@ import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output
 import type { StepTimes as _ringtune_v1_StepTimes, StepTimes__Output as _ringtune_v1_StepTimes__Output } from './ringtune/v1/StepTimes.ts';
 import type { TokenReply as _ringtune_v1_TokenReply, TokenReply__Output as _ringtune_v1_TokenReply__Output } from './ringtune/v1/TokenReply.ts';
 import type { TokenRequest as _ringtune_v1_TokenRequest, TokenRequest__Output as _ringtune_v1_TokenRequest__Output } from './ringtune/v1/TokenRequest.ts';
+import type { TraceReply as _ringtune_v1_TraceReply, TraceReply__Output as _ringtune_v1_TraceReply__Output } from './ringtune/v1/TraceReply.ts';
+import type { TraceRequest as _ringtune_v1_TraceRequest, TraceRequest__Output as _ringtune_v1_TraceRequest__Output } from './ringtune/v1/TraceRequest.ts';
 import type { Welcome as _ringtune_v1_Welcome, Welcome__Output as _ringtune_v1_Welcome__Output } from './ringtune/v1/Welcome.ts';
 import type { WorkerMessage as _ringtune_v1_WorkerMessage, WorkerMessage__Output as _ringtune_v1_WorkerMessage__Output } from './ringtune/v1/WorkerMessage.ts';
 import type { WorkerStatus as _ringtune_v1_WorkerStatus, WorkerStatus__Output as _ringtune_v1_WorkerStatus__Output } from './ringtune/v1/WorkerStatus.ts';
@@ -96,6 +98,8 @@ export interface ProtoGrpcType {
       StepTimes: MessageTypeDefinition<_ringtune_v1_StepTimes, _ringtune_v1_StepTimes__Output>
       TokenReply: MessageTypeDefinition<_ringtune_v1_TokenReply, _ringtune_v1_TokenReply__Output>
       TokenRequest: MessageTypeDefinition<_ringtune_v1_TokenRequest, _ringtune_v1_TokenRequest__Output>
+      TraceReply: MessageTypeDefinition<_ringtune_v1_TraceReply, _ringtune_v1_TraceReply__Output>
+      TraceRequest: MessageTypeDefinition<_ringtune_v1_TraceRequest, _ringtune_v1_TraceRequest__Output>
       Welcome: MessageTypeDefinition<_ringtune_v1_Welcome, _ringtune_v1_Welcome__Output>
       WorkerMessage: MessageTypeDefinition<_ringtune_v1_WorkerMessage, _ringtune_v1_WorkerMessage__Output>
       WorkerStatus: MessageTypeDefinition<_ringtune_v1_WorkerStatus, _ringtune_v1_WorkerStatus__Output>

@@ -9,6 +9,8 @@ import type { StatusReply as _ringtune_v1_StatusReply, StatusReply__Output as _r
 import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output as _ringtune_v1_StatusRequest__Output } from '../../ringtune/v1/StatusRequest.ts';
 import type { TokenReply as _ringtune_v1_TokenReply, TokenReply__Output as _ringtune_v1_TokenReply__Output } from '../../ringtune/v1/TokenReply.ts';
 import type { TokenRequest as _ringtune_v1_TokenRequest, TokenRequest__Output as _ringtune_v1_TokenRequest__Output } from '../../ringtune/v1/TokenRequest.ts';
+import type { TraceReply as _ringtune_v1_TraceReply, TraceReply__Output as _ringtune_v1_TraceReply__Output } from '../../ringtune/v1/TraceReply.ts';
+import type { TraceRequest as _ringtune_v1_TraceRequest, TraceRequest__Output as _ringtune_v1_TraceRequest__Output } from '../../ringtune/v1/TraceRequest.ts';
 
 export interface AdminClient extends grpc.Client {
   Drain(argument: _ringtune_v1_DrainRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
@@ -47,6 +49,15 @@ export interface AdminClient extends grpc.Client {
   status(argument: _ringtune_v1_StatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
   status(argument: _ringtune_v1_StatusRequest, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
   
+  Trace(argument: _ringtune_v1_TraceRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
+  Trace(argument: _ringtune_v1_TraceRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
+  Trace(argument: _ringtune_v1_TraceRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
+  Trace(argument: _ringtune_v1_TraceRequest, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
+  trace(argument: _ringtune_v1_TraceRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
+  trace(argument: _ringtune_v1_TraceRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
+  trace(argument: _ringtune_v1_TraceRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
+  trace(argument: _ringtune_v1_TraceRequest, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
+  
 }
 
 export interface AdminHandlers extends grpc.UntypedServiceImplementation {
@@ -58,6 +69,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   
   Status: grpc.handleUnaryCall<_ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply>;
   
+  Trace: grpc.handleUnaryCall<_ringtune_v1_TraceRequest__Output, _ringtune_v1_TraceReply>;
+  
 }
 
 export interface AdminDefinition extends grpc.ServiceDefinition {
@@ -65,4 +78,5 @@ export interface AdminDefinition extends grpc.ServiceDefinition {
   IssueToken: MethodDefinition<_ringtune_v1_TokenRequest, _ringtune_v1_TokenReply, _ringtune_v1_TokenRequest__Output, _ringtune_v1_TokenReply__Output>
   Scale: MethodDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_AdminReply, _ringtune_v1_ScaleRequest__Output, _ringtune_v1_AdminReply__Output>
   Status: MethodDefinition<_ringtune_v1_StatusRequest, _ringtune_v1_StatusReply, _ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply__Output>
+  Trace: MethodDefinition<_ringtune_v1_TraceRequest, _ringtune_v1_TraceReply, _ringtune_v1_TraceRequest__Output, _ringtune_v1_TraceReply__Output>
 }

@@ -1,0 +1,12 @@
+// Original file: proto/ringtune/v1/coordinator.proto
+
+
+export interface TraceReply {
+  'json'?: (string);
+  'sentence'?: (string);
+}
+
+export interface TraceReply__Output {
+  'json': (string);
+  'sentence': (string);
+}

@@ -1,0 +1,82 @@
+import { expect, test } from "vitest";
+import { chromeTrace } from "../../coordinator/trace/chrome-trace.ts";
+import { createTimeline, overheadMs } from "../../coordinator/trace/timeline.ts";
+
+/** A step of two workers that begins at `at`: w1 computes longer, so w0 waits for it in the all-reduce. */
+function play(timeline: ReturnType<typeof createTimeline>, clock: { now: number }, step: number, at: number): void {
+  const times = (computeSeconds: number) => ({
+    dataSeconds: 0.005,
+    computeSeconds,
+    allReduceSeconds: 0.11 - computeSeconds,
+  });
+  clock.now = at - 50;
+  timeline.planned("w0", step, 3);
+  timeline.planned("w1", step, 3);
+  for (const [worker, compute, after] of [
+    ["w0", 0.08, 111],
+    ["w1", 0.1, 112],
+  ] as const) {
+    clock.now = at + after;
+    const value = { step, times: times(compute) };
+    timeline.said(worker, { kind: "reduced", value: value as never });
+  }
+  clock.now = at + 114;
+  timeline.committed(step);
+  clock.now = at + 130;
+  for (const worker of ["w0", "w1"]) {
+    timeline.said(worker, { kind: "applied", value: { step, generation: 3, seconds: 0.01, digest: "" } });
+  }
+}
+
+test("what the coordinator adds to a step is the time from the last vote to the commit", () => {
+  const clock = { now: 0 };
+  const timeline = createTimeline(() => clock.now);
+  play(timeline, clock, 1, 1000);
+  expect(timeline.last(8).map(overheadMs)).toEqual([2]);
+});
+
+test("a trace has a row for the coordinator and for each worker, and its spans do not overlap", () => {
+  const clock = { now: 0 };
+  const timeline = createTimeline(() => clock.now);
+  play(timeline, clock, 1, 1000);
+  play(timeline, clock, 2, 1200);
+  const { traceEvents } = chromeTrace("run1", timeline.last(8));
+  expect(traceEvents.filter(({ name }) => name === "thread_name").map(({ args }) => args["name"])).toEqual([
+    "coordinator",
+    "w0",
+    "w1",
+  ]);
+  for (const row of [0, 1, 2]) {
+    const spans = traceEvents.filter(({ ph, tid }) => ph === "X" && tid === row);
+    expect(spans.length).toBe(row === 0 ? 6 : 10);
+    for (const [index, span] of spans.entries()) {
+      expect(span.dur).toBeGreaterThanOrEqual(0);
+      const next = spans[index + 1];
+      if (next !== undefined) expect(span.ts! + span.dur!).toBeLessThanOrEqual(next.ts!);
+    }
+  }
+  const reduce = traceEvents.filter(({ name }) => name === "all-reduce").map(({ dur, args }) => [args["step"], dur]);
+  expect(reduce).toEqual([
+    [1, 30_000],
+    [1, 10_000],
+    [2, 30_000],
+    [2, 10_000],
+  ]);
+});
+
+test("a step that was planned anew counts in its last generation, and one that is not complete not yet", () => {
+  const clock = { now: 0 };
+  const timeline = createTimeline(() => clock.now);
+  timeline.planned("gone", 1, 2);
+  play(timeline, clock, 1, 1000);
+  timeline.planned("w0", 2, 3);
+  expect(timeline.last(8).map(({ step, workers }) => [step, [...workers.keys()]])).toEqual([[1, ["w0", "w1"]]]);
+});
+
+test("only so many steps are kept", () => {
+  const clock = { now: 0 };
+  const timeline = createTimeline(() => clock.now, 4);
+  for (let step = 1; step <= 20; step++) play(timeline, clock, step, 200 * step);
+  expect(timeline.last(100).length).toBeLessThanOrEqual(6);
+  expect(timeline.last(2).map(({ step }) => step)).toEqual([19, 20]);
+});
