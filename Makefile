@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-step bench-start bench-recovery soak demo demo-spam demo-lora clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-step bench-start bench-recovery bench-failover soak demo demo-spam demo-lora clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ bench-recovery: build ## what a killed worker and a joining one cost, beside tor
 
 soak: build ## 1,200 faults on real processes (about half an hour), then the same run without: make soak [ARGS=...]
 	$(RINGTUNE) chaos examples/soak.yaml --workers 4 --count 1200 --reference $(ARGS)
+
+bench-failover: build ## from the loss of the leading coordinator to the next committed step, three coordinators on etcd
+	node dist/test/bench/failover.js
 
 # A higher priority for both sides alike, where it is allowed, so that other work on the machine disturbs less.
 bench-allreduce: build ## bus bandwidth, beside gloo in the same run: make bench-allreduce [PEERS=path]

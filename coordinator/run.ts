@@ -5,7 +5,6 @@
 import { readFile, realpath, rm } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { writeFileAtomic } from "../common/atomic-file.ts";
-import { readCredentials, type Credentials } from "../common/certificates.ts";
 import { describeDropout, withDropout } from "../common/config/dropout.ts";
 import { assertResumable } from "../common/config/resume.ts";
 import type { Config } from "../common/config/schema.ts";
@@ -14,42 +13,38 @@ import { describeError, RingtuneError } from "../common/errors.ts";
 import type { RunRecord, ValidationRecord } from "../common/records.ts";
 import { isEveryAddress } from "../common/loopback.ts";
 import { headOf } from "../common/task.ts";
-import { serveSessions, type SessionServer } from "../proto/session.ts";
 import { createJob } from "./create-job.ts";
+import { openRun } from "./open-run.ts";
+import { openServers, preparing, type Servers } from "./servers.ts";
+import { standBy, type Elected } from "./stand-by.ts";
 import { totalSteps, type Job } from "./core/job.ts";
 import { initialState } from "./core/coordinator.ts";
 import { isOver } from "./core/durable.ts";
+import type { Facts } from "./durable/store.ts";
 import type { End, State } from "./core/state.ts";
 import { renderCurve } from "./curve.ts";
 import type { TokenizerFiles } from "./data/obtain-tokenizer.ts";
 import { prepareData, type PreparedData } from "./data/prepare.ts";
 import { createSampler, evenlySpaced } from "./data/sampler.ts";
 import { planDevices, type DevicePlan } from "./devices.ts";
-import { firstState, keptRun, openKept, readPort, storeFolder, writePort, type Kept } from "./durable/kept-run.ts";
-import { addressToCall, exposureOf, guardOf } from "./exposure.ts";
+import { firstState, readPort, storeFolder, writePort, type Kept } from "./durable/kept-run.ts";
+import { addressToCall } from "./exposure.ts";
 import { launchWorkers, type Launched } from "./launcher.ts";
 import { describeOutcome, isStepAsUsual, placeIn } from "./log/core-lines.ts";
 import { openRunLog } from "./log/run-log.ts";
-import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
 import { assertFits, completeModelConfig, readModelConfig, type ModelConfig } from "./model-config.ts";
 import type { Place } from "../common/log-line.ts";
 import type { Progress } from "./progress.ts";
 import { openAdmin } from "./rpc/admin.ts";
 import { createAdmission } from "./rpc/admission.ts";
 import { createBatches } from "./rpc/batches.ts";
-import { createDriver, now, type Driver, type DriverHost } from "./rpc/driver.ts";
+import { createDriver, now, type DriverHost } from "./rpc/driver.ts";
 import { obtainSources, type Sources } from "./sources.ts";
 import { wayOut } from "./store/checkpoints.ts";
 import { folderBytes, freeBytes } from "./store/disk-space.ts";
 import { createTimeline } from "./trace/timeline.ts";
 import { openJoinTokens } from "./store/join-tokens.ts";
-import {
-  createRunDirectory,
-  openRunDirectory,
-  type Checkpoint,
-  type KeptRun,
-  type RunDirectory,
-} from "./store/run-directory.ts";
+import { runPath, type Checkpoint, type RunDirectory } from "./store/run-directory.ts";
 
 export interface RunOptions {
   readonly config: Config;
@@ -65,7 +60,8 @@ export interface RunOptions {
 }
 
 export interface RunResult {
-  readonly outcome: End;
+  /** elsewhere: another coordinator has led the run to its end. */
+  readonly outcome: End | { readonly kind: "elsewhere"; readonly step: number };
   readonly directory: string;
   /** Step of the latest checkpoint, if there is one that this run wrote or went on from. */
   readonly checkpoint: number | undefined;
@@ -75,8 +71,8 @@ export interface RunResult {
   readonly validations: readonly ValidationRecord[];
 }
 
-type Closer = () => Promise<unknown>;
-type OnClose = (close: Closer) => void;
+export type Closer = () => Promise<unknown>;
+export type OnClose = (close: Closer) => void;
 
 /** Batches that are planned and not yet committed, and the one before, which a reader may still hold. */
 const BATCHES_HELD = 4;
@@ -102,11 +98,13 @@ export async function run(options: RunOptions): Promise<RunResult> {
 }
 
 async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResult> {
-  const { config: given, resume, progress, signal } = options;
-  const { directory, kept } = await openRun(options, onClose);
+  const { config: given, progress, signal } = options;
+  const several = await amongSeveral(options, onClose);
+  const { directory, kept, resumed } = await openRun(options, onClose, several?.elected);
   const earlier = directory.checkpoint;
-  const resumed = resume !== undefined;
-  const inPlace = kept?.facts !== undefined && !isOver(kept.facts);
+  const ended = kept?.facts !== undefined && isOver(kept.facts);
+  if (ended && several?.elected.waited) return endedElsewhere(directory, kept.facts, given);
+  const inPlace = kept?.facts !== undefined && !ended;
   if (resumed) {
     assertResumable(directory.config, given, directory.path, inPlace);
     directory.goOnWith(given);
@@ -116,12 +114,14 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length });
   if (earlier === undefined) model?.notices.forEach((line) => progress.notice(line));
   const port = inPlace && config.cluster.port === 0 ? await readPort(directory.path) : undefined;
-  const servers = await openServers(
-    { ...config, cluster: { ...config.cluster, port: port ?? config.cluster.port } },
-    progress,
-    onClose,
-  );
-  if (kept !== undefined) await writePort(directory.path, servers.sessions.port);
+  const servers =
+    several?.servers ??
+    (await openServers(
+      { ...config, cluster: { ...config.cluster, port: port ?? config.cluster.port } },
+      progress,
+      onClose,
+    ));
+  if (kept !== undefined && several === undefined) await writePort(directory.path, servers.sessions.port);
 
   const data = await prepareData(config, {
     onNotice: (line) => progress.notice(line),
@@ -155,17 +155,21 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   if (earlier !== undefined) servers.metrics.observeCheckpoint(earlier.step);
 
   const modelConfigJson = JSON.stringify(modelConfig, null, 2);
-  const ended = await train(
+  const elected = several?.elected;
+  const trained = await train(
     { ...options, config },
-    { directory, data, modelConfigJson, createJob: createJobNow, servers, devices, onHub, kept, inPlace },
+    { directory, data, modelConfigJson, createJob: createJobNow, servers, devices, onHub, kept, inPlace, elected },
     { job, state },
     onClose,
   );
-  const outcome = withSources(ended.outcome, config, data);
+  const outcome = withSources(trained.outcome, config, data);
+  if (outcome.kind === "failed" && outcome.code === "superseded") {
+    return { ...trained, outcome, directory: directory.path, task: task.kind, validations: [] };
+  }
   const records = await directory.readRecords();
   if (directory.changed) await writeCurve(directory, records, progress);
   const validations = records.filter((record) => record.kind === "validation");
-  const result = { ...ended, outcome, directory: directory.path, task: task.kind, validations };
+  const result = { ...trained, outcome, directory: directory.path, task: task.kind, validations };
   // A checkpoint that a worker found damaged: the coordinator knows which other there is.
   if (outcome.kind !== "failed" || outcome.code !== "checkpoint_invalid" || earlier === undefined) return result;
   return { ...result, outcome: { ...outcome, reason: await withWayOut(outcome.reason, earlier, directory) } };
@@ -184,6 +188,8 @@ interface Prepared {
   readonly kept: Kept | undefined;
   /** Its workers may still be there. */
   readonly inPlace: boolean;
+  /** One of several coordinators. */
+  readonly elected: Elected | undefined;
 }
 
 async function train(
@@ -191,9 +197,9 @@ async function train(
   prepared: Prepared,
   first: Beginning,
   onClose: OnClose,
-): Promise<Pick<RunResult, "outcome" | "checkpoint">> {
+): Promise<{ readonly outcome: End; readonly checkpoint: number | undefined }> {
   const { config, progress, signal } = options;
-  const { directory, data, modelConfigJson, servers, devices, kept } = prepared;
+  const { directory, data, modelConfigJson, servers, devices, kept, elected } = prepared;
   const { metrics, sessions, credentials } = servers;
   const { certs, insecure, join_token_ttl_s: ttlSeconds } = config.cluster;
   // What is there is of a run that went on another way.
@@ -201,7 +207,7 @@ async function train(
   const tokens = await openJoinTokens({ file: (name) => directory.file(name), ttlSeconds });
   if (options.joinToken !== undefined) tokens.accept(options.joinToken);
   const extra = [...(certs === undefined ? [] : ["--certs", certs]), ...(insecure ? ["--insecure"] : [])];
-  const called = addressToCall(config.cluster.host, sessions.port);
+  const called = (await elected?.addresses())?.join(",") ?? addressToCall(config.cluster.host, sessions.port);
   const commandOfWorker = ["ringtune worker --coordinator", called, "--token-file", tokens.file, ...extra].join(" ");
   const sampler = createSampler({ sampleCount: data.train.sampleCount, seed: config.train.seed });
   const validationRows = evenlySpaced(data.validation?.sampleCount ?? 0, config.train.eval_sequences);
@@ -210,10 +216,15 @@ async function train(
   /** What has been said about the engines of the workers: once is enough. */
   const engines = new Set<string>();
   const timeline = createTimeline(now);
-  const log = openRunLog({ job: directory.name, pathOf: (name) => directory.file(name) });
+  const log = openRunLog({
+    job: directory.name,
+    pathOf: (name) => directory.file(name),
+    ...(elected === undefined ? {} : { permit: () => elected.permit() }),
+  });
   onClose(() => log.close());
   const host: Omit<DriverHost, keyof Beginning> = {
     durable: kept?.store,
+    ...(elected === undefined ? {} : { lost: elected.lost }),
     admission: createAdmission({ tokens, run: directory.path, encrypted: certs !== undefined && !insecure }),
     welcome: {
       jobId: directory.name,
@@ -307,7 +318,10 @@ async function train(
   let closeAdmin = await begin(first);
   onClose(() => closeAdmin());
   // Workers may still look for the coordinator of a run that is not over.
-  onClose(async () => (driver.state.over ? tokens.discard() : undefined));
+  onClose(async () => {
+    await elected?.permit();
+    if (driver.state.over) await tokens.discard();
+  });
   const { workers: count } = first.job;
   if (options.launch) {
     const workers = launchWorkers({
@@ -367,61 +381,43 @@ interface Beginning {
   readonly state: State;
 }
 
-/** The run directory, and what a coordinator kept in it; the workers of `train` end with it, so that it keeps nothing. */
-async function openRun(
-  { config, resume, launch, progress }: RunOptions,
+interface Several {
+  readonly elected: Elected;
+  readonly servers: Servers;
+}
+
+/** Stands by until this coordinator leads; undefined when it is the only one. */
+async function amongSeveral(
+  { config, launch, progress, signal }: RunOptions,
   onClose: OnClose,
-): Promise<{ directory: RunDirectory; kept: Kept | undefined }> {
-  let kept: Kept | undefined;
-  const look = async (path: string): Promise<KeptRun | undefined> => {
-    if (launch) return undefined;
-    kept = await openKept(path, (line) => progress.notice(line));
-    return kept.facts && keptRun(kept.facts);
-  };
-  try {
-    const directory = resume === undefined ? await createRunDirectory(config) : await openRunDirectory(resume, look);
-    onClose(() => directory.discard());
-    if (resume === undefined) await look(directory.path);
-    return { directory, kept };
-  } finally {
-    // Before the directory is closed, which may remove it.
-    onClose(async () => kept?.store.close());
+): Promise<Several | undefined> {
+  const { store } = config.cluster;
+  if (store.kind !== "etcd") return undefined;
+  if (launch) {
+    const sentence =
+      "cluster.store.kind etcd is for several coordinators, and the workers of ringtune train end with theirs; use ringtune coordinator and ringtune worker, or --set cluster.store.kind=embedded";
+    throw new RingtuneError("usage", sentence);
   }
-}
-
-interface Servers {
-  readonly metrics: Metrics;
-  readonly sessions: SessionServer;
-  /** Of cluster.certs. */
-  readonly credentials: Credentials | undefined;
-  /** Workers are welcome from here on. */
-  begin(driver: Driver): void;
-}
-
-/** Before the data is prepared, so that a busy port is known at once. */
-async function openServers(config: Config, progress: Progress, onClose: OnClose): Promise<Servers> {
-  const metrics = createMetrics();
-  let driver: Driver | undefined;
-  if (config.metrics.enabled) {
-    const isReady = (): boolean => driver !== undefined;
-    const { host, port } = config.metrics;
-    const server = await serveMetrics({ host, port, metrics, isReady, ...(await guardOf(config.metrics)) });
-    onClose(() => server.close());
-    progress.notice(`metrics at ${server.url}`);
-  }
-  const { certs, host } = config.cluster;
-  exposureOf(config).forEach((line) => progress.notice(line));
-  const credentials = certs === undefined ? undefined : await readCredentials(certs, "coordinator");
-  const early = new RingtuneError("unavailable", "the coordinator still prepares its data and takes no workers yet");
-  const sessions = await serveSessions({
-    host,
-    port: config.cluster.port,
-    ...(credentials === undefined ? {} : { credentials }),
-    noticed: (sentence) => progress.decided(sentence),
-    accept: (session) => driver?.accept(session) ?? { message: () => session.reject(early), closed: () => undefined },
+  const servers = await openServers(config, progress, onClose);
+  const elected = await standBy({
+    settings: store,
+    name: basename(runPath(config)),
+    host: config.cluster.host,
+    address: addressToCall(config.cluster.host, servers.sessions.port),
+    notice: (line) => progress.notice(line),
+    refuse: (error) => servers.refuse(error),
+    onClose,
+    signal,
   });
-  onClose(() => sessions.close());
-  return { metrics, sessions, credentials, begin: (ready) => (driver = ready) };
+  servers.refuse(preparing);
+  return { elected, servers };
+}
+
+function endedElsewhere(directory: RunDirectory, facts: Facts, config: Config): RunResult {
+  const step = Number(facts["committed"]);
+  const checkpoint = directory.checkpoint?.step;
+  const { path } = directory;
+  return { outcome: { kind: "elsewhere", step }, directory: path, checkpoint, task: config.task.kind, validations: [] };
 }
 
 /** In reverse order of opening, all of them; throws the first failure. */

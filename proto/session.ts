@@ -35,6 +35,9 @@ const WAIT_SLICE_MS = 100;
 /** A coordinator that listens and does not answer is asked why, so often. */
 const DIAGNOSE_EVERY_MS = 500;
 
+/** Answered by the coordinator's process, not by its host: one that is stopped does not. */
+const pings = { "grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 3000 };
+
 const channelOptions = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
@@ -207,11 +210,13 @@ export interface CoordinatorSessionHandlers {
 /**
  * Calls the coordinator. Rejects with `timed_out` when it can't be reached within `timeoutMs`, and with the signal's
  * reason when that aborts before it is reached. Without `patient`, a refused connection rejects at once with `unavailable`.
+ * With `watchful`, a coordinator that does not answer pings for some seconds is given up: there are others.
  */
 export async function openSession(options: {
   address: string;
   timeoutMs: number;
   patient?: boolean;
+  watchful?: boolean;
   credentials?: Credentials;
   signal?: AbortSignal;
   handlers: CoordinatorSessionHandlers;
@@ -222,6 +227,7 @@ export async function openSession(options: {
     ...channelOptions,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
+    ...(options.watchful === true ? pings : {}),
   });
   await untilReady(client, options);
   const stream: grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage__Output> = client.Session();

@@ -8,6 +8,7 @@ import { identicalRules } from "./identical-rules.ts";
 import { listOf } from "./nearest.ts";
 import { architectureOf, parameterCount, resolveShape } from "./sizes.ts";
 import type { Config } from "./schema.ts";
+import { storeRules } from "./store-rules.ts";
 import { taskRules } from "./task-rules.ts";
 
 /** One thing that is wrong with a configuration. */
@@ -37,6 +38,7 @@ export function checkRules(config: Config): Problem[] {
     ...identicalRules(config),
     ...addressRules(config),
     ...timeRules(config.cluster),
+    ...storeRules(config),
   ];
 }
 

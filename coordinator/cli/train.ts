@@ -135,13 +135,18 @@ function conclude(
       );
       return;
     }
+    case "elsewhere":
+      process.stdout.write(`the run ${directory} has ended, after step ${outcome.step}; another coordinator led it\n`);
+      return;
     case "stopped": {
       const left = outcome.step === 0 ? "before the first step" : `after step ${outcome.step}; go on with: ${again}`;
       throw new RingtuneError("cancelled", `${outcome.reason} ${left}`);
     }
     case "failed": {
       // A start that failed on the checkpoint itself would fail again.
-      const useless = checkpoint === undefined || outcome.code === "checkpoint_invalid";
+      // Nor is it the way on for who was superseded, or lost etcd: there the run goes on, or waits, as it is.
+      const elsewhere = outcome.code === "superseded" || outcome.code === "unavailable";
+      const useless = checkpoint === undefined || outcome.code === "checkpoint_invalid" || elsewhere;
       if (outcome.code === "not_finite")
         throw new RingtuneError(outcome.code, `${outcome.reason}; ${goOn(checkpoint, again)}`);
       const left = useless ? "" : `; go on from the checkpoint of step ${checkpoint} with: ${again}`;

@@ -12,7 +12,7 @@ import type { State } from "../core/state.ts";
 import type { KeptRun } from "../store/run-directory.ts";
 import { openLevelMedium } from "./level.ts";
 import { keptRecords } from "./recorded.ts";
-import { createDurableStore, type DurableStore, type Facts } from "./store.ts";
+import { createDurableStore, type DurableStore, type Facts, type Medium } from "./store.ts";
 
 /** Of the run directory. */
 const folder = "durable";
@@ -23,18 +23,20 @@ export interface Kept {
   readonly facts: Facts | undefined;
 }
 
-/** Throws `checkpoint_invalid`, with the way out, when what is there was damaged. */
-export async function openKept(run: string, notice: (sentence: string) => void): Promise<Kept> {
-  const path = join(run, folder);
+/**
+ * In the run directory, or in the medium that is given. Throws `checkpoint_invalid`, with the way out, when what is there was
+ * damaged.
+ */
+export async function openKept(run: string, notice: (sentence: string) => void, medium?: Medium): Promise<Kept> {
   try {
-    const store = createDurableStore(await openLevelMedium(path, notice));
+    const store = createDurableStore(medium ?? (await openLevelMedium(join(run, folder), notice)));
     const facts = await store.load().catch(async (error: unknown) => {
       await store.close();
       throw error;
     });
     return { store, facts };
   } catch (error) {
-    throw withWayOut(error, run);
+    throw medium === undefined ? withWayOut(error, run) : error;
   }
 }
 

@@ -27,6 +27,8 @@ export interface DurableStore {
    * is there, is there whole.
    */
   append(changes: Facts): Promise<void>;
+  /** False while another coordinator may lead: what is to leave waits for an append, of nothing if nothing has changed. */
+  holds(): boolean;
   /** Waits for the write under way; what is appended later is refused. */
   close(): Promise<void>;
 }
@@ -38,6 +40,8 @@ export interface Medium {
   readAll(): Promise<ReadonlyMap<string, string>>;
   /** All of them or none, also when the process or the machine dies; called one at a time. */
   write(values: ReadonlyMap<string, string>): Promise<void>;
+  /** Left out by media that one coordinator has to itself. */
+  holds?(): boolean;
   close(): Promise<void>;
 }
 
@@ -86,6 +90,7 @@ export function createDurableStore(medium: Medium): DurableStore {
       }
       return waiting.done;
     },
+    holds: () => medium.holds?.() ?? true,
     async close() {
       closed = true;
       await last.catch(() => undefined);

@@ -29,8 +29,10 @@ export function openRunLog(options: {
   readonly job: string;
   /** Of a file in the run directory. */
   readonly pathOf: (name: string) => string;
+  /** Asked before each write; nothing is written as long as it rejects. */
+  readonly permit?: () => Promise<void>;
 }): RunLog {
-  const { job, pathOf } = options;
+  const { job, pathOf, permit = async () => undefined } = options;
   let place = (): Place => ({ generation: 0, step: 0, rankOf: () => undefined });
   let waiting: string[] = [];
   let dropped = 0;
@@ -41,6 +43,7 @@ export function openRunLog(options: {
       const lines = waiting;
       waiting = [];
       try {
+        await permit();
         const size = await stat(pathOf(logFile)).then(
           (file) => file.size,
           () => 0,

@@ -64,7 +64,9 @@ export async function openAdmin(options: {
     { mode: 0o600 },
   );
   return async () => {
-    await rm(path, { force: true });
+    // Another coordinator may have the run by now.
+    const there = await readContact(path).catch(() => undefined);
+    if (there?.address === server.address) await rm(path, { force: true });
     await server.close();
   };
 }

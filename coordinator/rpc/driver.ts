@@ -29,6 +29,8 @@ export interface DriverHost {
   readonly state: State;
   /** Where decisions are kept; undefined keeps none. What is there already is replaced. */
   readonly durable: DurableStore | undefined;
+  /** Aborted when another coordinator leads the run. */
+  readonly lost?: AbortSignal;
   readonly welcome: Omit<Welcome, "workerId">;
   readonly admission: Admission;
   readonly training: Batches;
@@ -232,8 +234,9 @@ export function createDriver(host: DriverHost): Driver {
   }
 
   /** Places of records are used again: a write waits as long as one that it needs is not free. */
-  function withRoomForRecords(store: DurableStore): Pick<DurableStore, "append"> {
+  function withRoomForRecords(store: DurableStore): Pick<DurableStore, "append" | "holds"> {
     return {
+      holds: () => store.holds(),
       async append(changes) {
         if (records.decided - records.safe > RECORDS_KEPT) await storing;
         await store.append(changes);
@@ -278,6 +281,8 @@ export function createDriver(host: DriverHost): Driver {
   }
 
   ahead?.pass({ ...noRecords, ...facts }, () => undefined);
+  // Which the store says, in its own words.
+  host.lost?.addEventListener("abort", () => ahead?.pass({}, () => undefined), { once: true });
   host.wanted(told);
   post({ kind: "tick" });
   return {

@@ -5,7 +5,8 @@
 //     written    |--- d1 ---||--- d2 d3 ---||--- d4 ---|
 //     leaves                d1            d2 d3        d4
 //
-// A decision that changes no fact costs no write, but never overtakes.
+// A decision that changes no fact costs no write, but never overtakes. Where another coordinator may have been elected, it
+// waits for a write, too: one that fails if so.
 
 import type { DurableStore, Facts, Json } from "../durable/store.ts";
 
@@ -15,7 +16,10 @@ export interface WriteAhead {
 }
 
 /** `failed` is called once, when the store fails: nothing leaves any more. */
-export function createWriteAhead(store: Pick<DurableStore, "append">, failed: (error: unknown) => void): WriteAhead {
+export function createWriteAhead(
+  store: Pick<DurableStore, "append" | "holds">,
+  failed: (error: unknown) => void,
+): WriteAhead {
   let waiting: { readonly changes: Facts; readonly release: () => void }[] = [];
   let isWriting = false;
 
@@ -25,7 +29,7 @@ export function createWriteAhead(store: Pick<DurableStore, "append">, failed: (e
       const taken = waiting;
       waiting = [];
       const changes = Object.assign({}, ...taken.map((each) => each.changes)) as Record<string, Json>;
-      if (Object.keys(changes).length > 0) await store.append(changes);
+      if (Object.keys(changes).length > 0 || !store.holds()) await store.append(changes);
       for (const { release } of taken) release();
     }
     isWriting = false;
@@ -33,7 +37,7 @@ export function createWriteAhead(store: Pick<DurableStore, "append">, failed: (e
 
   return {
     pass(changes, release) {
-      if (!isWriting && Object.keys(changes).length === 0) return release();
+      if (!isWriting && Object.keys(changes).length === 0 && store.holds()) return release();
       waiting.push({ changes, release });
       if (!isWriting) write().catch(failed);
     },

@@ -29,14 +29,7 @@ export interface Lock {
  * Throws `run_exists` with the pid (and host) of a holder that lives.
  */
 export async function acquireLock(path: string, what: string): Promise<Lock> {
-  const { pid } = process;
-  const holder: Holder = {
-    pid,
-    host: hostname(),
-    started: await startOf(pid),
-    since: new Date().toISOString(),
-  };
-  const text = `${JSON.stringify({ ...holder, nonce: randomBytes(8).toString("hex") })}\n`;
+  const text = await lockText();
   for (let attempt = 0; attempt < 10; attempt++) {
     if (await createExclusive(path, text)) return { release: () => release(path, text) };
     const held = await readFile(path, "utf8").catch(() => undefined);
@@ -45,6 +38,19 @@ export async function acquireLock(path: string, what: string): Promise<Lock> {
     if (await succeed(path, held, text, what)) return { release: () => release(path, text) };
   }
   throw new RingtuneError("disk_failed", `can't take the lock ${path}; other processes keep taking it, try again`);
+}
+
+/** Takes the lock whoever holds it, for a caller that knows otherwise that the holder writes no more. */
+export async function seizeLock(path: string): Promise<Lock> {
+  const text = await lockText();
+  await replace(path, text);
+  return { release: () => release(path, text) };
+}
+
+async function lockText(): Promise<string> {
+  const { pid } = process;
+  const holder: Holder = { pid, host: hostname(), started: await startOf(pid), since: new Date().toISOString() };
+  return `${JSON.stringify({ ...holder, nonce: randomBytes(8).toString("hex") })}\n`;
 }
 
 /** A write in two parts would show a reader an empty lock; a link shows a whole one or none. */
@@ -84,6 +90,11 @@ async function succeed(path: string, stale: string, text: string, what: string):
     chain += other;
   }
   if ((await readFile(path, "utf8").catch(() => undefined)) !== stale) return false;
+  await replace(path, text);
+  return true;
+}
+
+async function replace(path: string, text: string): Promise<void> {
   const temporary = hiddenBeside(path);
   try {
     await writeFile(temporary, text, { flag: "wx" });
@@ -91,7 +102,6 @@ async function succeed(path: string, stale: string, text: string, what: string):
   } catch (error) {
     throw diskError(`can't take the lock ${path} over`, error);
   }
-  return true;
 }
 
 async function assertGone(held: string, path: string, what: string): Promise<void> {

@@ -22,10 +22,14 @@ export interface RecordLog {
 /** Characters of the records that wait for the disk: some ten thousand steps. */
 const maxWaiting = 4 << 20;
 
-/** `onWaiting` hears how many records wait whenever a write has failed, with the sentence why, and 0 when none do any more. */
+/**
+ * `onWaiting` hears how many records wait whenever a write has failed, with the sentence why, and 0 when none do any more.
+ * `permit` is asked before each write, which fails if it rejects.
+ */
 export async function openRecordLog(
   path: string,
   onWaiting: (records: number, why: string) => void = () => undefined,
+  permit: () => Promise<void> = async () => undefined,
 ): Promise<RecordLog> {
   const file = await open(path, "a").catch((error: unknown) => {
     throw diskError(`can't open ${path}`, error);
@@ -39,9 +43,11 @@ export async function openRecordLog(
 
   async function drain(): Promise<void> {
     try {
+      await permit();
       // What a failed write has left of a line.
       if (failure !== undefined && (await file.stat()).size > size) await file.truncate(size);
       while (waiting.length > 0) {
+        await permit();
         const count = waiting.length;
         const bytes = Buffer.from(waiting.join(""));
         await file.appendFile(bytes);
@@ -109,14 +115,17 @@ export async function readRecordLog(path: string): Promise<RunRecord[]> {
   return parseLines(path, await readText(path)).map(({ record }) => record);
 }
 
-/** Adds those of `records`, in order, that a crash kept from the file, and cuts a torn last line off, in one atomic rewrite. */
+/**
+ * Adds those of `records`, in order, that a crash kept from the file, and cuts a torn last line off, in one atomic rewrite.
+ * It is another file then, whatever was in it: a coordinator that was stopped and superseded may still write to the old one.
+ */
 export async function completeRecordLog(path: string, records: readonly RunRecord[]): Promise<void> {
   const text = await readText(path);
   const present = parseLines(path, text);
   const known = new Set(present.map(({ record }) => nameOf(record)));
   const missing = records.filter((record) => !known.has(nameOf(record))).map((record) => JSON.stringify(record));
   const whole = [...present.map(({ line }) => line), ...missing].map((line) => `${line}\n`).join("");
-  if (whole !== text) await writeFileAtomic(path, whole);
+  if (whole !== "") await writeFileAtomic(path, whole);
 }
 
 function nameOf({ kind, step }: RunRecord): string {

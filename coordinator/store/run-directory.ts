@@ -16,7 +16,7 @@ import { basename, join, resolve } from "node:path";
 import { syncFolder, writeFileAtomic } from "../../common/atomic-file.ts";
 import { formatConfig, loadConfig } from "../../common/config/load.ts";
 import type { Config } from "../../common/config/schema.ts";
-import { RingtuneError } from "../../common/errors.ts";
+import { assert, RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
 import { joinParts, partsPath, removeParts, type CheckpointParts } from "./checkpoint-parts.ts";
 import {
@@ -30,7 +30,7 @@ import {
   type Leftover,
 } from "./checkpoints.ts";
 import { diskError } from "../../common/disk-error.ts";
-import { acquireLock, type Lock } from "./lock.ts";
+import { acquireLock, seizeLock, type Lock } from "./lock.ts";
 import { completeRecordLog, openRecordLog, readRecordLog, truncateRecordLog, type RecordLog } from "./record-log.ts";
 
 export type { Checkpoint } from "./checkpoints.ts";
@@ -76,10 +76,20 @@ export interface RunDirectory {
 }
 
 /**
+ * Resolves while this process may write the run, however many there are. Who has one takes the lock from its holder, whose
+ * own permit is void.
+ */
+export type Permit = () => Promise<void>;
+
+/**
  * Creates a run in `config.checkpoint.dir`. Never touches what is there: throws `run_exists` when the name is taken,
  * `disk_failed` when the folder can't be made.
  */
-export async function createRunDirectory(config: Config, now: Date = new Date()): Promise<RunDirectory> {
+export async function createRunDirectory(
+  config: Config,
+  now: Date = new Date(),
+  permit?: Permit,
+): Promise<RunDirectory> {
   const parent = resolve(config.checkpoint.dir);
   await mkdir(parent, { recursive: true }).catch((error: unknown) => {
     throw diskError(`can't make the folder ${parent} for the run`, error);
@@ -90,7 +100,7 @@ export async function createRunDirectory(config: Config, now: Date = new Date())
     await mkdir(join(path, "checkpoints"));
     await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(config));
     await syncFolder(parent);
-    return open(path, config, undefined, lock);
+    return open(path, config, undefined, lock, permit);
   } catch (error) {
     await rm(path, { recursive: true, force: true }).catch(() => undefined);
     throw diskError(`can't write the run ${path}`, error);
@@ -116,10 +126,12 @@ export interface KeptRun {
 export async function openRunDirectory(
   given: string,
   look: (path: string) => Promise<KeptRun | undefined> = async () => undefined,
+  permit?: Permit,
 ): Promise<RunDirectory> {
   const path = resolve(given);
   await assertRun(path, given);
-  const lock = await acquireLock(join(path, "run.lock"), path);
+  const lockPath = join(path, "run.lock");
+  const lock = await (permit === undefined ? acquireLock(lockPath, path) : seizeLock(lockPath));
   try {
     const config = await readRunConfig(path);
     const kept = await look(path);
@@ -129,11 +141,24 @@ export async function openRunDirectory(
     const leftovers = await findLeftovers(path, checkpoint?.step ?? 0);
     const ofLock = leftovers.filter((leftover) => basename(leftover.path).startsWith(".run.lock."));
     await removeLeftovers(ofLock);
-    return open(path, config, { checkpoint, leftovers, inPlace: kept?.inPlace ?? false }, lock);
+    return open(path, config, { checkpoint, leftovers, inPlace: kept?.inPlace ?? false }, lock, permit);
   } catch (error) {
     await lock.release();
     throw diskError(`can't open the run ${path}`, error);
   }
+}
+
+/** Where a run with a name is. */
+export function runPath({ checkpoint: { dir, name } }: Config): string {
+  assert(name !== undefined, "the run has a name");
+  return join(resolve(dir), name);
+}
+
+/** Removes the folder of a run whose coordinator died before there was a record or a checkpoint; leaves any other as it is. */
+export async function removeUnbegun(path: string): Promise<void> {
+  const records = await readRecordLog(join(path, "metrics.jsonl")).catch(() => undefined);
+  if (records?.length !== 0 || (await lstat(join(path, "latest")).catch(() => undefined)) !== undefined) return;
+  await rm(path, { recursive: true, force: true });
 }
 
 /** The configuration that a run was created with, without opening the run. Throws `run_missing`, `checkpoint_invalid`. */
@@ -175,7 +200,13 @@ interface Earlier {
   readonly inPlace: boolean;
 }
 
-function open(path: string, config: Config, opened: Earlier | undefined, lock: Lock): RunDirectory {
+function open(
+  path: string,
+  config: Config,
+  opened: Earlier | undefined,
+  lock: Lock,
+  permit: Permit = async () => undefined,
+): RunDirectory {
   const metricsPath = join(path, "metrics.jsonl");
   let earlier = opened;
   let published = earlier !== undefined;
@@ -187,6 +218,7 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
 
   /** From here on the run is another than it was. */
   async function begin(): Promise<RecordLog> {
+    await permit();
     if (earlier !== undefined) {
       if (!earlier.inPlace) {
         // Without a checkpoint the validation before the first step is made again, too.
@@ -195,7 +227,7 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
       }
       if (current !== config) await writeFileAtomic(join(path, "ringtune.yaml"), formatConfig(current));
     }
-    return openRecordLog(metricsPath, (count, why) => onWaiting(count, why));
+    return openRecordLog(metricsPath, (count, why) => onWaiting(count, why), permit);
   }
   const records = (): Promise<RecordLog> => (log ??= begin());
 
@@ -223,6 +255,7 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
     partsPath: (step, attempt) => partsPath(path, step, key, attempt),
     async join(step, attempt, parts) {
       await (await records()).sync();
+      await permit();
       await joinParts(pathOf(step), partsPath(path, step, key, attempt), parts).catch((error: unknown) => {
         throw diskError(`cannot write the checkpoint ${pathOf(step)}`, error);
       });
@@ -231,6 +264,7 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
     discardParts: (step, attempt) => rm(partsPath(path, step, key, attempt), { recursive: true, force: true }),
     async publish(step, best = null) {
       await (await records()).sync();
+      await permit();
       const latest = await publishCheckpoint(path, step, current.checkpoint.keep, best);
       published = true;
       return latest;
@@ -251,10 +285,14 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
       return all.filter(({ step }) => step <= last);
     },
     async writeTokenizer(tokenizerJson, tokenizerConfigJson) {
+      await permit();
       await writeFileAtomic(join(path, "tokenizer.json"), tokenizerJson);
       if (tokenizerConfigJson) await writeFileAtomic(join(path, "tokenizer_config.json"), tokenizerConfigJson);
     },
-    writeCurve: (svg) => writeFileAtomic(join(path, "curve.svg"), svg),
+    async writeCurve(svg) {
+      await permit();
+      await writeFileAtomic(join(path, "curve.svg"), svg);
+    },
     whenWaiting(call) {
       onWaiting = call;
     },
@@ -266,6 +304,7 @@ function open(path: string, config: Config, opened: Earlier | undefined, lock: L
     async discard() {
       await close();
       if (published || (await readRecordLog(metricsPath)).length > 0) return;
+      await permit();
       await rm(path, { recursive: true, force: true });
     },
   };

@@ -30,6 +30,8 @@ export interface Call {
   readonly timeoutMs: number;
   /** Waits for somebody to listen there; otherwise whoever refuses the connection is not asked again. */
   readonly patient: boolean;
+  /** Whether to give the coordinator up when it does not answer pings. */
+  readonly watchful: boolean;
   readonly join: () => Sendable;
 }
 
@@ -100,7 +102,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   };
   options.signal.addEventListener("abort", cancel, { once: true });
   return {
-    async join({ address, timeoutMs, patient, join }) {
+    async join({ address, timeoutMs, patient, watchful, join }) {
       options.signal.throwIfAborted();
       return new Promise<FromCoordinator>((resolve, reject) => {
         caller = {
@@ -113,7 +115,7 @@ export function createConnection(options: ConnectionOptions): Connection {
           failed: reject,
         };
         const { credentials, health } = options;
-        tell({ kind: "open", address, timeoutMs, patient, credentials, health });
+        tell({ kind: "open", address, timeoutMs, patient, watchful, credentials, health });
       });
     },
     send(message) {

@@ -30,6 +30,7 @@ export type ToThread =
       readonly address: string;
       readonly timeoutMs: number;
       readonly patient: boolean;
+      readonly watchful: boolean;
       readonly credentials: Credentials | undefined;
       /** Answer health checks there, from now on. */
       readonly health: HealthOptions | undefined;
@@ -72,7 +73,7 @@ function attend(tell: (message: FromThread) => void): void {
   };
 
   async function open(order: Extract<ToThread, { kind: "open" }>): Promise<void> {
-    const { address, timeoutMs, patient, credentials } = order;
+    const { address, timeoutMs, patient, watchful, credentials } = order;
     hasJoined = false;
     health?.calling();
     try {
@@ -81,7 +82,7 @@ function attend(tell: (message: FromThread) => void): void {
         tell({ kind: "health", url: health.url });
       }
       session = await openSession({
-        ...{ address, timeoutMs, patient },
+        ...{ address, timeoutMs, patient, watchful },
         ...(credentials === undefined ? {} : { credentials: ownBuffers(credentials) }),
         signal: cancelled.signal,
         handlers: {

@@ -100,6 +100,7 @@ async function attend(options: SessionOptions): Promise<Ending> {
           address,
           timeoutMs: patient ? timeoutMs : Math.min(timeoutMs, ROUND_TIMEOUT_MS),
           patient,
+          watchful: coordinators.length > 1,
           join: () => joinMessage(options, welcome, trainer),
         }),
       // Whoever has never been welcome is told at once what is wrong, unless it may be otherwise elsewhere or later.

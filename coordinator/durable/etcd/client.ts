@@ -59,12 +59,18 @@ export interface Etcd {
   close(): void;
 }
 
+/** etcd hashes passwords with bcrypt, which is slow on purpose. */
+const passwordMs = 10_000;
+
 export function createEtcd(options: EtcdOptions): Etcd {
   const { endpoints, prefix, attemptMs, tls, user } = options;
   const name = `etcd at ${endpoints.join(", ")}`;
   const client = new Etcd3({
     hosts: [...endpoints],
-    defaultCallOptions: ({ isStream }) => (isStream ? {} : { deadline: Date.now() + attemptMs }),
+    defaultCallOptions({ isStream, service }) {
+      if (isStream) return {};
+      return { deadline: Date.now() + ((service as string) === "Auth" ? passwordMs : attemptMs) };
+    },
     grpcOptions: {
       "grpc.initial_reconnect_backoff_ms": 50,
       "grpc.max_reconnect_backoff_ms": 500,

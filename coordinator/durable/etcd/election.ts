@@ -1,12 +1,13 @@
 // Which of several coordinators leads a run. Each puts a key with its lease; the oldest key leads. A coordinator that dies
 // stops renewing its lease, its key goes, and the next oldest leads. The revision at which the leader's key was made is
-// compared by every write (medium.ts), so that one who was superseded without noticing writes nothing.
+// compared by every write (medium.ts), so that one who was superseded without noticing writes nothing. Of one whose process
+// has ended (pulse.ts) the others need not wait for the lease.
 
-import { setTimeout as delay } from "node:timers/promises";
 import { RingtuneError } from "../../../common/errors.ts";
 import type { Entry, Etcd } from "./client.ts";
 import { keepLease, type Lease } from "./lease.ts";
 import { persist, type Patience } from "./patience.ts";
+import { watchPulse, type Pulse } from "./pulse.ts";
 
 /** A coordinator as the others see it. */
 export interface Candidate {
@@ -14,6 +15,7 @@ export interface Candidate {
   readonly address: string;
   readonly host: string;
   readonly pid: number;
+  readonly pulse: Pulse;
 }
 
 export interface Leadership {
@@ -31,7 +33,7 @@ const folder = "candidates/";
 const pollMs = 200;
 
 /**
- * Stands by until this coordinator leads; `onLeader` hears who does meanwhile. Rejects with the signal's reason, or with
+ * Stands by until this coordinator leads; `onLeader` hears of each who does meanwhile. Rejects with the signal's reason, or with
  * `unavailable` when etcd can't be reached at first.
  */
 export async function campaign(options: {
@@ -81,14 +83,42 @@ async function standBy(
   onLeader: (leader: Candidate) => void,
 ): Promise<boolean> {
   const forever = { ...patience, limitMs: Infinity };
-  for (;;) {
-    const candidates = await persist("see who leads", forever, () => etcd.list(folder));
-    if (lease.lost.aborted || !candidates.some((entry) => entry.key === key)) return false;
-    if (candidates[0]?.key === key) return true;
-    const leader = leaderOf(candidates);
-    if (leader !== undefined) onLeader(leader);
-    await delay(pollMs, undefined, { signal: patience.signal }).catch(() => patience.signal.throwIfAborted());
+  let watched: { readonly key: string; readonly stop: () => void } | undefined;
+  let wake = (): void => undefined;
+  const stop = (): void => wake();
+  patience.signal.addEventListener("abort", stop);
+  try {
+    for (;;) {
+      const candidates = await persist("see who leads", forever, () => etcd.list(folder));
+      const [first] = candidates;
+      if (lease.lost.aborted || !candidates.some((entry) => entry.key === key)) return false;
+      if (first?.key === key) return true;
+      const leader = leaderOf(candidates);
+      if (first !== undefined && leader !== undefined && first.key !== watched?.key) {
+        watched?.stop();
+        const end = async (): Promise<void> => {
+          await etcd.revoke(first.key.slice(folder.length)).catch(() => undefined); // of several who see it, one is first
+          wake();
+        };
+        watched = { key: first.key, stop: watchPulse(leader.pulse, () => void end()) };
+        onLeader(leader);
+      }
+      await new Promise<void>((resolve) => (wake = after(pollMs, resolve)));
+      patience.signal.throwIfAborted();
+    }
+  } finally {
+    watched?.stop();
+    patience.signal.removeEventListener("abort", stop);
   }
+}
+
+/** Calls `done` after a while, or when what it returns is called. */
+function after(ms: number, done: () => void): () => void {
+  const timer = setTimeout(done, ms);
+  return () => {
+    clearTimeout(timer);
+    done();
+  };
 }
 
 function leadershipOf(etcd: Etcd, key: string, revision: string, lease: Lease): Leadership {
@@ -113,9 +143,18 @@ export function describe({ address, host, pid }: Candidate): string {
   return `the coordinator at ${address} (pid ${pid} on ${host})`;
 }
 
+/** All coordinators, the one that leads first. */
+export async function candidatesOf(etcd: Etcd): Promise<readonly Candidate[]> {
+  return (await etcd.list(folder)).map(parse).filter((candidate) => candidate !== undefined);
+}
+
 function leaderOf([first]: readonly Entry[]): Candidate | undefined {
+  return first && parse(first);
+}
+
+function parse({ value }: Entry): Candidate | undefined {
   try {
-    return first === undefined ? undefined : (JSON.parse(first.value) as Candidate);
+    return JSON.parse(value) as Candidate;
   } catch {
     return undefined; // not of Ringtune
   }

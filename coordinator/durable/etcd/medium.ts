@@ -60,7 +60,8 @@ export function createEtcdMedium(etcd: Etcd, leadership: Leadership, patience: P
         throw await leadership.whyNot();
       });
     },
-    close: () => leadership.resign(),
+    holds: () => leadership.lease.holds(),
+    close: async () => undefined,
   };
 }
 

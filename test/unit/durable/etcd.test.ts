@@ -1,5 +1,7 @@
 // Leader election and the fenced store on a real etcd.
 
+import { once } from "node:events";
+import { createServer, type AddressInfo, type Socket } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { createEtcd, type Etcd } from "../../../coordinator/durable/etcd/client.ts";
 import { campaign, type Candidate, type Leadership } from "../../../coordinator/durable/etcd/election.ts";
@@ -8,7 +10,12 @@ import { createDurableStore } from "../../../coordinator/durable/store.ts";
 import { RingtuneError } from "../../../common/errors.ts";
 import { hasEtcd, startEtcd, type EtcdCluster } from "../../support/etcd.ts";
 
-const candidate = (port: number): Candidate => ({ address: `127.0.0.1:${port}`, host: "here", pid: port });
+const candidate = (port: number): Candidate => {
+  const pulse = { host: "127.0.0.1", port: 1, name: "nobody" };
+  return { address: `127.0.0.1:${port}`, host: "here", pid: port, pulse };
+};
+/** However slow the machine is. */
+const eventually = <T>(callback: () => T | Promise<T>): Promise<T> => vi.waitFor(callback, { timeout: 30_000 });
 const never = new AbortController().signal;
 
 describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", () => {
@@ -40,26 +47,52 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
 
   async function lead(
     port: number,
-    { etcd = connect(), limitMs = 10_000, seen = [] as string[], signal = never, leaseSeconds = 1 } = {},
+    {
+      etcd = connect(),
+      limitMs = 10_000,
+      seen = [] as string[],
+      signal = never,
+      leaseSeconds = 1,
+      pulse = candidate(port).pulse,
+    } = {},
   ): Promise<Leadership> {
     const patience = { limitMs, notice: (sentence: string) => void notices.push(sentence), signal };
     const onLeader = ({ address }: Candidate): void => void seen.push(address);
-    const leader = await campaign({ etcd, candidate: candidate(port), leaseSeconds, patience, onLeader });
+    const leader = await campaign({ etcd, candidate: { ...candidate(port), pulse }, leaseSeconds, patience, onLeader });
     leaders.push(leader);
     return leader;
   }
 
   test("one leads, the others know it, and follow in the order in which they came", async () => {
     const first = await lead(1);
-    const seen: string[] = [];
-    const second = lead(2, { seen });
-    await vi.waitFor(() => expect(seen).toContain("127.0.0.1:1"));
-    const third = lead(3, { seen });
-    await vi.waitFor(() => expect(seen.length).toBeGreaterThan(4));
+    const seenBySecond: string[] = [];
+    const second = lead(2, { seen: seenBySecond });
+    await eventually(() => expect(seenBySecond).toEqual(["127.0.0.1:1"]));
+    const seenByThird: string[] = [];
+    const third = lead(3, { seen: seenByThird });
+    await eventually(() => expect(seenByThird).toEqual(["127.0.0.1:1"]));
     await first.resign();
-    await (await second).resign();
+    const secondLeads = await second;
+    await eventually(() => expect(seenByThird).toEqual(["127.0.0.1:1", "127.0.0.1:2"]));
+    await secondLeads.resign();
     expect((await third).lease.holds()).toBe(true);
-    expect(new Set(seen)).toEqual(new Set(["127.0.0.1:1", "127.0.0.1:2"]));
+  });
+
+  test("does not wait for the lease of a leader whose process has ended", async () => {
+    const calls: Socket[] = [];
+    const process = createServer((socket) => {
+      calls.push(socket);
+      socket.write("the first\n");
+    }).listen(0, "127.0.0.1");
+    await once(process, "listening");
+    const pulse = { host: "127.0.0.1", port: (process.address() as AddressInfo).port, name: "the first" };
+    const first = await lead(1, { pulse, leaseSeconds: 60 });
+    expect(first.lease.ttlMs).toBe(60_000);
+    const second = lead(2);
+    await eventually(() => expect(calls).toHaveLength(1));
+    process.close();
+    calls[0]!.end();
+    expect((await second).lease.holds()).toBe(true);
   });
 
   test("a standby leaves when it is asked to", async () => {
@@ -79,7 +112,7 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
     await store.append({ committed: 4 });
     const next = lead(2);
     const other = connect();
-    await vi.waitFor(async () => expect(await other.list("candidates/")).toHaveLength(2));
+    await eventually(async () => expect(await other.list("candidates/")).toHaveLength(2));
     const [oldest] = await other.list("candidates/");
     await other.revoke(oldest!.key.slice("candidates/".length));
     const stale = store.append({ committed: 5 });
@@ -90,7 +123,7 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
     const successor = createDurableStore(createEtcdMedium(other, leader, patience));
     expect(await successor.load()).toEqual({ committed: 4 });
     await successor.append({ committed: 5 });
-    await vi.waitFor(() => expect(old.lease.lost.aborted).toBe(true));
+    await eventually(() => expect(old.lease.lost.aborted).toBe(true));
     expect(old.lease.holds()).toBe(false);
   });
 
@@ -138,7 +171,7 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
   });
 
   test("goes on with two members of three, waits for a second one, and gives up after the stated time", async () => {
-    const three = await startEtcd(3);
+    const three = await startEtcd({ count: 3 });
     onTestFinished(() => three.stop());
     const [first, second, third] = three.members;
     const etcd = connect(three);
@@ -151,11 +184,11 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
     await store.append({ committed: 2 });
     second!.child.kill("SIGSTOP");
     const waiting = store.append({ committed: 3 });
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(notices.join()).toMatch(
         /waiting to write the state of the run, 60 s at most: etcd at .* does not answer: /,
       );
-    }, 10_000);
+    });
     second!.child.kill("SIGCONT");
     await waiting;
     expect(notices.join()).toContain("etcd answers again, after ");

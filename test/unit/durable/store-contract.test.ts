@@ -33,10 +33,11 @@ const media: Record<string, () => Promise<() => Promise<Medium>>> = {
     return async () => {
       const client = createEtcd({ endpoints, prefix, attemptMs: 1000 });
       const patience = { limitMs: 10_000, notice: () => undefined, signal: new AbortController().signal };
-      const candidate = { address: "127.0.0.1:7447", host: "here", pid: 1 };
+      const pulse = { host: "127.0.0.1", port: 1, name: "nobody" };
+      const candidate = { address: "127.0.0.1:7447", host: "here", pid: 1, pulse };
       const leader = await campaign({ etcd: client, candidate, leaseSeconds: 2, patience, onLeader: () => undefined });
       const medium = createEtcdMedium(client, leader, patience);
-      return { ...medium, close: () => medium.close().finally(() => client.close()) };
+      return { ...medium, close: () => leader.resign().finally(() => client.close()) };
     };
   },
 };

@@ -7,16 +7,16 @@ function slowStore() {
   const writes: { readonly changes: Facts; done(): void; fail(error: Error): void }[] = [];
   const append = (changes: Facts): Promise<void> =>
     new Promise((resolve, reject) => writes.push({ changes, done: resolve, fail: reject }));
-  return { append, writes };
+  return { store: { append, holds: () => true }, writes };
 }
 
 /** Until everything that can go on has gone on. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test("what follows from a decision leaves when it is written, in order; what waits is written at once", async () => {
-  const { append, writes } = slowStore();
+  const { store, writes } = slowStore();
   const left: string[] = [];
-  const ahead = createWriteAhead({ append }, () => left.push("failed"));
+  const ahead = createWriteAhead(store, () => left.push("failed"));
   ahead.pass({}, () => left.push("no facts"));
   expect(left).toEqual(["no facts"]);
   ahead.pass({ committed: 1 }, () => left.push("commit 1"));
@@ -37,9 +37,9 @@ test("what follows from a decision leaves when it is written, in order; what wai
 });
 
 test("when a write fails nothing leaves any more, which is said once", async () => {
-  const { append, writes } = slowStore();
+  const { store, writes } = slowStore();
   const left: string[] = [];
-  const ahead = createWriteAhead({ append }, (error) => left.push((error as Error).message));
+  const ahead = createWriteAhead(store, (error) => left.push((error as Error).message));
   ahead.pass({ committed: 1 }, () => left.push("commit 1"));
   ahead.pass({ committed: 2 }, () => left.push("commit 2"));
   writes[0]!.fail(new Error("no space"));
@@ -49,4 +49,27 @@ test("when a write fails nothing leaves any more, which is said once", async () 
   await settled();
   expect(left).toEqual(["no space"]);
   expect(writes).toHaveLength(1);
+});
+
+test("while another coordinator may lead, what changes no fact waits for a write, too, and never leaves if that fails", async () => {
+  const { store, writes } = slowStore();
+  let holds = false;
+  const left: string[] = [];
+  const ahead = createWriteAhead({ ...store, holds: () => holds }, (error) => left.push((error as Error).message));
+  ahead.pass({}, () => left.push("a plan"));
+  await settled();
+  expect(left).toEqual([]);
+  expect(writes.map(({ changes }) => changes)).toEqual([{}]);
+  writes[0]!.done();
+  await settled();
+  expect(left).toEqual(["a plan"]);
+  holds = true;
+  ahead.pass({}, () => left.push("another"));
+  expect(left).toEqual(["a plan", "another"]);
+  holds = false;
+  ahead.pass({}, () => left.push("a third"));
+  await settled();
+  writes[1]!.fail(new Error("another leads"));
+  await settled();
+  expect(left).toEqual(["a plan", "another", "another leads"]);
 });

@@ -1,0 +1,51 @@
+// What a coordinator listens with: for workers, and for Prometheus. Who calls before there is a driver is told why.
+
+import { readCredentials, type Credentials } from "../common/certificates.ts";
+import type { Config } from "../common/config/schema.ts";
+import { RingtuneError } from "../common/errors.ts";
+import { serveSessions, type SessionServer } from "../proto/session.ts";
+import { exposureOf, guardOf } from "./exposure.ts";
+import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
+import type { Progress } from "./progress.ts";
+import type { Driver } from "./rpc/driver.ts";
+import type { OnClose } from "./run.ts";
+
+export interface Servers {
+  readonly metrics: Metrics;
+  readonly sessions: SessionServer;
+  /** Of cluster.certs. */
+  readonly credentials: Credentials | undefined;
+  /** Workers are welcome from here on. */
+  begin(driver: Driver): void;
+  /** Until then, they hear this. */
+  refuse(error: RingtuneError): void;
+}
+
+const sentence = "the coordinator still prepares its data and takes no workers yet";
+export const preparing = new RingtuneError("unavailable", sentence);
+
+/** Before the data is prepared, so that a busy port is known at once. */
+export async function openServers(config: Config, progress: Progress, onClose: OnClose): Promise<Servers> {
+  const metrics = createMetrics();
+  let driver: Driver | undefined;
+  if (config.metrics.enabled) {
+    const isReady = (): boolean => driver !== undefined;
+    const { host, port } = config.metrics;
+    const server = await serveMetrics({ host, port, metrics, isReady, ...(await guardOf(config.metrics)) });
+    onClose(() => server.close());
+    progress.notice(`metrics at ${server.url}`);
+  }
+  const { certs, host } = config.cluster;
+  exposureOf(config).forEach((line) => progress.notice(line));
+  const credentials = certs === undefined ? undefined : await readCredentials(certs, "coordinator");
+  let early = preparing;
+  const sessions = await serveSessions({
+    host,
+    port: config.cluster.port,
+    ...(credentials === undefined ? {} : { credentials }),
+    noticed: (sentence) => progress.decided(sentence),
+    accept: (session) => driver?.accept(session) ?? { message: () => session.reject(early), closed: () => undefined },
+  });
+  onClose(() => sessions.close());
+  return { metrics, sessions, credentials, begin: (ready) => (driver = ready), refuse: (error) => (early = error) };
+}
