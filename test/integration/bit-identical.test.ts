@@ -30,7 +30,7 @@ test(
     const small = await smallRun({
       ...{ bit_identical: true, dropout: 0.1, steps: undefined, epochs: 2.3, global_batch: 20, microbatch: 4 },
     });
-    const set = ["--set", "cluster.device=cpu"];
+    const set = ["--set", "cluster.device=cpu", "--set", "checkpoint.writers=one"];
     const runOf = (name: string): string => join(small.folder, "runs", name);
     const trained = async (workers: number): Promise<Awaited<ReturnType<typeof bitsOf>>> => {
       const name = `with-${workers}`;
