@@ -180,9 +180,9 @@ describe("a worker that talks nonsense", () => {
     await stranger.hear("welcome");
     return stranger;
   }
-  const formed = (step = 0): Send => ({
+  const formed = (step = 0, generation = 1): Send => ({
     kind: "formed",
-    value: { generation: 1, step, engine: "none", engineWhy: [], gpuUuid: "", parameters: 1, digest: "x", notices: [] },
+    value: { generation, step, engine: "none", engineWhy: [], gpuUuid: "", parameters: 1, digest: "x", notices: [] },
   });
 
   test("of other steps and generations is not heard; a loss that is no number ends the run", async () => {
@@ -224,19 +224,28 @@ describe("a worker that talks nonsense", () => {
     );
   });
 
-  test("about the gradients: two digests are never committed", async () => {
+  test("about the gradients: two digests are never committed, and who differs again and again is sent away", async () => {
     const coordinator = await coordinate(2);
-    const strangers = [await joined(coordinator, "a"), await joined(coordinator, "b")];
-    for (const stranger of strangers) await stranger.hear("form");
-    for (const stranger of strangers) stranger.send(formed());
-    for (const [index, stranger] of strangers.entries()) {
-      await stranger.hear("plan");
-      const vote = { generation: 1, step: 1, lossSum: 1, ...votes, digest: `digest${index}`, rows: 6 };
-      stranger.send({ kind: "reduced", value: vote });
+    const [a, b] = [await joined(coordinator, "a"), await joined(coordinator, "b")];
+    const vote = async (stranger: Stranger, generation: number, digest: string, rows: number): Promise<void> => {
+      let plan = await stranger.hear("plan");
+      while (plan.generation !== generation) plan = await stranger.hear("plan");
+      const value = { generation, step: plan.step, lossSum: 1, ...votes, digest, rows };
+      stranger.send({ kind: "reduced", value });
+    };
+    for (const generation of [1, 2, 3]) {
+      for (const stranger of [a, b]) await stranger.hear("form");
+      for (const stranger of [a, b]) stranger.send(formed(0, generation));
+      await Promise.all([vote(a, generation, "right", 6), vote(b, generation, "wrong", 6)]);
     }
-    expect(sentenceOf(await coordinator.running.finished, 1)).toMatch(
-      /^step 1 is not committed: worker b \(rank 1, .*\) has reduced gradients with digest digest1, rank 0 with digest0/,
+    expect((await b.closed)?.message).toBe("what it holds differed 3 times");
+    await coordinator.running.waitFor(
+      /step 1 is not committed: worker b \(rank 1, .*\) has reduced gradients with digest wrong; 1 of 2 workers have right/,
     );
+    await a.hear("form");
+    a.send(formed(0, 4));
+    await vote(a, 4, "right", 12);
+    expect(await a.hear("commit")).toEqual({ generation: 4, step: 1 });
   });
 });
 
