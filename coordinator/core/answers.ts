@@ -282,8 +282,9 @@ function countsOf(sums: readonly EvaluatedShard[]): PredictionCounts[] {
 
 function wasInterrupted(draft: Draft, member: Member, reason: string): void {
   const { state } = draft;
-  state.complaints[member.id] = (state.complaints[member.id] ?? 0) + 1;
   if (state.interrupted !== null) return;
+  // A break goes round the ring: who says so first is next to it.
+  state.complaints[member.id] = (state.complaints[member.id] ?? 0) + 1;
   state.interrupted = `${draft.nameOf(member)}: ${reason}`;
   state.deadlineMs = draft.nowMs + INTERRUPTION_GRACE_MS;
   draft.because(`the ring broke: ${state.interrupted}`);

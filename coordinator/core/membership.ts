@@ -48,7 +48,8 @@ export function joined(draft: Draft, worker: NewWorker, brings?: Brings): void {
     if (state.members.length === job.workers) form(draft, "all workers have joined");
     return;
   }
-  const others = [...state.members, ...state.joining];
+  // Those that may come back have their place.
+  const others = [...state.members, ...state.joining, ...(state.recovery?.awaited ?? [])];
   if (others.length >= job.globalBatch) {
     const reason = `the run has ${others.length} workers and train.global_batch ${job.globalBatch}: another would have no sequence`;
     return refuseWorker(draft, worker, "usage", reason);

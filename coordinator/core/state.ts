@@ -171,7 +171,7 @@ export interface State {
   lastStepEndMs: number;
   /** The ring broke, in this sentence; a new generation is formed soon, with or without the worker that broke it. */
   interrupted: string | null;
-  /** Generations formed for a broken ring since the last commit, and how often each worker said that it broke. */
+  /** Generations formed for a broken ring since the last commit, and how often each worker was the first to say that it broke. */
   attempts: number;
   complaints: Record<string, number>;
   /** When the current wait ends in a timeout. */

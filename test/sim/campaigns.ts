@@ -2,7 +2,8 @@
 
 import { createRandom } from "../../common/random.ts";
 import { totalSteps, type Job } from "../../coordinator/core/job.ts";
-import { validationLoss, type Result, type Schedule } from "./cluster/cluster.ts";
+import type { Result, Schedule } from "./cluster/schedule.ts";
+import { validationLoss } from "./cluster/validation-loss.ts";
 import { faultNames, type Fault } from "./cluster/faults.ts";
 import { randomJob } from "./cluster/jobs.ts";
 
@@ -16,7 +17,10 @@ export interface Campaign {
   fault(schedule: Schedule, result: Result): string | undefined;
 }
 
+/** Of a coordinator that writes ahead. */
+const deaths: readonly Fault[] = ["coordinator dies", "write torn by its death", "store fails", "store is slow"];
 const without = (...names: Fault[]): Fault[] => faultNames.filter((name) => !names.includes(name));
+const alive = without("flipped bit", ...deaths);
 const network: readonly Fault[] = [
   ...(["connection lost", "cut to the coordinator", "cut from the coordinator", "cut both ways"] as const),
   ...(["cut between workers", "partition", "death", "join"] as const),
@@ -32,7 +36,17 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
   faults: {
     claim: "any faults at any moments lose nothing, restart nobody and never stop a run that one worker survives",
     share: 0.4,
-    schedule: (seed) => ({ seed, job: randomJob(seed), faults: faultsOf(seed, without("flipped bit"), 20) }),
+    schedule: (seed) => ({ seed, job: randomJob(seed), faults: faultsOf(seed, alive, 20) }),
+    fault: ({ job }, result) => unfinished(job, result, totalSteps(job)),
+  },
+  crashes: {
+    claim:
+      "a coordinator that dies at any moment, with anything else that happens, goes on where it was with who comes back",
+    share: 0.4,
+    schedule: (seed) => {
+      const kinds = [...deaths, ...deaths, ...without("flipped bit")];
+      return { seed, job: randomJob(seed, { recoverMs: 60_000 }), faults: faultsOf(seed, kinds, 16) };
+    },
     fault: ({ job }, result) => unfinished(job, result, totalSteps(job)),
   },
   network: {
@@ -48,7 +62,7 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
     claim: "a run that is asked to stop at any moment leaves exactly its committed steps, all saved",
     share: 0.12,
     schedule: (seed) => ({
-      ...{ seed, job: randomJob(seed), faults: faultsOf(seed, without("flipped bit"), 8) },
+      ...{ seed, job: randomJob(seed), faults: faultsOf(seed, alive, 8) },
       stopAfterMs: (seed * 7) % 1500,
     }),
     fault: ({ job }, result) => {

@@ -2,7 +2,7 @@
 // effect and how often each invariant was looked at.
 
 import { markdownTable } from "../../common/markdown-table.ts";
-import type { Result } from "./cluster/cluster.ts";
+import type { Result } from "./cluster/schedule.ts";
 import { faultNames } from "./cluster/faults.ts";
 import { invariantNames } from "./cluster/invariants.ts";
 

@@ -3,7 +3,7 @@
 
 import { afterAll, expect, test } from "vitest";
 import { campaigns, type Campaign } from "./campaigns.ts";
-import { history, simulate } from "./cluster/cluster.ts";
+import { history, simulate } from "./cluster/schedule.ts";
 import { faultNames } from "./cluster/faults.ts";
 import { invariantNames } from "./cluster/invariants.ts";
 import { count, createTally, describe, type Tally } from "./report.ts";
@@ -17,12 +17,12 @@ const tallies = new Map<string, Tally>();
 const begin = performance.now();
 
 for (const [name, campaign] of Object.entries(campaigns)) {
-  test.runIf(only === undefined || only === name)(campaign.claim, { timeout: 1_200_000 }, () => {
+  test.runIf(only === undefined || only === name)(campaign.claim, { timeout: 1_200_000 }, async () => {
     const tally = createTally();
     tallies.set(name, tally);
     const seeds = onlySeed === undefined ? range(Math.round(SCHEDULES * campaign.share)) : [Number(onlySeed)];
-    if (onlySeed !== undefined) console.log(history(campaign.schedule(Number(onlySeed))).join("\n"));
-    for (const seed of seeds) runOne(name, campaign, seed, tally);
+    if (onlySeed !== undefined) console.log((await history(campaign.schedule(Number(onlySeed)))).join("\n"));
+    for (const seed of seeds) await runOne(name, campaign, seed, tally);
   });
 }
 
@@ -43,29 +43,31 @@ test.runIf(only === undefined)("every fault took effect and every invariant was 
   }
 });
 
-test("the same seed gives the same history, line by line", () => {
+test("the same seed gives the same history, line by line", async () => {
   for (const campaign of Object.values(campaigns)) {
-    expect(history(campaign.schedule(7))).toEqual(history(campaign.schedule(7)));
+    expect(await history(campaign.schedule(7))).toEqual(await history(campaign.schedule(7)));
   }
 });
 
-afterAll(() => console.log(describe(tallies, (performance.now() - begin) / 1000)));
+afterAll(() => {
+  if (onlySeed === undefined) console.log(describe(tallies, (performance.now() - begin) / 1000));
+});
 
-function runOne(name: string, campaign: Campaign, seed: number, tally: Tally): void {
+async function runOne(name: string, campaign: Campaign, seed: number, tally: Tally): Promise<void> {
   const schedule = campaign.schedule(seed);
-  const blame = (sentence: string): Error => {
+  const blame = async (sentence: string): Promise<Error> => {
     const again = `RINGTUNE_SIM_SEED=${name}:${seed} make test-sim`;
-    return new Error([`${sentence}\nagain: ${again}`, ...history(schedule).slice(-LAST)].join("\n"));
+    return new Error([`${sentence}\nagain: ${again}`, ...(await history(schedule)).slice(-LAST)].join("\n"));
   };
   let result;
   try {
-    result = simulate(schedule);
+    result = await simulate(schedule);
   } catch (error) {
-    throw blame((error as Error).message);
+    throw await blame((error as Error).message);
   }
   count(tally, result);
   const fault = campaign.fault(schedule, result);
-  if (fault !== undefined) throw blame(fault);
+  if (fault !== undefined) throw await blame(fault);
 }
 
 function range(length: number): number[] {

@@ -1,35 +1,94 @@
-// The coordinator's process around the real core: streams in, effects out, a timer, a clock, as coordinator/rpc/driver.ts
-// has them. It can stand still, its clock can jump, and what arrives meanwhile waits for it.
+// A coordinator's process around the real core, the real sessions and the real write-ahead: what coordinator/rpc/driver.ts
+// is to them outside, on simulated streams, clock and store. It can stand still, its clock can jump, and it can die at any
+// moment; then a new one starts on what the store and the disk have.
 
-import { advance, initialState } from "../../../coordinator/core/coordinator.ts";
-import type { Effect, Event, Outcome, State } from "../../../coordinator/core/state.ts";
+import type { RingtuneError } from "../../../common/errors.ts";
+import { advance } from "../../../coordinator/core/coordinator.ts";
+import { changesOf, factsOf } from "../../../coordinator/core/durable.ts";
+import type { Job } from "../../../coordinator/core/job.ts";
+import type { Decision, Effect, Event, State } from "../../../coordinator/core/state.ts";
+import { noRecords, recordFact } from "../../../coordinator/durable/recorded.ts";
+import type { DurableStore, Facts } from "../../../coordinator/durable/store.ts";
+import { createSessions, type Sessions } from "../../../coordinator/rpc/sessions.ts";
+import { createWriteAhead, type WriteAhead } from "../../../coordinator/rpc/write-ahead.ts";
 import type { FromWorker } from "../../../proto/messages.ts";
+import type { WorkerSession } from "../../../proto/session.ts";
 import { coordinatorName, Stream, type Endpoint } from "./network.ts";
-import { createWitness, type Witness } from "./witness.ts";
 import type { SimulatedWorker, Task } from "./worker.ts";
 import type { World } from "./world.ts";
 
+export interface Beginning {
+  /** Of this start: it begins with what is on disk. */
+  readonly job: Job;
+  readonly state: State;
+  /** Left out, nothing is written ahead, as in `ringtune train`. */
+  readonly store: DurableStore | undefined;
+}
+
+/** The coordinator's end of a stream, as the sessions know it. */
+class Session implements WorkerSession {
+  readonly peer: string;
+  readonly stream: Stream<FromWorker, Task>;
+
+  constructor(peer: string, stream: Stream<FromWorker, Task>) {
+    this.peer = peer;
+    this.stream = stream;
+  }
+
+  send(): never {
+    throw new Error("effects are sent as they are, see SimulatedCoordinator.perform");
+  }
+
+  reject({ code, message }: RingtuneError): void {
+    this.stream.dismiss({ code, message });
+  }
+
+  end(): void {
+    this.stream.dismiss({ code: "cancelled", message: "the coordinator ended the session" });
+  }
+}
+
 export class SimulatedCoordinator implements Endpoint {
   readonly name = coordinatorName;
-  readonly #world: World;
-  readonly witness: Witness;
   readonly state: State;
-  readonly sessions = new Map<string, Stream<FromWorker, Task>>();
-  /** Which process speaks under a worker's id. */
-  readonly processes = new Map<string, SimulatedWorker>();
+  readonly #world: World;
+  readonly #job: Job;
+  readonly #sessions: Sessions;
+  readonly #streams = new Set<Stream<FromWorker, Task>>();
+  readonly #ahead: WriteAhead | undefined;
+  #facts: Facts;
+  #records = 0;
   standsStill = false;
-  outcome: Outcome | undefined;
-  events = 0;
-  #clockAheadMs = 0;
+  alive = true;
+  /** Decisions whose effects wait for the store. */
+  held = 0;
+  #clockAheadMs: number;
   /** When the timer is set to go off, by the true clock. */
   #timerMs = Infinity;
   #isOverdue = false;
 
-  constructor(world: World) {
+  /** Its clock may be set to anything when it starts. */
+  constructor(world: World, clockAheadMs: number, { job, state, store }: Beginning) {
     this.#world = world;
-    this.#clockAheadMs = world.random.integer(1e6);
-    this.state = initialState(world.job, this.nowMs);
-    this.witness = createWitness(world, this);
+    this.#job = job;
+    this.#clockAheadMs = clockAheadMs;
+    this.state = state;
+    this.#facts = store === undefined ? {} : factsOf(job, state);
+    this.#ahead =
+      store &&
+      createWriteAhead(store, (error) => {
+        if (this.alive) this.#world.stops(this, (error as Error).message);
+      });
+    this.#sessions = createSessions({
+      jobId: job.id,
+      // Who may join is not simulated: everybody may.
+      admission: { await: () => () => undefined, check: () => undefined, isNoise: () => false },
+      post: (event) => this.post(event),
+      observe: () => undefined,
+      decided: (reason) => world.trace(() => reason),
+      lastWords: () => this.#lastWords(),
+    });
+    if (this.#ahead !== undefined) this.#pass({ ...noRecords, ...this.#facts }, () => undefined);
     this.#setTimer();
   }
 
@@ -40,45 +99,33 @@ export class SimulatedCoordinator implements Endpoint {
   /** A worker calls. */
   accept(worker: SimulatedWorker): Stream<FromWorker, Task> {
     const stream = new Stream<FromWorker, Task>(this.#world.network, worker, this);
-    let id: string | undefined;
+    const session = this.#sessions.accept(new Session(worker.name, stream));
+    this.#streams.add(stream);
     stream.attend(
       {
-        message: (message) => {
-          if (id !== undefined) return this.post({ kind: "said", id, message });
-          if (message.kind !== "join" || this.outcome !== undefined) return stream.dismiss("the run is over");
-          id = worker.name;
-          while (this.processes.has(id)) id += "+";
-          this.processes.set(id, worker);
-          this.sessions.set(id, stream);
-          const { ringEndpoint } = message.value;
-          this.post({ kind: "joined", worker: { id, host: "h", pid: 1, ringEndpoint } });
+        message: (said) => {
+          if (this.alive) session.message(said);
         },
-        closed: (reason) => {
-          if (id === undefined) return;
-          const left = id;
-          this.sessions.delete(left);
-          // The driver asks first how the process ended.
-          this.#world.timeline.after(this.#world.random.integer(3) * 20, () => {
-            this.post({ kind: "left", id: left, reason });
-          });
+        closed: (why) => {
+          this.#streams.delete(stream);
+          this.#world.stir();
+          if (this.alive) session.closed(why.message);
         },
       },
-      {
-        message: (task) => worker.take(task),
-        closed: (reason) => worker.die(reason),
-      },
+      { message: (task) => worker.take(stream, task), closed: (why) => worker.lostStream(stream, why) },
     );
     return stream;
   }
 
   post(event: Event): void {
-    if (this.outcome !== undefined) return;
-    this.events += 1;
-    this.witness.before();
-    const { effects, reason } = advance(this.#world.job, this.state, event, this.nowMs);
-    this.#world.trace(() => `${describe(event)} => ${reason}`);
-    this.witness.after(event, effects, reason);
-    for (const effect of effects) this.#perform(effect);
+    if (!this.alive || this.#world.outcome !== undefined) return;
+    const { witness } = this.#world;
+    witness.before();
+    const decision = advance(this.#job, this.state, event, this.nowMs);
+    this.#world.trace(() => `${describe(event)} => ${decision.reason}`);
+    witness.after(event, decision);
+    this.#world.decides(decision);
+    if (decision.effects.length > 0) this.#carryOut(decision);
     this.#setTimer();
   }
 
@@ -100,13 +147,54 @@ export class SimulatedCoordinator implements Endpoint {
     this.#setTimer();
   }
 
+  /** The process is gone; the system closes its connections, so that everybody learns of it. */
+  die(): void {
+    this.alive = false;
+    for (const stream of this.#streams) stream.dismiss({ code: "worker_lost", message: "the coordinator is gone" });
+    this.#world.network.released();
+  }
+
+  /** How a worker's process ended is asked first. */
+  #lastWords(): Promise<undefined> {
+    return new Promise((resolve) => {
+      this.#world.timeline.after(this.#world.random.integer(3) * 20, () => {
+        this.#world.stir();
+        resolve(undefined);
+      });
+    });
+  }
+
+  #carryOut({ effects }: Decision): void {
+    const targets = effects.map((effect) => ("to" in effect ? this.#sessions.of(effect.to) : undefined));
+    const release = (): void => {
+      effects.forEach((effect, index) => this.#perform(effect, targets[index] as Session | undefined));
+    };
+    if (this.#ahead === undefined) return release();
+    const before = this.#facts;
+    this.#facts = factsOf(this.#job, this.state);
+    const records = effects.map((effect) =>
+      effect.kind === "record" ? recordFact((this.#records += 1), effect.record) : {},
+    );
+    this.#pass(Object.assign({}, changesOf(before, this.#facts), ...records) as Facts, release);
+  }
+
+  /** Nothing that a dead process has decided leaves it. */
+  #pass(changes: Facts, release: () => void): void {
+    this.held += 1;
+    this.#world.stir();
+    this.#ahead?.pass(changes, () => {
+      this.held -= 1;
+      if (this.alive) release();
+    });
+  }
+
   #setTimer(): void {
     const { timeline } = this.#world;
     const dueMs = timeline.nowMs + Math.max(1, this.state.tickMs - this.nowMs);
-    if (this.state.phase === "ended" || dueMs >= this.#timerMs) return;
+    if (!this.alive || this.state.phase === "ended" || dueMs >= this.#timerMs) return;
     this.#timerMs = dueMs;
     timeline.after(dueMs - timeline.nowMs, () => {
-      if (this.#timerMs === dueMs) this.#timer();
+      if (this.#timerMs === dueMs && this.alive) this.#timer();
     });
   }
 
@@ -117,39 +205,30 @@ export class SimulatedCoordinator implements Endpoint {
     else this.post({ kind: "tick" });
   }
 
-  /** The run directory answers. */
-  #publish(effect: Extract<Effect, { kind: "publish" }>): void {
-    const { attempt } = effect;
-    if (this.#world.diskFails()) {
-      return this.post({ kind: "unpublished", attempt, reason: "the disk is full", neededBytes: 1 });
-    }
-    this.witness.stored(effect);
-    this.post({ kind: "published", attempt });
-  }
-
-  #perform(effect: Effect): void {
+  #perform(effect: Effect, session: Session | undefined): void {
     this.#world.trace(() => `    ${summary(effect)}`);
+    this.#world.witness.left(effect);
     switch (effect.kind) {
       case "record":
-        return this.witness.stored(effect);
       case "publish":
-        this.#world.timeline.after(1 + this.#world.random.integer(20), () => this.#publish(effect));
-        return;
-      case "discard":
-        return;
+        return this.#world.disk.write(effect, this);
       case "ended":
-        this.outcome = effect.outcome;
-        return;
+        return this.#world.ends(effect.outcome);
       case "launch":
         return this.#world.launch(effect.count);
       case "refuse":
+      case "discard":
         return;
       case "dismiss":
-        this.sessions.get(effect.to)?.dismiss(effect.reason);
-        this.sessions.delete(effect.to);
-        return;
+        return this.#sessions.dismiss(effect.to, session, {
+          code: effect.code,
+          message: effect.reason,
+        } as RingtuneError);
+      case "finish":
+        if (effect.drained) this.#sessions.drained(effect.to);
+        return session?.stream.tell(effect);
       default:
-        this.sessions.get(effect.to)?.tell(effect);
+        session?.stream.tell(effect);
     }
   }
 }

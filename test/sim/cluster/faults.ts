@@ -3,6 +3,7 @@
 
 import { totalSteps } from "../../../coordinator/core/job.ts";
 import type { Cluster } from "./cluster.ts";
+import type { SimulatedCoordinator } from "./coordinator.ts";
 import { coordinatorName, type Way } from "./network.ts";
 import type { SimulatedWorker } from "./worker.ts";
 
@@ -24,6 +25,10 @@ export const faultNames = [
   "message of a stranger",
   "coordinator stands still",
   "clock jumps",
+  "coordinator dies",
+  "write torn by its death",
+  "store fails",
+  "store is slow",
   "join",
   "drain",
   "SIGTERM",
@@ -34,8 +39,8 @@ export const faultNames = [
 export type Fault = (typeof faultNames)[number];
 
 /** Does it if it can be done now; calls `fired` when it takes effect. */
-export function inflict(fault: Fault, cluster: Cluster, fired: () => void): void {
-  const { random, coordinator, network } = cluster;
+export function inflict(fault: Fault, cluster: Cluster, coordinator: SimulatedCoordinator, fired: () => void): void {
+  const { random, network } = cluster;
   const { state } = coordinator;
   const alive = cluster.workers.filter((worker) => worker.alive && !worker.standsStill);
   const any = alive[random.integer(alive.length)];
@@ -70,10 +75,10 @@ export function inflict(fault: Fault, cluster: Cluster, fired: () => void): void
       cluster.endsAfter(lastsMs, fired);
       return;
     case "connection lost":
-      if (victim?.stream === undefined) return;
+      if (victim === undefined) return;
       victim.afflicted.push(fault);
-      victim.stream.reset("its connection was reset");
-      return fired();
+      if (victim.loseConnection()) fired();
+      return;
     case "cut to the coordinator":
       return victim && cut([[victim.name, coordinatorName]], [victim]);
     case "cut from the coordinator":
@@ -98,34 +103,29 @@ export function inflict(fault: Fault, cluster: Cluster, fired: () => void): void
     }
     case "flipped bit": {
       // One at a time among three that are well: the others outvote it at the next comparison.
-      const well = state.members.filter(({ id, holds }) => holds && cluster.process(id).flaw === "");
-      const isMember = well.some(({ id }) => victim !== undefined && cluster.process(id) === victim);
-      const isOne = cluster.workers.every((worker) => worker.flaw === "" || !worker.alive);
+      const well = state.members.filter(({ id, holds }) => holds && cluster.workerNamed(id).tasks.flaw === "");
+      const isMember = well.some(({ id }) => victim !== undefined && cluster.workerNamed(id) === victim);
+      const isOne = cluster.workers.every(({ tasks, alive }) => tasks.flaw === "" || !alive);
       if (cluster.job.verifyEvery !== 1 || well.length < 3 || !isOne || !isMember || victim === undefined) return;
-      if (victim.steps >= totalSteps(cluster.job) || state.phase !== "running") return;
+      if (victim.tasks.steps >= totalSteps(cluster.job) || state.phase !== "running") return;
       victim.afflicted.push(fault);
-      victim.flaw = `flipped bit of ${victim.name} after step ${victim.steps}`;
+      victim.tasks.flaw = `flipped bit of ${victim.name} after step ${victim.tasks.steps}`;
       return fired();
     }
     case "nonsense gradients":
     case "nonsense rows":
       if (victim === undefined || state.members.length < 3) return;
       victim.afflicted.push(fault);
-      victim.lie = fault === "nonsense rows" ? "rows" : "gradients";
+      victim.tasks.lie = fault === "nonsense rows" ? "rows" : "gradients";
       return cluster.firesWhenLied(victim, fired);
     case "message twice": {
       const message = any.said.at(-1);
-      if (message === undefined || message.kind === "join" || any.stream === undefined) return;
-      any.stream.say(message);
+      if (message === undefined || message.kind === "join") return;
+      any.say(message);
       return fired();
     }
-    case "message of an older generation": {
-      const old = any.said.filter(({ value }) => "generation" in value && value.generation < state.generation);
-      const message = old[random.integer(old.length)];
-      if (message === undefined || any.stream === undefined) return;
-      any.stream.say(message);
-      return fired();
-    }
+    case "message of an older generation":
+      return replay(cluster, fired);
     case "message of a stranger": {
       const message = any.said[random.integer(any.said.length)];
       if (message === undefined || message.kind === "join") return;
@@ -136,6 +136,24 @@ export function inflict(fault: Fault, cluster: Cluster, fired: () => void): void
       coordinator.standStill(lastsMs);
       cluster.endsAfter(lastsMs, fired);
       return;
+    case "coordinator dies":
+    case "write torn by its death": {
+      if (cluster.job.recoverMs === 0 || cluster.decided !== undefined) return;
+      const wasWriting = cluster.kill(coordinator, 50 * 300 ** random.next());
+      if (wasWriting === (fault === "write torn by its death")) fired();
+      return;
+    }
+    case "store fails":
+      if (cluster.job.recoverMs > 0) cluster.store.failNext(fired);
+      return;
+    case "store is slow":
+      if (cluster.job.recoverMs === 0) return;
+      cluster.store.slowDown(10 + random.integer(100));
+      cluster.endsAfter(lastsMs, () => {
+        cluster.store.slowDown(1);
+        fired();
+      });
+      return;
     case "clock jumps":
       coordinator.jump(lastsMs);
       return fired();
@@ -145,7 +163,7 @@ export function inflict(fault: Fault, cluster: Cluster, fired: () => void): void
       return fired();
     case "drain":
     case "SIGTERM": {
-      const member = state.members.find(({ id, holds }) => holds && cluster.process(id) === victim);
+      const member = state.members.find(({ id, holds }) => holds && cluster.workerNamed(id) === victim);
       if (member === undefined || victim === undefined || state.phase === "gathering") return;
       victim.afflicted.push(fault);
       if (fault === "SIGTERM") victim.askToGo("stopped by SIGTERM");
@@ -155,9 +173,9 @@ export function inflict(fault: Fault, cluster: Cluster, fired: () => void): void
     case "scale": {
       const workers = 1 + random.integer(cluster.job.globalBatch);
       const active = [...state.members.filter(({ status }) => status !== "draining"), ...state.joining];
-      const stay = active.slice(0, workers).map(({ id }) => cluster.process(id));
+      const stay = active.slice(0, workers).map(({ id }) => cluster.workerNamed(id));
       if (state.phase === "gathering" || !spared.some((worker) => stay.includes(worker))) return;
-      for (const { id } of active.slice(workers)) cluster.process(id).afflicted.push(fault);
+      for (const { id } of active.slice(workers)) cluster.workerNamed(id).afflicted.push(fault);
       coordinator.post({ kind: "scale", workers });
       return fired();
     }
@@ -165,7 +183,7 @@ export function inflict(fault: Fault, cluster: Cluster, fired: () => void): void
       coordinator.post({ kind: "scale", workers: random.next() < 0.5 ? 0 : cluster.job.globalBatch + 1 });
       return fired();
     case "disk full":
-      return cluster.fillsDisk(fired);
+      return cluster.disk.fill(fired);
   }
 }
 
@@ -174,4 +192,19 @@ function both(one: string, other: string): Way[] {
     [one, other],
     [other, one],
   ];
+}
+
+/** A worker says again what it said in a generation before: a vote for the step that is under way, as soon as it has one. */
+function replay(cluster: Cluster, fired: () => void, triesLeft = 100): void {
+  const { state } = cluster.coordinator ?? {};
+  for (const worker of cluster.workers) {
+    const old = worker.said.find(({ kind, value }) => {
+      if (kind !== "reduced" || state?.phase !== "running") return false;
+      return value.step === state.committed + 1 && value.generation < state.generation;
+    });
+    if (old === undefined || !worker.alive || worker.standsStill) continue;
+    worker.say(old);
+    return fired();
+  }
+  if (triesLeft > 0) cluster.timeline.after(10, () => replay(cluster, fired, triesLeft - 1));
 }

@@ -2,6 +2,7 @@
 // itself. A stream is what TCP gives: its messages arrive in order or not at all, whatever is cut arrives when that is
 // healed, and a connection that is lost takes with it what was under way. Streams overtake each other, messages do not.
 
+import type { ErrorCode } from "../../../common/errors.ts";
 import type { Random } from "../../../common/random.ts";
 import type { Timeline } from "./timeline.ts";
 
@@ -80,7 +81,13 @@ export class Network {
 /** What comes out of a stream. `closed` is called once at each end, whatever ended it. */
 export interface StreamHandlers<M> {
   message(message: M): void;
-  closed(reason: string): void;
+  closed(why: Why): void;
+}
+
+/** Why a stream ended. */
+export interface Why {
+  readonly code: ErrorCode;
+  readonly message: string;
 }
 
 /** One direction of a stream. */
@@ -112,9 +119,9 @@ class Lane<M> {
   }
 
   /** What is under way does not arrive. */
-  lose(reason: string): void {
+  lose(why: Why): void {
     this.#queue.length = 0;
-    this.send(new Closed(reason));
+    this.send(new Closed(why));
   }
 
   /** Nobody listens any more. */
@@ -140,17 +147,17 @@ class Lane<M> {
     if (first === undefined) return;
     if (first.message instanceof Closed) {
       this.end();
-      this.handlers?.closed(first.message.reason);
+      this.handlers?.closed(first.message.why);
     } else this.handlers?.message(first.message);
     this.#move();
   }
 }
 
 class Closed {
-  readonly reason: string;
+  readonly why: Why;
 
-  constructor(reason: string) {
-    this.reason = reason;
+  constructor(why: Why) {
+    this.why = why;
   }
 }
 
@@ -177,23 +184,23 @@ export class Stream<Up, Down> {
     this.#down.send(message);
   }
 
-  /** The worker's process is gone; with `seen` the other end learns of it, after what was sent. */
-  leave(reason: string, seen = true): void {
+  /** The worker's end is closed. With `seen` the other end learns of it, after what was sent. */
+  leave(message: string, seen = true): void {
     this.#down.end();
-    if (seen) this.#up.send(new Closed(reason));
+    if (seen) this.#up.send(new Closed({ code: "worker_lost", message }));
     else this.#up.end();
   }
 
-  /** The coordinator ends the session, after what was sent. */
-  dismiss(reason: string): void {
+  /** The coordinator's end is closed; the worker learns of it after what was sent. */
+  dismiss(why: Why): void {
     this.#up.end();
-    this.#down.send(new Closed(reason));
+    this.#down.send(new Closed(why));
   }
 
   /** The connection is lost, and with it what is under way; both ends learn of it. */
-  reset(reason: string): void {
-    this.#up.lose(reason);
-    this.#down.lose(reason);
+  reset(message: string): void {
+    this.#up.lose({ code: "worker_lost", message });
+    this.#down.lose({ code: "worker_lost", message });
   }
 
   /** The longer of both queues. */

@@ -3,41 +3,51 @@
 
 import type { StepRecord, ValidationRecord } from "../../../common/records.ts";
 import { batchOf, totalSteps } from "../../../coordinator/core/job.ts";
-import type { Effect, Event, State } from "../../../coordinator/core/state.ts";
-import type { SimulatedCoordinator } from "./coordinator.ts";
+import type { Decision, Effect, Event, State } from "../../../coordinator/core/state.ts";
 import type { Call } from "./ring.ts";
-import { digestOfRange, lossOf, type Plan } from "./worker.ts";
+import { digestOfRange, lossOf, type Plan } from "./tasks.ts";
 import type { World } from "./world.ts";
 
-type Stored = Extract<Effect, { kind: "record" | "publish" }>;
-
 export interface Witness {
-  readonly steps: number[];
-  readonly validations: number[];
-  readonly published: number[];
+  /** Sentences of the core. */
   readonly reasons: string[];
   readonly states: Set<string>;
-  best: number | undefined;
+  /** A first generation has formed, and that is written down. */
+  readonly isUnderWay: boolean;
+  /** The coordinator is about to decide, and has decided. */
   before(): void;
-  after(event: Event, effects: readonly Effect[], reason: string): void;
-  stored(effect: Stored): void;
+  after(event: Event, decision: Decision): void;
+  /** A coordinator has started again. */
+  recovered(state: State): void;
+  /** This has left the coordinator: others know it now. */
+  left(effect: Effect): void;
   /** A worker's gradients go into the ring. */
   computed(plan: Plan): void;
   /** All members of a generation are through a collective. */
   reduced(call: Call): void;
+  /** The step is in a worker's weights. */
+  applied(step: number): void;
+  /** It is about to be in the run directory. */
+  recorded(record: StepRecord | ValidationRecord): void;
+  publishes(checkpoint: Extract<Effect, { kind: "publish" }>): void;
 }
 
 /** Messages, leases and sentences that may wait, for each worker. */
 const MOST_LOSSES = 64;
 
-export function createWitness(world: World, coordinator: SimulatedCoordinator): Witness {
+export function createWitness(world: World): Witness {
   const { job, invariants } = world;
-  const [steps, validations, published, reasons]: [number[], number[], number[], string[]] = [[], [], [], []];
+  const reasons: string[] = [];
   const states = new Set<string>();
-  /** Who was there, and what was so, before the event. */
+  /** What was so before the event, and who held the weights or was waited for. */
   let committed = job.start.step;
   let generation = 0;
   let holders: readonly string[] = [];
+  let awaited: readonly string[] = [];
+  /** What others than the coordinator have seen of it. */
+  let seenStep = job.start.step;
+  let seenGeneration = 0;
+  let isUnderWay = false;
   /** Shards in the ring, by generation and step; those that all have reduced. */
   const shards = new Map<string, Plan["shard"][]>();
   const isReduced = new Set<string>();
@@ -77,28 +87,36 @@ export function createWitness(world: World, coordinator: SimulatedCoordinator): 
   /** Only they go whom something happened to, or who were asked to. */
   function survivors(state: State, effects: readonly Effect[]): void {
     const there = new Set(idsOf(state));
-    const gone = holders.filter((id) => !there.has(id));
+    const known = state.recovery === null ? [...holders, ...awaited] : holders;
+    const gone = known.filter((id) => !there.has(id));
+    if (gone.length === 0) return;
     const asked = new Set(effects.flatMap((effect) => (effect.kind === "finish" ? [effect.to] : [])));
+    // Two that do not reach each other: whose fault it is can't be known for sure.
+    const cuts = world.workersAfflictedBy("cut between workers", "partition");
+    const blamed = new Set(
+      effects.flatMap((effect) =>
+        effect.kind === "dismiss" && effect.code === "collective_failed" && cuts ? [effect.to] : [],
+      ),
+    );
+    const waits = new Set(state.recovery?.awaited.map(({ id }) => id));
     for (const id of gone) {
-      const worker = coordinator.processes.get(id)!;
-      invariants.hold(
-        "survivors are never restarted",
-        !worker.alive || worker.afflicted.length > 0 || asked.has(id),
-        () => {
-          return `${id} was let go, and nothing had happened to it`;
-        },
-      );
+      const worker = world.workerNamed(id);
+      const isExcused =
+        !worker.alive || worker.afflicted.length > 0 || asked.has(id) || waits.has(id) || blamed.has(id);
+      invariants.hold("survivors are never restarted", isExcused, () => {
+        return `${id} was let go, and nothing had happened to it`;
+      });
     }
   }
 
   function weights(state: State): void {
     if (state.phase !== "running") return;
     for (const { id, holds } of state.members) {
-      const worker = coordinator.processes.get(id)!;
-      if (!holds || !worker.alive) continue;
-      const isBehind = state.applying?.pending.includes(id) === true && worker.steps === state.committed - 1;
-      invariants.hold("no weights differ unseen", worker.steps === state.committed || isBehind, () => {
-        return `${id} is said to hold step ${state.committed} and has ${worker.steps}`;
+      const { alive, tasks } = world.workerNamed(id);
+      if (!holds || !alive) continue;
+      const isBehind = state.applying?.pending.includes(id) === true && tasks.steps === state.committed - 1;
+      invariants.hold("no weights differ unseen", tasks.steps === state.committed || isBehind, () => {
+        return `${id} is said to hold step ${state.committed} and has ${tasks.steps}`;
       });
     }
   }
@@ -130,20 +148,13 @@ export function createWitness(world: World, coordinator: SimulatedCoordinator): 
     }
   }
 
-  function causes(state: State, event: Event, effects: readonly Effect[], reason: string): void {
+  function causes(state: State, event: Event, { effects, reason }: Decision): void {
     if (state.generation !== generation || effects.some(({ kind }) => kind === "dismiss" || kind === "ended")) {
       invariants.hold("named cause", reason.length > 10, () => `${event.kind} decides without a reason: "${reason}"`);
     }
     for (const effect of effects) {
       if (effect.kind === "dismiss" || effect.kind === "finish") {
         invariants.hold("named cause", effect.reason.length > 5, () => `${effect.to} is let go without a reason`);
-      } else if (effect.kind === "form") {
-        const names = effect.members.map(({ id }) => id).join();
-        const known = generations.get(effect.generation) ?? names;
-        generations.set(effect.generation, names);
-        invariants.hold("a commit needs every vote", known === names, () => {
-          return `generation ${effect.generation} is formed of ${known} and of ${names}`;
-        });
       } else if (effect.kind === "ended" && effect.outcome.kind === "failed") {
         const { reason: sentence } = effect.outcome;
         invariants.hold("named cause", /w\d|disk|worker/.test(sentence), () => `the run failed: "${sentence}"`);
@@ -151,79 +162,57 @@ export function createWitness(world: World, coordinator: SimulatedCoordinator): 
     }
   }
 
-  function isRecorded(record: StepRecord | ValidationRecord): void {
-    if (record.kind === "validation") {
-      invariants.hold(
-        "exactly once",
-        !validations.includes(record.step),
-        () => `validation ${record.step} recorded twice`,
-      );
-      validations.push(record.step);
-      return;
-    }
-    const last = steps.at(-1) ?? job.start.step;
-    invariants.hold("exactly once", record.step === last + 1, () => `step ${record.step} is recorded after ${last}`);
-    steps.push(record.step);
-    const { start, rows } = batchOf(job, record.step);
-    invariants.hold("same maths", Math.abs(record.loss * rows - lossOf(start, rows)) < 1e-6, () => {
-      return `step ${record.step} has loss ${record.loss}, not ${lossOf(start, rows) / rows}`;
-    });
-  }
-
   return {
-    steps,
-    validations,
-    published,
     reasons,
     states,
-    best: undefined,
-    before() {
-      ({ committed, generation } = coordinator.state);
-      const { established, members } = coordinator.state;
-      // Newcomers are the first to go when a generation can't be formed.
-      holders = members.filter(({ holds }) => holds && established).map(({ id }) => id);
+    get isUnderWay() {
+      return isUnderWay;
     },
-    after(event, effects, reason) {
-      const { state } = coordinator;
+    before() {
+      const { state } = world.coordinator!;
+      ({ committed, generation } = state);
+      // Newcomers are the first to go when a generation can't be formed.
+      holders = state.members.filter(({ holds }) => holds && state.established).map(({ id }) => id);
+      awaited = state.recovery?.awaited.map(({ id }) => id) ?? [];
+    },
+    after(event, decision) {
+      const { state, effects, reason } = decision;
       if (reason !== "") reasons.push(reason);
       exactlyOnce(state);
       everyVote(state);
-      if (state.phase !== "ended") survivors(state, effects);
+      if (state.phase !== "ended") {
+        survivors(state, effects);
+        bounded(state);
+      }
       weights(state);
-      bounded(state);
       plans(effects);
-      causes(state, event, effects, reason);
+      causes(state, event, decision);
       states.add(fingerprint(state));
     },
-    stored(effect) {
-      if (effect.kind === "record") return isRecorded(effect.record);
-      const { step, best, files } = effect;
-      const last = published.at(-1) ?? job.start.step;
-      const isWhole =
-        files.length > 0 && files.every(({ name, sizeBytes }, i) => name === `part ${i}` && sizeBytes === step);
-      const flaw = files.map(({ sha256 }) => sha256).find((each) => each !== "") ?? "";
-      invariants.hold("a checkpoint counts when it is whole", step > last && steps.at(-1)! >= step, () => {
-        return `the checkpoint of step ${step} is published after ${last}, with ${steps.at(-1)} steps recorded`;
+    recovered(state) {
+      invariants.hold("a dead coordinator loses nothing", state.committed >= seenStep, () => {
+        return `step ${seenStep} was seen, and the coordinator starts again with step ${state.committed}`;
       });
-      invariants.hold("a checkpoint counts when it is whole", isWhole, () => {
-        return `the checkpoint of step ${step} is ${JSON.stringify(files)}`;
+      invariants.hold("a dead coordinator loses nothing", state.generation >= seenGeneration, () => {
+        return `generation ${seenGeneration} was seen, and the coordinator starts again with ${state.generation}`;
       });
-      const isCompared = job.verifyEvery > 0 && step % job.verifyEvery === 0;
-      // What has changed after the step was applied shows at the next comparison.
-      const isNew = flaw.endsWith(`after step ${step}`);
-      invariants.hold(
-        "no weights differ unseen",
-        flaw === "" || isNew || !isCompared,
-        () => `checkpoint ${step} has a ${flaw}`,
-      );
-      published.push(step);
-      if (best === null) return;
-      invariants.hold(
-        "a checkpoint counts when it is whole",
-        published.includes(best),
-        () => `best ${best} is not there`,
-      );
-      this.best = best;
+      const { committed: counted } = state.ledger.counts;
+      const expected = Math.min(state.committed * job.globalBatch, job.totalSamples) - job.start.step * job.globalBatch;
+      invariants.hold("a dead coordinator loses nothing", counted === Math.max(0, expected), () => {
+        return `${counted} samples are committed in what it kept, not ${expected}`;
+      });
+    },
+    left(effect) {
+      if (effect.kind === "commit") seenStep = Math.max(seenStep, effect.step);
+      isUnderWay ||= ["plan", "evaluate", "save"].includes(effect.kind);
+      if (effect.kind !== "form") return;
+      seenGeneration = Math.max(seenGeneration, effect.generation);
+      const names = effect.members.map(({ id }) => id).join();
+      const known = generations.get(effect.generation) ?? names;
+      generations.set(effect.generation, names);
+      invariants.hold("a commit needs every vote", known === names, () => {
+        return `generation ${effect.generation} is formed of ${known} and of ${names}`;
+      });
     },
     computed({ generation, step, shard }) {
       const key = `${generation} step ${step}`;
@@ -238,6 +227,44 @@ export function createWitness(world: World, coordinator: SimulatedCoordinator): 
       invariants.hold("same maths", mine.length === members.length && isDivided(batch, mine), () => {
         return `the members of generation ${generation} have reduced ${JSON.stringify(mine)} as ${what}`;
       });
+    },
+    applied(step) {
+      seenStep = Math.max(seenStep, step);
+    },
+    recorded(record) {
+      const { records } = world.disk;
+      const isNew = !records.some(({ kind, step }) => kind === record.kind && step === record.step);
+      invariants.hold("exactly once", isNew, () => `the ${record.kind} ${record.step} is recorded twice`);
+      seenStep = Math.max(seenStep, record.step);
+      if (record.kind !== "step") return;
+      const last = records.findLast(({ kind }) => kind === "step")?.step ?? job.start.step;
+      invariants.hold("exactly once", record.step === last + 1, () => `step ${record.step} is recorded after ${last}`);
+      const { start, rows } = batchOf(job, record.step);
+      invariants.hold("same maths", Math.abs(record.loss * rows - lossOf(start, rows)) < 1e-6, () => {
+        return `step ${record.step} has loss ${record.loss}, not ${lossOf(start, rows) / rows}`;
+      });
+    },
+    publishes({ step, best, files }) {
+      const { records, published } = world.disk;
+      const last = published.at(-1) ?? job.start.step;
+      const recorded = records.findLast(({ kind }) => kind === "step")?.step ?? job.start.step;
+      const isWhole =
+        files.length > 0 && files.every(({ name, sizeBytes }, i) => name === `part ${i}` && sizeBytes === step);
+      const flaw = files.map(({ sha256 }) => sha256).find((each) => each !== "") ?? "";
+      invariants.hold("a checkpoint counts when it is whole", step > last && recorded >= step, () => {
+        return `the checkpoint of step ${step} is published after ${last}, with ${recorded} steps recorded`;
+      });
+      invariants.hold("a checkpoint counts when it is whole", isWhole, () => {
+        return `the checkpoint of step ${step} is ${JSON.stringify(files)}`;
+      });
+      // What has changed after the step was applied shows at the next comparison.
+      const isNew = flaw.endsWith(`after step ${step}`);
+      const isCompared = job.verifyEvery > 0 && step % job.verifyEvery === 0;
+      invariants.hold("no weights differ unseen", flaw === "" || isNew || !isCompared, () => {
+        return `checkpoint ${step} has a ${flaw}`;
+      });
+      const isThere = best === null || best === step || published.includes(best);
+      invariants.hold("a checkpoint counts when it is whole", isThere, () => `best ${best} is not there`);
     },
   };
 

@@ -283,3 +283,12 @@ test("a vote that comes twice, or again after the recovery, is counted once", ()
   expect(run.reduced("w1", { step: 2 })).toEqual([]);
   expect(run.state.committed).toBe(2);
 });
+
+test("a newcomer does not take the place of a worker that is waited for", () => {
+  const run = running({ ...recovers, globalBatch: 2, totalSamples: 8 });
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  run.restart();
+  expect(run.join("w2")).toMatchObject([{ kind: "dismiss", to: "w2", code: "usage" }]);
+  run.comeBack("w0");
+  expect(kinds(run.comeBack("w1"))).toContain("form");
+});
