@@ -35,14 +35,14 @@ function faultsOf(seed: number, kinds: readonly Fault[], most: number): Schedule
 export const campaigns: Readonly<Record<string, Campaign>> = {
   faults: {
     claim: "any faults at any moments lose nothing, restart nobody and never stop a run that one worker survives",
-    share: 0.4,
+    share: 0.28,
     schedule: (seed) => ({ seed, job: randomJob(seed), faults: faultsOf(seed, alive, 20) }),
     fault: ({ job }, result) => unfinished(job, result, totalSteps(job)),
   },
   crashes: {
     claim:
       "a coordinator that dies at any moment, with anything else that happens, goes on where it was with who comes back",
-    share: 0.4,
+    share: 0.28,
     schedule: (seed) => {
       const kinds = [...deaths, ...deaths, ...without("flipped bit")];
       return { seed, job: randomJob(seed, { recoverMs: 60_000 }), faults: faultsOf(seed, kinds, 16) };
@@ -51,7 +51,7 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
   },
   network: {
     claim: "partitions, lost connections and ways that lead in one direction only cost time, and workers at most",
-    share: 0.2,
+    share: 0.15,
     schedule: (seed) => {
       const job = randomJob(seed, { workers: 4, globalBatch: 8, totalSamples: 48 });
       return { seed, job, faults: faultsOf(seed, network, 12) };
@@ -60,7 +60,7 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
   },
   stop: {
     claim: "a run that is asked to stop at any moment leaves exactly its committed steps, all saved",
-    share: 0.12,
+    share: 0.09,
     schedule: (seed) => ({
       ...{ seed, job: randomJob(seed), faults: faultsOf(seed, alive, 8) },
       stopAfterMs: (seed * 7) % 1500,
@@ -72,7 +72,7 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
   },
   bits: {
     claim: "a worker whose weights have changed is named at the next comparison and gets those of another",
-    share: 0.12,
+    share: 0.09,
     schedule: (seed) => {
       const job = randomJob(seed, { workers: 3, globalBatch: 6, totalSamples: 36, verifyEvery: 1 });
       const kinds: Fault[] = ["flipped bit", "join", "message twice", "clock jumps", "coordinator stands still"];
@@ -90,7 +90,7 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
   },
   early: {
     claim: "a run that stops early does so at the same step under every schedule, and keeps its best weights",
-    share: 0.16,
+    share: 0.11,
     schedule: (seed) => {
       const random = createRandom(seed, "stopping");
       const earlyStopping = { metric: "loss", patience: 1 + random.integer(3), minDelta: random.integer(2) } as const;
