@@ -1,6 +1,6 @@
 // Three real coordinators on a real etcd: one leads, and what happens to it costs the run nothing.
 
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { finish, readSteps, smallRun, start, type Running, type SmallRun } from "../support/cli.ts";
@@ -88,10 +88,14 @@ async function trainAlone(config: string, folder: string): Promise<Result> {
 
 async function resultOf(run: string): Promise<Result> {
   const steps = (await readSteps(run)).map(({ step, loss, ledger }) => [step, loss, ledger?.digest]);
-  return { steps, weights: await readFile(join(run, "latest/model.safetensors")) };
+  const latest = join(run, "latest");
+  const names = (await readdir(latest)).filter((name) => /^model.*\.safetensors$/.test(name)).sort();
+  const parts = await Promise.all(names.map((name) => readFile(join(latest, name))));
+  expect(parts.length).toBeGreaterThan(0);
+  return { steps, weights: Buffer.concat(parts) };
 }
 
-describe.skipIf(!hasEtcd)("three coordinators on etcd (package etcd-server)", () => {
+describe.skipIf(!hasEtcd)("three coordinators on etcd (package etcd-server)", { timeout: 180_000 }, () => {
   test("when the leader is killed another goes on, with the same workers and the same weights", async () => {
     const cluster = await train({ steps, eval_every: 30 });
     cluster.coordinators[0].child.kill("SIGKILL");
@@ -112,8 +116,6 @@ describe.skipIf(!hasEtcd)("three coordinators on etcd (package etcd-server)", ()
       /^ringtune: (the lease of this coordinator has run out: it lasts 2 s and was renewed \d+\.\d s ago; )?the coordinator at \S+ \(pid \d+ on \S+\) leads the run now; this one stops and writes nothing more\n$/,
     );
     expect(stdout).not.toMatch(/done: /);
-    // The other one's, while it is at work.
-    if (next.child.exitCode === null) expect(await finish(["status", cluster.run])).toMatchObject({ code: 0 });
     await expectUndisturbed(cluster);
   });
 });
