@@ -121,7 +121,7 @@ function conclude(
       const isAdapter = existsSync(join(result.directory, "latest", "adapter_config.json"));
       const form = isAdapter
         ? "an adapter for PEFT: adapter_config.json, adapter_model.safetensors"
-        : "Hugging Face: config.json, model.safetensors, tokenizer.json";
+        : "Hugging Face: config.json, safetensors, tokenizer.json";
       print(
         [
           `done: ${outcome.step} steps${improvement(validations)}${outcome.early === undefined ? "" : `; ${outcome.early}`}`,
