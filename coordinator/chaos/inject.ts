@@ -47,8 +47,8 @@ const COORDINATOR_GONE_MS = 500;
 /** Rejects with the reason of `stage.over` when the run ends before the fault is over. */
 export async function inject(fault: PlannedFault, moment: Moment): Promise<Outcome> {
   const { stage, targets } = moment;
-  if (fault.kind === "coordinator") return hitCoordinator(fault, stage);
-  if (fault.kind === "disk") return hitDisk(fault, stage);
+  if (fault.kind === "coordinator") return stage.alone(() => hitCoordinator(fault, stage));
+  if (fault.kind === "disk") return stage.alone(() => hitDisk(fault, stage));
   const target = targets[Math.floor(fault.whom * targets.length)]!;
   stage.hold(target.process);
   try {

@@ -49,10 +49,10 @@ export async function openProxy(target: string): Promise<Proxy> {
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (worker) => {
     worker.on("error", () => undefined);
-    if (refusing) return void worker.resetAndDestroy();
+    if (refusing) return breakOff(worker);
     const coordinator = connect({ ...to, allowHalfOpen: true, noDelay: true });
     // Nobody listens there: the worker's connection can no longer be refused, but it ends as if it was.
-    coordinator.on("error", () => worker.resetAndDestroy());
+    coordinator.on("error", () => breakOff(worker));
     for (const socket of [worker, coordinator]) {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
@@ -67,7 +67,7 @@ export async function openProxy(target: string): Promise<Proxy> {
   const bound = server.address();
   const reset = (): number => {
     const open = [...sockets];
-    for (const socket of open) socket.resetAndDestroy();
+    open.forEach(breakOff);
     return open.length / 2;
   };
   return {
@@ -89,6 +89,15 @@ export async function openProxy(target: string): Promise<Proxy> {
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/**
+ * By a reset. Not where the end has been sent or nothing is connected yet: there libuv refuses a reset, and Node.js would wait
+ * for that socket for ever when the program ends.
+ */
+function breakOff(socket: Socket): void {
+  if (socket.connecting || socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 interface Lane {

@@ -31,6 +31,8 @@ export interface Stage {
   expectEnd(worker: Process): void;
   /** Ends a worker for good. */
   kill(worker: Process): Promise<boolean>;
+  /** One after another: a coordinator can't start while the disk of its run is broken. */
+  alone<T>(act: () => Promise<T>): Promise<T>;
   /** Kills the coordinator; resolves when another has taken its place, `pauseMs` later. False when it had ended by itself. */
   replaceCoordinator(pauseMs: number): Promise<boolean>;
   /** Workers that faults have ended. */
@@ -62,6 +64,7 @@ export async function openStage(options: StageOptions): Promise<Stage> {
   const holders = new Set<string>();
   const endedAlone: string[] = [];
   let calm = false;
+  let turn: Promise<unknown> = Promise.resolve();
 
   let replacing = false;
   const watchCoordinator = (): void => {
@@ -130,6 +133,11 @@ export async function openStage(options: StageOptions): Promise<Stage> {
       killed.add(worker);
       worker.kill("SIGKILL");
       return (await worker.exited).signal === "SIGKILL";
+    },
+    alone(act) {
+      const mine = turn.then(act);
+      turn = mine.catch(() => undefined);
+      return mine;
     },
     async replaceCoordinator(pauseMs) {
       const { coordinator } = cluster;

@@ -82,6 +82,8 @@ async function measure(workers: number, count: number, folder: string, times: Ti
     for (let i = 0; i < count; i++) {
       await killAndReplace(cluster, times.recovery.length, times);
       await killCoordinator(cluster, times);
+      const [worker, coordinator] = [times.recovery, times.coordinator].map((all) => Math.round(all.at(-1)!));
+      console.log(`round ${times.recovery.length} of ${workers} workers: ${worker} ms, coordinator ${coordinator} ms`);
     }
   } finally {
     await cluster.close();
@@ -118,6 +120,7 @@ export async function benchRecovery(peers: string | undefined): Promise<void> {
         const ms = await restartPeer(peers);
         if (ms === undefined) break;
         theirs.push(ms);
+        console.log(`round ${theirs.length} of torchrun: ${Math.round(ms)} ms`);
       }
     }
   } finally {
