@@ -210,7 +210,7 @@ test("workers that all die end the run with what killed them, and leave its reco
   const running = start(["train", small.config, "--workers", "2", "--set", "checkpoint.name=dead"], {
     env: { RINGTUNE_TEST_TAG: tag },
   });
-  await running.waitFor(/step +7\//);
+  await running.waitFor(/saved step/);
   const children = await readFile(`/proc/${running.child.pid}/task/${running.child.pid}/children`, "utf8");
   for (const pid of children.trim().split(" ")) process.kill(Number(pid), "SIGKILL");
   const sentence = sentenceOf(await running.finished, 1);

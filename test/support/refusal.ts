@@ -5,7 +5,7 @@ import { execFile } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
 import { cp, lstat, mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { expect } from "vitest";
 import { program, smallRun, start, type Finished, type SmallRun } from "./cli.ts";
@@ -64,10 +64,14 @@ export function sentenceOf(result: Finished, code: number, speaker = "ringtune")
   return sentence;
 }
 
-/** Every file and link below `folder`, hidden ones included, with the digest of its contents or its target. */
+/**
+ * Every file and link below `folder`, hidden ones included, with the digest of its contents or its target. But the logs of runs,
+ * in which refused attempts have a line.
+ */
 export async function fingerprint(folder: string): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const name of (await readdir(folder, { recursive: true })).sort()) {
+    if (basename(name) === "log.jsonl") continue;
     const path = join(folder, name);
     const info = await lstat(path);
     if (info.isSymbolicLink()) found[name] = `-> ${await readlink(path)}`;
