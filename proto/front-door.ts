@@ -78,7 +78,8 @@ export async function openFrontDoor(options: {
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen({ host, port }, resolve);
+    // A cluster that comes at once would overflow the kernel's usual queue of 511, and then be heard seconds later.
+    server.listen({ host, port, backlog: MAX_UNPROVEN }, resolve);
   });
   return {
     port: (server.address() as AddressInfo).port,
