@@ -12,7 +12,7 @@ import { leaseOf, settle } from "./ledger.ts";
 import { changeMembers, drain } from "./leaving.ts";
 import { lost } from "./membership.ts";
 import { between, validationShards } from "./program.ts";
-import { holdsBack, notWritten, wrote } from "./saving.ts";
+import { holdsBack, isSaving, notWritten, wrote } from "./saving.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { EvaluatedShard, Member } from "./state.ts";
 import { blamed, busBandwidth, judge, mean, slowest } from "./votes.ts";
@@ -176,6 +176,8 @@ export function commitWhenReduced(draft: Draft): void {
   if (verdict.kind === "digest" || verdict.kind === "not-finite") {
     const reason = `step ${next} is not committed: ${verdict.sentence}`;
     if (verdict.kind === "digest") return redo(draft, verdict.ranks, reason);
+    // The weights before this step are good, and the writers of their checkpoint are all there.
+    if (isSaving(state)) return draft.because(`${reason}; the run ends when the checkpoint under way is written`);
     return draft.fail("not_finite", reason, { part: "training", positions: verdict.positions });
   }
   const tokens = votes.reduce((sum, vote) => sum + vote.tokens, 0);

@@ -5,7 +5,7 @@ import type { Draft } from "./draft.ts";
 import { describeBest, enough, observe, valueOf } from "./early-stopping.ts";
 import { totalSteps, validatesAfter } from "./job.ts";
 import { findDiverged } from "./divergence.ts";
-import { isUnderWay, planSave, publish } from "./saving.ts";
+import { isSaving, isUnderWay, planSave, publish } from "./saving.ts";
 
 /** Once all members have applied the committed step, it is recorded. */
 export function finishStep(draft: Draft): void {
@@ -71,7 +71,7 @@ export function completeWhenDone(draft: Draft): void {
   const { job, state } = draft;
   if (state.members.some(({ holds }) => !holds)) return;
   if (state.phase !== "running" || state.applying !== null) return;
-  if (state.saves.some(({ step }) => step <= state.committed)) return;
+  if (isSaving(state)) return;
   if (state.stopping !== null && state.saved === state.committed) {
     return draft.end({ kind: "stopped", step: state.committed, reason: state.stopping });
   }

@@ -11,7 +11,7 @@ import { requeue } from "./ledger.ts";
 import { absent, awaitReturn, endWait, leftAgain, misfit, returned } from "./returning.ts";
 import { equally, shardsOf } from "./shards.ts";
 import type { Brings, Member, NewWorker, State } from "./state.ts";
-import { abandonPartsOf, dropPlannedSaves } from "./saving.ts";
+import { abandonPartsOf, dropPlannedSaves, isSaving } from "./saving.ts";
 
 /** A worker that takes part, or is about to. */
 export function memberOf({ members, joining }: State, id: string): Member | undefined {
@@ -173,7 +173,7 @@ export function stop(draft: Draft, reason: string): void {
   if (
     state.phase === "running" &&
     state.saved === state.committed &&
-    state.saves.every(({ step }) => step > state.committed) &&
+    !isSaving(state) &&
     state.applying === null
   ) {
     return draft.end({ kind: "stopped", step: state.committed, reason });

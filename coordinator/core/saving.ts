@@ -32,6 +32,11 @@ export function isUnderWay(state: State, step: number): boolean {
   return state.saves.some((save) => save.step === step);
 }
 
+/** Whether a checkpoint of committed weights is under way. */
+export function isSaving(state: State): boolean {
+  return state.saves.some(({ step }) => step <= state.committed);
+}
+
 /** Whether a checkpoint of step `done` belongs into the program now. */
 export function isDue(job: Job, state: State, done: number): boolean {
   return (savesAfter(job, done) || state.owed) && state.saved < done && !isUnderWay(state, done);

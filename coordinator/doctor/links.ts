@@ -3,7 +3,7 @@
 
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { describeError } from "../../common/errors.ts";
+import { describeError, RingtuneError } from "../../common/errors.ts";
 import { ringtuneProgram } from "../load/start-coordinator.ts";
 import { fail, ok, warn, type Finding } from "./finding.ts";
 
@@ -18,6 +18,7 @@ export async function examineLinks(signal: AbortSignal): Promise<Finding[]> {
       const args = [ringtuneProgram, "bench", "allreduce", "--sizes", SIZE, "--iterations", "5", "--reach", reach];
       const { stdout } = await run(process.execPath, args, { signal, timeout: 60_000 });
       const busbw = /MB\s+[\d.]+\s+[\d.]+\s+([\d.]+)/.exec(stdout)?.[1];
+      if (busbw === undefined) throw new RingtuneError("internal", `no bandwidth in what it printed: ${stdout}`);
       const isShared = stdout.split("\n")[0]!.includes("shared memory");
       const sentence = `${what} between two workers of this host: ${busbw} GB/s bus bandwidth at ${SIZE}`;
       if (reach === "memory" && !isShared)

@@ -1,11 +1,15 @@
 // What the machine has, whatever is to be trained on it: versions, GPUs, processors, shared memory, its clock. Looks only.
 
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { availableParallelism, cpus, release } from "node:os";
+import { promisify } from "node:util";
 import { listNvidiaGpus, type NvidiaGpus } from "../../common/nvidia.ts";
 import { packageRoot, packageVersion } from "../../common/package-root.ts";
 import { fail, ok, warn, type Finding } from "./finding.ts";
+
+const run = promisify(execFile);
 
 /** Node, Ringtune and the packages with native code, which have to be there for this platform. */
 export async function examineVersions(): Promise<Finding[]> {
@@ -80,27 +84,23 @@ export async function availableMemory(): Promise<number | undefined> {
   return Number.isFinite(limit) && Number.isFinite(used) ? Math.min(free, limit! - used!) : free;
 }
 
-/** Whether the kernel keeps its clock in step with others: metrics, certificates and tokens are dated. */
-export async function examineClock(): Promise<Finding[]> {
-  // What time services leave behind; asking the kernel itself would need a program or root.
-  const marks = ["/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid", "/var/run/ntpd.pid"];
-  const found = await Promise.all(
-    marks.map((path) =>
-      readFile(path).then(
-        () => path,
-        () => undefined,
-      ),
-    ),
+/** Asks systemd whether the clock is kept in step: "yes", "no", or undefined where it can't say. */
+async function askTimedatectl(): Promise<string | undefined> {
+  const args = ["show", "--property=NTPSynchronized", "--value"];
+  return run("timedatectl", args, { timeout: 5000 }).then(
+    ({ stdout }) => stdout.trim(),
+    () => undefined,
   );
-  const mark = found.find((path) => path !== undefined);
+}
+
+/** Whether the clock is kept in step with others: certificates and tokens have dates, and metrics are dated. */
+export async function examineClock(isSynchronized = askTimedatectl): Promise<Finding[]> {
+  const answer = await isSynchronized();
   const time = new Date().toISOString();
-  if (mark !== undefined) return [ok("clock", `${time}, kept by a time service (${mark})`)];
-  return [
-    ok(
-      "clock",
-      `${time}; no time service of this host is known, so with several hosts compare their clocks: certificates and tokens have dates`,
-    ),
-  ];
+  if (answer === "yes") return [ok("clock", `${time}, kept in step by a time service`)];
+  const use = "certificates and tokens have dates, so with several hosts";
+  if (answer === "no") return [warn("clock", `${time}, and no time service keeps it in step; ${use} start one`)];
+  return [ok("clock", `${time}; whether a time service keeps it can't be asked here; ${use} compare their clocks`)];
 }
 
 async function packageVersionOf(name: string): Promise<string> {

@@ -18,11 +18,16 @@ afterAll(async () => {
   }
 });
 
+const readLog = (run: string): Promise<string> => readFile(join(run, "log.jsonl"), "utf8").catch(() => "");
+
 /** Resumes a damaged run, which is refused and left as it is. Returns the sentence. */
 async function refusedResume(run: string, code = 1, ...args: string[]): Promise<string> {
   const before = await fingerprint(run);
+  const log = await readLog(run);
   const sentence = await refusal(["train", "--resume", run, "--set", "train.steps=20", ...args], { code });
   expect(await fingerprint(run), "the run that was not resumed").toEqual(before);
+  // The attempt may have added lines, and has taken none away.
+  expect((await readLog(run)).startsWith(log)).toBe(true);
   return sentence;
 }
 

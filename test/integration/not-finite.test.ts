@@ -15,14 +15,13 @@ test("a run that diverges stops before the step, with its samples and the last g
   const sentence = sentenceOf(result, 3);
   expect(sentence).toMatch(/^step 3 is not committed: worker w\d \(rank \d, .*\) has loss NaN over \d+ tokens/);
   expect(sentence).toMatch(/\(sample 8: \S*data\.jsonl:\d+/);
-  // Checkpoints are written beside training: that of step 2 may not have been whole when the run ended.
-  const last = /; the last good checkpoint is that of step ([12]), go on from it with: ringtune train --resume /;
-  expect(sentence).toMatch(last);
-  const step = last.exec(sentence)![1]!;
+  expect(sentence).toMatch(
+    /; the last good checkpoint is that of step 2, go on from it with: ringtune train --resume /,
+  );
   expect((await readSteps(run)).map(({ step }) => step)).toEqual([1, 2]);
-  expect(basename(await readlink(join(run, "latest")))).toBe(`step-0000000${step}`);
+  expect(basename(await readlink(join(run, "latest")))).toBe("step-00000002");
 
   // It loads again, and finds the same.
   const again = sentenceOf(await finish(["train", "--resume", run]), 3);
-  expect(again).toMatch(/^step 3 is not committed: .*the last good checkpoint is that of step [12]/);
+  expect(again).toMatch(/^step 3 is not committed: .*the last good checkpoint is that of step 2/);
 });

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { plain } from "../../coordinator/cli/colors.ts";
 import { examineDisk } from "../../coordinator/doctor/configuration.ts";
 import { formatFinding } from "../../coordinator/doctor/finding.ts";
-import { examineGpus, examineProcessors } from "../../coordinator/doctor/machine.ts";
+import { examineClock, examineGpus, examineProcessors } from "../../coordinator/doctor/machine.ts";
 
 const gpu = (uuid: string) => ({ name: "NVIDIA H100", uuid });
 const listing =
@@ -40,4 +40,12 @@ test("a disk without room for the checkpoints that are kept and the next one is 
   const [huge] = await examineDisk({ checkpoint }, 1e18);
   expect(huge!.level).toBe("fail");
   expect(huge!.sentence).toContain("lower checkpoint.keep 3");
+});
+
+test("a clock that nobody keeps in step is a warning", async () => {
+  const levelOf = async (answer: string | undefined): Promise<unknown> =>
+    (await examineClock(() => Promise.resolve(answer)))[0]!.level;
+  expect(await levelOf("yes")).toBe("ok");
+  expect(await levelOf("no")).toBe("warn");
+  expect(await levelOf(undefined)).toBe("ok");
 });

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { initialState, step } from "../../../coordinator/core/coordinator.ts";
 import { beat, createPulse, limitsOf } from "../../../coordinator/core/detection.ts";
 import type { Job } from "../../../coordinator/core/job.ts";
+import { job as coreJob } from "../../support/core-drive.ts";
 import type { Effect, State } from "../../../coordinator/core/state.ts";
 
 test("the limit follows the measured intervals: patient before any, strict after calm ones, patient again after wild ones", () => {
@@ -17,30 +18,12 @@ test("the limit follows the measured intervals: patient before any, strict after
 });
 
 const job: Job = {
-  id: "job",
-  workers: 2,
-  globalBatch: 8,
-  microbatch: 4,
+  ...coreJob,
   totalSamples: 32,
   samplesPerEpoch: 16,
-  validationSequences: 0,
-  evalEvery: 0,
-  checkpointEvery: 0,
-  writers: "one",
-  saveRetryMs: 10_000,
-  schedule: { schedule: "constant", peak: 0.1, min: 0, warmupSteps: 0, totalSteps: 4 },
-  clip: 1,
-  skipsOverflow: false,
   heartbeatMs: 1000,
   joinTimeoutMs: 1e6,
-  recoverMs: 0,
   stepTimeoutMs: 1e6,
-  bitIdentical: false,
-  balance: "equal",
-  verifyEvery: 0,
-  earlyStopping: null,
-  scoring: null,
-  start: { kind: "seed", step: 0 },
 };
 
 /** Two workers that beat every second, listened to with ticks when the core asks for them. */
