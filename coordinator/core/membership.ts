@@ -170,12 +170,7 @@ export function stop(draft: Draft, reason: string): void {
   state.stopping = reason;
   if (state.phase === "recovering") return endWait(draft);
   if (!state.established) return draft.end({ kind: "stopped", step: state.committed, reason });
-  if (
-    state.phase === "running" &&
-    state.saved === state.committed &&
-    !isSaving(state) &&
-    state.applying === null
-  ) {
+  if (state.phase === "running" && state.saved === state.committed && !isSaving(state) && state.applying === null) {
     return draft.end({ kind: "stopped", step: state.committed, reason });
   }
   // A new generation drops the plans that are under way; the committed weights are then saved.
