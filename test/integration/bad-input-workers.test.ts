@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { RingtuneError } from "../../common/errors.ts";
@@ -305,7 +305,7 @@ describe("a coordinator that is none", () => {
 
   test("ends the session, or sends what it should not", async () => {
     const silent = await serve((session) => session.end());
-    expect(await call(silent)).toBe(`the coordinator at ${silent} is gone`);
+    expect(await call(silent, "--timeout", "1")).toBe(`the coordinator at ${silent} is gone`);
     const wrong = await serve((session) => session.send({ kind: "commit", value: { generation: 1, step: 1 } }));
     void wrong;
     const early = await serve((session) =>
@@ -317,5 +317,27 @@ describe("a coordinator that is none", () => {
     expect(await refusal(["worker", "--coordinator", early], { code: 4, speaker: "ringtune worker" })).toBe(
       "the coordinator sent an unexpected save",
     );
+  });
+
+  test("dies before it answers for the first time: the worker calls again", async () => {
+    const sockets: Socket[] = [];
+    const calls = new Set<WorkerSession>();
+    const address = await serve((session) => {
+      calls.add(session);
+      if (calls.size === 1) for (const socket of sockets) socket.resetAndDestroy();
+      else session.send({ kind: "commit", value: { generation: 1, step: 1 } });
+    });
+    const front = createServer((socket) => {
+      sockets.push(socket.on("error", () => undefined));
+      const back = connect(Number(address.split(":")[1]), "127.0.0.1").on("error", () => undefined);
+      socket.pipe(back).pipe(socket);
+    });
+    onTestFinished(() => void front.close());
+    await new Promise<void>((resolve) => front.listen(0, "127.0.0.1", resolve));
+    const { port } = front.address() as AddressInfo;
+    const worker = ["worker", "--coordinator", `127.0.0.1:${port}`];
+    const sentence = await refusal(worker, { code: 4, speaker: "ringtune worker" });
+    expect(sentence).toBe("the coordinator sent an unexpected commit");
+    expect(calls.size).toBe(2);
   });
 });

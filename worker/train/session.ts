@@ -103,8 +103,8 @@ async function attend(options: SessionOptions): Promise<Ending> {
           watchful: coordinators.length > 1,
           join: () => joinMessage(options, welcome, trainer),
         }),
-      // Whoever has never been welcome is told at once what is wrong, unless it may be otherwise elsewhere or later.
-      isPassing: (error) => (patient ? error.code === "unavailable" : isPassing(error)),
+      // Who waits for its only coordinator waits within one call; a coordinator that dies before it answers may start again.
+      isPassing: (error) => isPassing(error) && !(patient && error.code === "timed_out"),
       signal: leaving,
     });
     if (answer.kind !== "welcome") return answer;
