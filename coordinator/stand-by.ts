@@ -3,6 +3,7 @@
 
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
+import { basename } from "node:path";
 import { RingtuneError } from "../common/errors.ts";
 import { isEveryAddress } from "../common/loopback.ts";
 import { connectEtcd, type EtcdSettings } from "./durable/etcd/connect.ts";
@@ -10,6 +11,10 @@ import { campaign, candidatesOf, describe, type Leadership } from "./durable/etc
 import { createEtcdMedium } from "./durable/etcd/medium.ts";
 import { openPulse } from "./durable/etcd/pulse.ts";
 import type { Medium } from "./durable/store.ts";
+import { addressToCall } from "./exposure.ts";
+import type { OnClose, RunOptions } from "./run.ts";
+import { openServers, preparing, type Servers } from "./servers.ts";
+import { runPath } from "./store/run-directory.ts";
 
 /** What a coordinator has that leads. */
 export interface Elected {
@@ -25,11 +30,43 @@ export interface Elected {
   readonly lost: AbortSignal;
 }
 
+export interface Several {
+  readonly elected: Elected;
+  readonly servers: Servers;
+}
+
+/** Stands by until this coordinator leads; undefined when it is the only one. Throws `usage` for one that starts workers. */
+export async function amongSeveral(
+  { config, launch, progress, signal }: RunOptions,
+  onClose: OnClose,
+): Promise<Several | undefined> {
+  const { store } = config.cluster;
+  if (store.kind !== "etcd") return undefined;
+  if (launch) {
+    const sentence =
+      "cluster.store.kind etcd is for several coordinators, and the workers of ringtune train end with theirs; use ringtune coordinator and ringtune worker, or --set cluster.store.kind=embedded";
+    throw new RingtuneError("usage", sentence);
+  }
+  const servers = await openServers(config, progress, onClose);
+  const elected = await standBy({
+    settings: store,
+    name: basename(runPath(config)),
+    host: config.cluster.host,
+    address: addressToCall(config.cluster.host, servers.sessions.port),
+    notice: (line) => progress.notice(line),
+    refuse: (error) => servers.refuse(error),
+    onClose,
+    signal,
+  });
+  servers.refuse(preparing);
+  return { elected, servers };
+}
+
 /**
  * Resolves when this coordinator, which takes workers at `address`, leads the run `name`. Rejects with the signal's reason,
  * or `unavailable` when etcd can't be reached.
  */
-export async function standBy(options: {
+async function standBy(options: {
   readonly settings: EtcdSettings;
   readonly name: string;
   /** Host that coordinators listen on. */
@@ -38,7 +75,7 @@ export async function standBy(options: {
   readonly notice: (sentence: string) => void;
   /** Workers that call from now on hear this. */
   readonly refuse: (error: RingtuneError) => void;
-  readonly onClose: (close: () => Promise<void>) => void;
+  readonly onClose: OnClose;
   readonly signal: AbortSignal;
 }): Promise<Elected> {
   const { settings, name, host, address, notice, refuse, onClose, signal } = options;
