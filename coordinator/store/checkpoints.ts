@@ -35,8 +35,8 @@ export function checkpointName(step: number): string {
 export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   const path = join(folder, "state.json");
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
-    const what = error.code === "ENOENT" ? "is missing: the checkpoint is not complete" : "is not readable JSON";
-    throw damaged(`${path} ${what}`, error);
+    if (error.code === "ENOENT") throw damaged(`${path} is missing: the checkpoint is not complete`, error);
+    throw diskError(`can't read ${path}`, error);
   });
   const state = parseCheckpointState(text, path);
   for (const [name, { sizeBytes }] of Object.entries(state.files)) {
@@ -83,11 +83,22 @@ export async function readLatest(run: string): Promise<Checkpoint> {
   try {
     return await readCheckpoint(join(run, "checkpoints", basename(target)));
   } catch (error) {
-    if (!(error instanceof RingtuneError)) throw error;
+    if (!(error instanceof RingtuneError) || error.code !== "checkpoint_invalid") throw error;
     throw new RingtuneError("checkpoint_invalid", `${error.message}; ${await wayOut(run, basename(target))}`, {
       cause: error,
     });
   }
+}
+
+/** Throws `disk_failed` with the folder and the cause when the run's checkpoints can't be looked at: a share that is away, say. */
+export async function assertReachable(run: string): Promise<void> {
+  const folder = join(run, "checkpoints");
+  await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    const doing = `can't reach the folder of the run's checkpoints ${folder}`;
+    const then = "; nothing was changed, start again when it is there";
+    if (error.code !== "ENOENT") throw diskError(doing, error, then);
+    throw new RingtuneError("disk_failed", `${doing}: there is no such folder${then}`, { cause: error });
+  });
 }
 
 /** What to do when the checkpoint folder `name` is damaged. */

@@ -20,6 +20,7 @@ import { assert, RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
 import { joinParts, partsPath, removeParts, type CheckpointParts } from "./checkpoint-parts.ts";
 import {
+  assertReachable,
   checkpointName,
   findLeftovers,
   publishCheckpoint,
@@ -134,6 +135,7 @@ export async function openRunDirectory(
   const lock = await (permit === undefined ? acquireLock(lockPath, path) : seizeLock(lockPath));
   try {
     const config = await readRunConfig(path);
+    await assertReachable(path);
     const kept = await look(path);
     if (kept !== undefined) await settle(path, kept, config);
     const checkpoint = kept?.inPlace ? await readNewest(path) : await readLatest(path);
@@ -342,8 +344,10 @@ async function assertRun(path: string, given: string): Promise<void> {
     new RingtuneError("run_missing", `${given} ${why}; name the folder of a run, such as runs/NAME`, {
       details: { path },
     });
-  const folder = await stat(path).catch(() => undefined);
-  if (!folder) throw missing("does not exist");
+  const folder = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") throw missing("does not exist");
+    throw diskError(`can't reach the run ${given}`, error);
+  });
   if (!folder.isDirectory()) throw missing("is a file, not a run");
   const config = await stat(join(path, "ringtune.yaml")).catch(() => undefined);
   if (!config) throw missing("is not a run: it has no ringtune.yaml");

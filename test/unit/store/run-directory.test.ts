@@ -294,6 +294,28 @@ describe("a run that is opened again", () => {
     expect(await readdir(run.path)).not.toContain("run.lock");
   });
 
+  test("names the folder of checkpoints when it can't be reached, and why, and is left as it was", async () => {
+    const run = await stopped(1);
+    await run.close();
+    const checkpoints = run.file("checkpoints");
+    await rename(checkpoints, run.file("aside"));
+    const unreachable = async (cause: string): Promise<void> => {
+      expect(await failure(openRunDirectory(run.path))).toMatchObject({
+        code: "disk_failed",
+        message: `can't reach the folder of the run's checkpoints ${checkpoints}: ${cause}; nothing was changed, start again when it is there`,
+      });
+    };
+    await unreachable("there is no such folder");
+    await writeFile(checkpoints, "");
+    await unreachable("a part of the path is a file, not a folder");
+    await rm(checkpoints);
+    await symlink("checkpoints", checkpoints);
+    await unreachable("ELOOP");
+    await rm(checkpoints);
+    await rename(run.file("aside"), checkpoints);
+    expect((await open(run.path)).checkpoint?.step).toBe(1);
+  });
+
   test("names the line of a damaged record that is not the last", async () => {
     const run = await stopped(1);
     await appendFile(run.file("metrics.jsonl"), "\0\0\0\n");
