@@ -1,7 +1,7 @@
 // A file system of its own that is soon full; only root can have one.
 
 import { spawnSync } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, statfs, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -19,6 +19,14 @@ export async function mounted(options: string): Promise<string | undefined> {
   if (status !== 0) return undefined;
   onTestFinished(() => void spawnSync("umount", ["-l", folder]));
   return folder;
+}
+
+/** Takes all the room that is left on a disk, until what it returns is called. */
+export async function fill(disk: string): Promise<() => Promise<void>> {
+  const filler = join(disk, "filler");
+  const { bsize, bavail } = await statfs(disk);
+  await writeFile(filler, Buffer.alloc(bsize * bavail + 1)).catch(() => undefined);
+  return () => rm(filler);
 }
 
 /** Gives a disk of `mounted` more room. */

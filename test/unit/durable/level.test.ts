@@ -7,6 +7,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { inspectLog } from "../../../coordinator/durable/level-log.ts";
 import { openLevelMedium } from "../../../coordinator/durable/level.ts";
 import { createDurableStore, type Facts } from "../../../coordinator/durable/store.ts";
+import { fill, smallDisk } from "../../support/small-disk.ts";
 
 /** A database whose newest log holds `entries` writes, of a process that did not close it. */
 async function crashedDatabase(entries: number, padding = ""): Promise<{ folder: string; log: string }> {
@@ -82,4 +83,59 @@ test("names the folder when it is none", async () => {
     code: "disk_failed",
     message: expect.stringContaining(join(folder, "file")) as string,
   });
+});
+
+/** Fills the disk and appends until an entry waits for room; resolves with its number and what makes some. */
+async function appendUntilFull(disk: string, notices: string[], withinMs?: number) {
+  const medium = await openLevelMedium(join(disk, "durable"), (sentence) => notices.push(sentence), withinMs);
+  const store = createDurableStore(medium);
+  await store.load();
+  for (let entry = 1; entry <= 10; entry++) await store.append({ committed: entry, padding: "x".repeat(1000) });
+  const free = await fill(disk);
+  for (let entry = 11; ; entry++) {
+    const written = store.append({ committed: entry, padding: "x".repeat(1000) });
+    written.catch(() => undefined);
+    await expect.poll(async () => notices.length > 0 || (await settles(written))).toBe(true);
+    if (notices.length > 0) return { store, entry, written, free };
+  }
+}
+
+async function settles(promise: Promise<unknown>): Promise<boolean> {
+  const pending = Symbol("pending");
+  return (await Promise.race([promise.catch(() => undefined), Promise.resolve(pending)])) !== pending;
+}
+
+test("on a full disk a write waits for room, nothing before it is lost, and it goes on", async ({ skip }) => {
+  const disk = await smallDisk(256);
+  if (disk === undefined) return skip("no file system can be mounted here");
+  const folder = join(disk, "durable");
+  const notices: string[] = [];
+  const { store, entry, written, free } = await appendUntilFull(disk, notices);
+  expect(notices).toEqual([`${folder}: the disk is full; the run waits for room, 60 s at most`]);
+  await free();
+  await written;
+  expect(notices[1]).toMatch(/durable has room again, after \d+(\.\d)? s: the run goes on$/);
+  await store.append({ committed: entry + 1 });
+  await store.close();
+  const found: string[] = [];
+  expect(await open(folder, found)).toEqual({ committed: entry + 1, padding: "x".repeat(1000) });
+  expect(found).toEqual([]);
+});
+
+test("a disk that stays full fails the write with the cause, and all before it is there afterwards", async ({
+  skip,
+}) => {
+  const disk = await smallDisk(256);
+  if (disk === undefined) return skip("no file system can be mounted here");
+  const folder = join(disk, "durable");
+  const { store, entry, written, free } = await appendUntilFull(disk, [], 100);
+  const error = {
+    code: "disk_failed",
+    message: `can't keep the state of the run in ${folder}: the disk is full; make room, and go on with the run by --resume`,
+  };
+  await expect(written).rejects.toMatchObject(error);
+  await expect(store.append({ committed: entry + 1 })).rejects.toMatchObject(error);
+  await store.close();
+  await free();
+  expect(await open(folder)).toMatchObject({ committed: entry - 1 });
 });
