@@ -10,7 +10,7 @@ import type { LabelledText } from "../baseline/classifier.ts";
 import { trainBaseline } from "../baseline/classifier.ts";
 import { scoreBaseline } from "../baseline/score-baseline.ts";
 import type { ClassificationExample } from "../data/classification.ts";
-import { readExamples } from "../data/supervised.ts";
+import { readExamples } from "../data/examples.ts";
 import { createProgress } from "../progress.ts";
 
 interface Options {

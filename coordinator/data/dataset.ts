@@ -21,7 +21,7 @@ export function createTokenDataset(
   tokens: Tokens,
   sequenceLength: number,
   eosId: number,
-  sources: readonly string[] = [],
+  sources?: readonly string[],
 ): SampleDataset {
   assert(tokens.length >= 2, `a row of tokens has at least 2, not ${tokens.length}`);
   const targetCount = tokens.length - 1;
@@ -40,20 +40,22 @@ export function createTokenDataset(
       const to = Math.min(from + sequenceLength, targetCount);
       return { ids: tokens.subarray(from, to), targets: tokens.subarray(from + 1, to + 1) };
     },
-    sourceOf(i) {
-      const from = i * sequenceLength;
-      const to = Math.min(from + sequenceLength, targetCount);
-      const endsUntil = (end: number): number => {
-        let ends = 0;
-        for (let t = 0; t < end; t++) if (tokens[t] === eosId) ends++;
-        return ends;
-      };
-      // A document that holds the end-of-text token itself would shift the names.
-      if (endsUntil(tokens.length) !== sources.length + 1) return undefined;
-      const [first, last] = [sources[endsUntil(from + 1) - 1], sources[endsUntil(to) - 1]];
-      return first === last ? first : `${first} to ${last}`;
-    },
+    ...(sources === undefined ? {} : { sourceOf: (i: number) => sourceOf(i, sources) }),
   };
+
+  function sourceOf(i: number, sources: readonly string[]): string | undefined {
+    const from = i * sequenceLength;
+    const to = Math.min(from + sequenceLength, targetCount);
+    const endsUntil = (end: number): number => {
+      let ends = 0;
+      for (let t = 0; t < end; t++) if (tokens[t] === eosId) ends++;
+      return ends;
+    };
+    // A document that holds the end-of-text token itself would shift the names.
+    if (endsUntil(tokens.length) !== sources.length + 1) return undefined;
+    const [first, last] = [sources[endsUntil(from + 1) - 1], sources[endsUntil(to) - 1]];
+    return first === last ? first : `${first} to ${last}`;
+  }
 }
 
 export interface TokenRow {

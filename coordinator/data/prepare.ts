@@ -5,7 +5,7 @@ import type { DataConfig, PreparedData, PrepareOptions } from "./prepared.ts";
 import { prepareSupervised } from "./supervised.ts";
 import { prepareText } from "./text.ts";
 
-export type { DataSummary, PreparedData, PrepareOptions } from "./prepared.ts";
+export type { DataOrigin, DataSummary, PreparedData, PrepareOptions } from "./prepared.ts";
 
 /**
  * @throws RingtuneError data_invalid, tokenizer_invalid, config_invalid; the signal's reason when it is aborted

@@ -5,6 +5,7 @@ import type { Config } from "../../common/config/schema.ts";
 import type { ResolvedTask } from "../../common/task.ts";
 import type { Tokenizer } from "../../common/tokenizer.ts";
 import type { ModelConfig } from "../model-config.ts";
+import type { InstructionFormat } from "./instruction.ts";
 import { newTokenizerConfig, sideOf, type TokenizerFiles } from "./obtain-tokenizer.ts";
 import type { ProgressOptions } from "./progress.ts";
 import type { SampleDataset } from "./samples.ts";
@@ -14,8 +15,25 @@ export interface PrepareOptions extends ProgressOptions {
   readonly onNotice: (line: string) => void;
   /** The run's own tokenizer when it is resumed; it takes the place of the config's. */
   readonly tokenizer?: TokenizerFiles | undefined;
+  /** Of a run whose data are those that it began with: its samples come from the cache, if they are there, with `tokenizer`. */
+  readonly made?: DataOrigin | undefined;
   /** The model that the run goes on from: its labels are the task's unless the config names others. */
   readonly model?: Pick<ModelConfig, "labels" | "tokenTypes"> | undefined;
+}
+
+/**
+ * What the samples of a run were made of. With the tokenizer it says where the cache has them, so that a coordinator that
+ * goes on with the run where it was need not read the documents again.
+ */
+export interface DataOrigin {
+  /** Of the documents and how they were divided. */
+  readonly key: readonly (string | number)[];
+  readonly documents: PerPart;
+  readonly characters: PerPart;
+  /** Of the task, named or found. */
+  readonly labels: readonly string[];
+  /** Of the lines, where the task has several. */
+  readonly format?: InstructionFormat | undefined;
 }
 
 export type DataConfig = Pick<Config, "task" | "data" | "tokenizer" | "train" | "model">;
@@ -30,6 +48,7 @@ export interface PreparedData {
   /** Contents of tokenizer_config.json for the run directory; `tokenizer.json` is the other file. */
   readonly tokenizerConfigJson: string;
   readonly summary: DataSummary;
+  readonly origin: DataOrigin;
 }
 
 export interface PerPart {

@@ -1,60 +1,103 @@
-// From a config to samples where the data says what to answer: lines of JSONL become examples of the task, examples become
-// samples, some of them kept for validation. What took long is cached by content. Text without answers is text.ts.
+// From a config to samples where the data says what to answer: examples of the task (examples.ts) become samples, some
+// of them kept for validation. What took long is cached by content. Text without answers is text.ts.
 
 import { createHash } from "node:crypto";
 import { RingtuneError } from "../../common/errors.ts";
-import { hasLabels, resolveTask, type ResolvedTask } from "../../common/task.ts";
-import { encoderTemplate, type Tokenizer } from "../../common/tokenizer.ts";
+import { resolveTask, type ResolvedTask } from "../../common/task.ts";
+import { encoderTemplate, parseTokenizer, type Tokenizer } from "../../common/tokenizer.ts";
 import { specialCount } from "../../common/sequence-template.ts";
 import { type Cache, createCache } from "./cache.ts";
-import { createClassification, labelValues } from "./classification.ts";
-import { divideDocuments } from "./divide.ts";
-import { createDocument, type Document } from "./document.ts";
-import { createInstruction, detectFormat, withChatTemplate } from "./instruction.ts";
-import { findLabels } from "./labels.ts";
+import { createMaker, readExamples, type Parts } from "./examples.ts";
+import { withChatTemplate } from "./instruction.ts";
 import { obtainTokenizer } from "./obtain-tokenizer.ts";
 import {
   describeData,
   tokenizerConfigOf,
   type DataConfig,
+  type DataOrigin,
   type DataSummary,
   type PreparedData,
   type PrepareOptions,
 } from "./prepared.ts";
 import { createReporter, type ProgressOptions } from "./progress.ts";
-import { listIn, loadRecords, readAll, type DataRecord } from "./records.ts";
 import type { SampleMaker } from "./sample-maker.ts";
+import type { SampleDataset } from "./samples.ts";
 import { createSampleStore, createStoredDataset, fromCache, toCache, type StoredSamples } from "./stored-samples.ts";
-import { createTagging } from "./tagging.ts";
 import { invalidData } from "./utf8.ts";
 
 /** @throws RingtuneError data_invalid, tokenizer_invalid, config_invalid; the signal's reason when it is aborted */
 export async function prepareSupervised(config: DataConfig, options: PrepareOptions): Promise<PreparedData> {
-  const { onNotice, model } = options;
-  const { sequence_length: sequenceLength } = config.train;
   const startMs = performance.now();
-  const cache = createCache(config.data.cache, onNotice);
-  const { parts, task, maker, usesChatTemplate, origin, whereOf } = await readExamples(config, options);
+  const cache = createCache(config.data.cache, options.onNotice);
+  const again = await rereadSamples(config, options, cache);
+  if (again !== undefined) return describeSamples(config, options, again, startMs);
+  const { parts, task, maker, format, origin, whereOf } = await readExamples(config, options);
   const tokenizer = await obtainTokenizer(config, { ...options, cache, texts: textsOf(parts.train, maker), origin });
   if (!maker.causal) assertRoom(config, tokenizer);
-  const hasTypes = (model?.tokenTypes ?? 2) > 1;
   const make = (example: unknown) => {
-    const made = maker.make(example, tokenizer, sequenceLength);
-    return typeof made === "string" || hasTypes ? made : { ...made, types: new Uint8Array(made.ids.length) };
+    const made = maker.make(example, tokenizer, config.train.sequence_length);
+    return typeof made === "string" || hasTypes(options) ? made : { ...made, types: new Uint8Array(made.ids.length) };
   };
-  const key = [...origin, sequenceLength, sha256(tokenizer.json, tokenizer.configJson ?? ""), String(hasTypes)];
+  const key = keyOfSamples(config, options, { key: origin, format }, tokenizer);
   const made = await obtainSamples(parts, make, cache, key, options);
-  const shape = { sequenceLength, targetsPerRow: maker.targetsPerRow, padId: tokenizer.padId, causal: maker.causal };
   const sourceIn = (part: readonly unknown[]) => (i: number) => {
     // Only asked when a run fails, so what was dropped is found out again.
     const kept = part.filter((example) => typeof make(example) !== "string");
     return whereOf(kept[i]);
   };
-  const train = { ...createStoredDataset(made.train, shape), sourceOf: sourceIn(parts.train) };
-  const validation = { ...createStoredDataset(made.validation, shape), sourceOf: sourceIn(parts.validation) };
-  const summary: DataSummary = {
+  const from: DataOrigin = {
+    key: origin,
     documents: { train: parts.train.length, validation: parts.validation.length },
     characters: { train: lengthOf(parts.train, maker), validation: lengthOf(parts.validation, maker) },
+    labels: task.labels,
+    format,
+  };
+  const sources = { train: sourceIn(parts.train), validation: sourceIn(parts.validation) };
+  return describeSamples(config, options, { tokenizer, task, maker, made, from, sources }, startMs);
+}
+
+interface Supervised {
+  readonly tokenizer: Tokenizer;
+  readonly task: ResolvedTask;
+  readonly maker: SampleMaker<unknown>;
+  readonly made: MadeSamples;
+  readonly from: DataOrigin;
+  /** Undefined when the examples were not read. */
+  readonly sources: Readonly<Record<"train" | "validation", (i: number) => string | undefined>> | undefined;
+}
+
+/** The samples that a run began with, without its lines; undefined when the cache has them no more. */
+async function rereadSamples(
+  config: DataConfig,
+  options: PrepareOptions,
+  cache: Cache,
+): Promise<Supervised | undefined> {
+  const { made: from, tokenizer: files } = options;
+  if (from === undefined || files === undefined) return undefined;
+  const tokenizer = parseTokenizer(files);
+  const kept = await readSamples(cache, keyOfSamples(config, options, from, tokenizer));
+  if (kept === undefined) return undefined;
+  const task = resolveTask(config.task, from.labels);
+  const maker = createMaker(config, task, from.format);
+  return { tokenizer, task, maker, made: kept, from, sources: undefined };
+}
+
+function describeSamples(
+  config: DataConfig,
+  { onNotice }: PrepareOptions,
+  { tokenizer, task, maker, made, from, sources }: Supervised,
+  startMs: number,
+): PreparedData {
+  const { sequence_length: sequenceLength } = config.train;
+  const shape = { sequenceLength, targetsPerRow: maker.targetsPerRow, padId: tokenizer.padId, causal: maker.causal };
+  const datasetOf = (part: "train" | "validation"): SampleDataset => {
+    const dataset = createStoredDataset(made[part], shape);
+    return sources === undefined ? dataset : { ...dataset, sourceOf: sources[part] };
+  };
+  const [train, validation] = [datasetOf("train"), datasetOf("validation")];
+  const summary: DataSummary = {
+    documents: from.documents,
+    characters: from.characters,
     tokens: { train: train.targetCount, validation: validation.targetCount },
     samples: { train: train.sampleCount, validation: validation.sampleCount },
     dropped: {
@@ -69,101 +112,16 @@ export async function prepareSupervised(config: DataConfig, options: PrepareOpti
   };
   for (const line of describeData(summary, config, made.perSecond, "lines")) onNotice(line);
   if (task.labels.length > 0) onNotice(describeLabels(task.labels));
-  assertKept(config, parts.train.length, made.train);
-  const configJson = tokenizerConfigOf(config, tokenizer);
+  assertKept(config, from.documents.train, made.train);
   return {
     train,
     validation: validation.sampleCount === 0 ? null : validation,
     tokenizer,
     task,
-    tokenizerConfigJson: usesChatTemplate ? withChatTemplate(configJson) : configJson,
+    tokenizerConfigJson: configJsonOf(config, tokenizer, from.format),
     summary,
+    origin: from,
   };
-}
-
-export interface Examples {
-  /** In the form that `maker` reads. */
-  readonly parts: Parts;
-  readonly task: ResolvedTask;
-  readonly maker: SampleMaker<unknown>;
-  readonly usesChatTemplate: boolean;
-  /** The line of an example, for sentences: "mail.jsonl:12". */
-  readonly whereOf: (example: unknown) => string | undefined;
-  /** What the parts are made from, for the keys of a cache. */
-  readonly origin: readonly (string | number)[];
-}
-
-/** The examples of a task in their two parts, before any tokenizer. Throws data_invalid, config_invalid. */
-export async function readExamples(
-  config: ExampleConfig,
-  options: Omit<PrepareOptions, "tokenizer">,
-): Promise<Examples> {
-  const { onNotice, signal, model } = options;
-  const { records, digest } = await loadRecords(config.data, config.task.kind, { onNotice, signal });
-  const task = resolveTask(config.task, labelsOf(config, records, model?.labels));
-  const { maker, usesChatTemplate } = createMaker(config, task, records);
-  const examples = readAll(records, (record) => maker.read(record));
-  const { parts, origin } = await divide(examples, records, maker, config, options);
-  const whereOf = (example: unknown): string | undefined => records[examples.indexOf(example)]?.where;
-  return { parts, task, maker, usesChatTemplate, whereOf, origin: [digest, ...origin, ...maker.key] };
-}
-
-/** Keeps near duplicates on one side and labels in both parts, as divide.ts does: an example is a document of its texts. */
-async function divide(
-  examples: readonly unknown[],
-  records: readonly DataRecord[],
-  maker: SampleMaker<unknown>,
-  config: ExampleConfig,
-  options: Omit<PrepareOptions, "tokenizer">,
-): Promise<{ parts: Parts; origin: readonly (string | number)[] }> {
-  if (examples.length < 2 && config.data.validation_fraction > 0) {
-    throw invalidData(
-      `there is ${examples.length} line of data, too few to keep one for validation; give more, or set data.validation_fraction to 0`,
-      { lines: examples.length },
-    );
-  }
-  const exampleOf = new Map<Document, unknown>();
-  for (const [i, example] of examples.entries()) {
-    const id = records[i]?.where ?? "";
-    const bytes = Buffer.from(maker.texts(example).join("\n"));
-    exampleOf.set(createDocument(id, id, bytes, maker.label(example)), example);
-  }
-  const { train, validation, origin } = await divideDocuments([...exampleOf.keys()], config, options);
-  const examplesOf = (documents: readonly Document[]): unknown[] => documents.map((one) => exampleOf.get(one));
-  return { parts: { train: examplesOf(train), validation: examplesOf(validation) }, origin };
-}
-
-/** Named in the config, else those of the model's head, else those that the data has. */
-function labelsOf(
-  { task, data }: ExampleConfig,
-  records: readonly DataRecord[],
-  ofModel: readonly string[] | undefined,
-): readonly string[] {
-  if (!hasLabels(task)) return [];
-  const named = task.labels ?? ofModel;
-  if (named !== undefined) return named;
-  const values = readAll(records, (record) =>
-    task.kind === "tagging" ? listIn(record, data.tags_field) : labelValues(record, data, task.multi_label),
-  );
-  return findLabels(values.flat());
-}
-
-function createMaker(
-  { data }: ExampleConfig,
-  task: ResolvedTask,
-  records: readonly DataRecord[],
-): { maker: SampleMaker<unknown>; usesChatTemplate: boolean } {
-  switch (task.kind) {
-    case "classification":
-      return { maker: createClassification(task, data), usesChatTemplate: false };
-    case "tagging":
-      return { maker: createTagging(task, data), usesChatTemplate: false };
-    default: {
-      const [format = "completion"] =
-        data.format === "auto" ? readAll(records.slice(0, 1), detectFormat) : [data.format];
-      return { maker: createInstruction(format), usesChatTemplate: format === "messages" };
-    }
-  }
 }
 
 interface MadeSamples {
@@ -173,9 +131,33 @@ interface MadeSamples {
   readonly perSecond: number | undefined;
 }
 
-type ExampleConfig = Pick<DataConfig, "task" | "data" | "train">;
+/** Whether the model tells one text of a pair from the other. */
+function hasTypes({ model }: PrepareOptions): boolean {
+  return (model?.tokenTypes ?? 2) > 1;
+}
 
-type Parts = Readonly<Record<"train" | "validation", readonly unknown[]>>;
+/** The same for the first start of a run, and for those that find its tokenizer in the run directory. */
+function keyOfSamples(
+  config: DataConfig,
+  options: PrepareOptions,
+  { key, format }: Pick<DataOrigin, "key" | "format">,
+  tokenizer: Tokenizer,
+): readonly (string | number)[] {
+  const files = sha256(tokenizer.json, configJsonOf(config, tokenizer, format));
+  return [...key, config.train.sequence_length, files, String(hasTypes(options))];
+}
+
+/** As it is written to the run directory. */
+function configJsonOf(config: DataConfig, tokenizer: Tokenizer, format: DataOrigin["format"]): string {
+  const json = tokenizerConfigOf(config, tokenizer);
+  return format === "messages" ? withChatTemplate(json) : json;
+}
+
+/** From the cache. */
+async function readSamples(cache: Cache, key: readonly (string | number)[]): Promise<MadeSamples | undefined> {
+  const kept = await cache.read("samples", key);
+  return kept && { train: fromCache("train", kept), validation: fromCache("validation", kept), perSecond: undefined };
+}
 
 async function obtainSamples(
   parts: Parts,
@@ -184,11 +166,8 @@ async function obtainSamples(
   key: readonly (string | number)[],
   options: ProgressOptions,
 ): Promise<MadeSamples> {
-  const kept = await cache.read("samples", key);
-  if (kept !== undefined) {
-    const [train, validation] = [fromCache("train", kept), fromCache("validation", kept)];
-    return { train, validation, perSecond: undefined };
-  }
+  const kept = await readSamples(cache, key);
+  if (kept !== undefined) return kept;
   const startMs = performance.now();
   const total = parts.train.length + parts.validation.length;
   const report = createReporter("samples", total, options);

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { RingtuneError } from "../../common/errors.ts";
 import { specialCount } from "../../common/sequence-template.ts";
 import { resolveTask } from "../../common/task.ts";
-import { encoderTemplate, type Tokenizer } from "../../common/tokenizer.ts";
+import { encoderTemplate, parseTokenizer, type Tokenizer } from "../../common/tokenizer.ts";
 import { type Cache, createCache } from "./cache.ts";
 import { createTokenDataset, createTokenRow, type Tokens } from "./dataset.ts";
 import { divideDocuments } from "./divide.ts";
@@ -17,6 +17,7 @@ import {
   describeData,
   tokenizerConfigOf,
   type DataConfig,
+  type DataOrigin,
   type DataSummary,
   type PerPart,
   type PreparedData,
@@ -32,20 +33,49 @@ export async function prepareText(config: DataConfig, options: PrepareOptions): 
   const { onNotice, signal } = options;
   const startMs = performance.now();
   const cache = createCache(config.data.cache, onNotice);
+  const again = await rereadText(options, cache);
+  if (again !== undefined) return describeText(config, options, again, startMs);
   const documents = await loadDocuments(config.data, { onNotice, signal });
   const { origin, ...split } = await divideDocuments(documents, config, options);
 
   const tokenizer = await obtainTokenizer(config, { ...options, cache, texts: textsOf(split.train), origin });
   const made = await obtainTokens(split, tokenizer, cache, origin, options);
+  const counts = { train: split.train.length, validation: split.validation.length };
+  const from = { key: origin, documents: counts, characters: made.characters, labels: [] };
+  return describeText(config, options, { tokenizer, made, from, split }, startMs);
+}
+
+interface Text {
+  readonly tokenizer: Tokenizer;
+  readonly made: MadeTokens;
+  readonly from: DataOrigin;
+  /** Undefined when they were not read. */
+  readonly split: { readonly train: readonly Document[]; readonly validation: readonly Document[] } | undefined;
+}
+
+/** The tokens that a run began with, without its documents; undefined when the cache has them no more. */
+async function rereadText({ made: from, tokenizer: files }: PrepareOptions, cache: Cache): Promise<Text | undefined> {
+  if (from === undefined || files === undefined) return undefined;
+  const tokenizer = parseTokenizer(files);
+  const made = await readTokens(tokenizer, cache, from.key);
+  return made && { tokenizer, made, from, split: undefined };
+}
+
+function describeText(
+  config: DataConfig,
+  { onNotice }: PrepareOptions,
+  { tokenizer, made, from, split }: Text,
+  startMs: number,
+): PreparedData {
   const create = datasetMaker(config, tokenizer);
-  const sourcesOf = (documents: readonly Document[]): string[] => documents.map(({ id }) => id);
-  const train = create(made.train, "training", sourcesOf(split.train));
+  const sourcesOf = (documents?: readonly Document[]): string[] | undefined => documents?.map(({ id }) => id);
+  const train = create(made.train, "training", sourcesOf(split?.train));
   const validation =
-    split.validation.length === 0 ? null : create(made.validation, "validation", sourcesOf(split.validation));
+    from.documents.validation === 0 ? null : create(made.validation, "validation", sourcesOf(split?.validation));
 
   const seconds = (performance.now() - startMs) / 1000;
   const summary: DataSummary = {
-    documents: { train: split.train.length, validation: split.validation.length },
+    documents: from.documents,
     characters: made.characters,
     tokens: { train: train.targetCount, validation: validation?.targetCount ?? 0 },
     samples: { train: train.sampleCount, validation: validation?.sampleCount ?? 0 },
@@ -64,6 +94,7 @@ export async function prepareText(config: DataConfig, options: PrepareOptions): 
     task: resolveTask(config.task, []),
     tokenizerConfigJson: tokenizerConfigOf(config, tokenizer),
     summary,
+    origin: from,
   };
 }
 
@@ -71,7 +102,7 @@ export async function prepareText(config: DataConfig, options: PrepareOptions): 
 function datasetMaker(
   { task, train }: DataConfig,
   tokenizer: Tokenizer,
-): (tokens: Tokens, part: "training" | "validation", sources: readonly string[]) => SampleDataset {
+): (tokens: Tokens, part: "training" | "validation", sources?: readonly string[]) => SampleDataset {
   const { sequence_length: sequenceLength, seed } = train;
   const { eosId, padId, vocabSize, maskId, specials } = tokenizer;
   if (task.kind !== "masked-lm") {
@@ -113,19 +144,11 @@ async function obtainTokens(
   parts: { train: readonly Document[]; validation: readonly Document[] },
   tokenizer: Tokenizer,
   cache: Cache,
-  origin: readonly (string | number)[],
+  origin: Origin,
   options: ProgressOptions,
 ): Promise<MadeTokens> {
-  const key = [...origin, sha256(tokenizer.json), tokenizer.eosId];
-  const digestOfTokens = (train: Tokens, validation: Tokens): string => sha256(bytesOf(train), bytesOf(validation));
-  const kept = await cache.read("tokens", key);
-  if (kept !== undefined) {
-    const { train: trainBytes = new Uint8Array(), validation: validationBytes = new Uint8Array() } = kept.sections;
-    const [train, validation] = [tokensOf(trainBytes, tokenizer), tokensOf(validationBytes, tokenizer)];
-    const { trainCharacters = 0, validationCharacters = 0 } = kept.facts;
-    const characters = { train: trainCharacters, validation: validationCharacters };
-    return { train, validation, characters, digest: digestOfTokens(train, validation), perSecond: undefined };
-  }
+  const kept = await readTokens(tokenizer, cache, origin);
+  if (kept !== undefined) return kept;
   const startMs = performance.now();
   const total = [...parts.train, ...parts.validation].reduce((sum, { bytes }) => sum + bytes.length, 0);
   const report = createReporter("tokens", total, options);
@@ -139,11 +162,32 @@ async function obtainTokens(
     digest: digestOfTokens(train.tokens, validation.tokens),
     perSecond: (train.tokens.length + validation.tokens.length) / seconds,
   };
-  await cache.write("tokens", key, {
+  await cache.write("tokens", keyOfTokens(origin, tokenizer), {
     facts: { trainCharacters: train.characters, validationCharacters: validation.characters },
     sections: { train: bytesOf(made.train), validation: bytesOf(made.validation) },
   });
   return made;
+}
+
+type Origin = readonly (string | number)[];
+
+function keyOfTokens(origin: Origin, tokenizer: Tokenizer): Origin {
+  return [...origin, sha256(tokenizer.json), tokenizer.eosId];
+}
+
+/** From the cache. */
+async function readTokens(tokenizer: Tokenizer, cache: Cache, origin: Origin): Promise<MadeTokens | undefined> {
+  const kept = await cache.read("tokens", keyOfTokens(origin, tokenizer));
+  if (kept === undefined) return undefined;
+  const { train: trainBytes = new Uint8Array(), validation: validationBytes = new Uint8Array() } = kept.sections;
+  const [train, validation] = [tokensOf(trainBytes, tokenizer), tokensOf(validationBytes, tokenizer)];
+  const { trainCharacters = 0, validationCharacters = 0 } = kept.facts;
+  const characters = { train: trainCharacters, validation: validationCharacters };
+  return { train, validation, characters, digest: digestOfTokens(train, validation), perSecond: undefined };
+}
+
+function digestOfTokens(train: Tokens, validation: Tokens): string {
+  return sha256(bytesOf(train), bytesOf(validation));
 }
 
 async function encode(

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
@@ -84,6 +84,21 @@ test("makes everything again when a document changes, and not when only the sequ
   expect((await prepare({ train: { sequence_length: 16 } })).summary.cached).toBe(true);
   writeFileSync(join(folder, "data.jsonl"), '{"text": "something"}\n{"text": "else"}');
   expect((await prepare()).summary.cached).toBe(false);
+});
+
+test("a run that goes on where it was takes its tokens from the cache, without its documents, as long as they are there", async () => {
+  const first = await prepare();
+  const { json } = first.tokenizer;
+  const own = { tokenizer: { json, configJson: first.tokenizerConfigJson, source: "run" }, made: first.origin };
+  writeFileSync(join(folder, "data.jsonl"), '{"text": "something"}\n{"text": "else"}');
+  const again = await prepare({}, own);
+  expect(again.summary).toEqual({ ...first.summary, cached: true, seconds: expect.any(Number) as number });
+  expect(again.origin).toEqual(first.origin);
+  expect(tokensIn(again.train)).toEqual(tokensIn(first.train));
+  expect(tokensIn(again.validation)).toEqual(tokensIn(first.validation));
+  expect([first, again].map(({ train }) => train.sourceOf === undefined)).toEqual([false, true]);
+  rmSync(join(folder, "cache"), { recursive: true });
+  expect((await prepare({}, own)).summary.digest).not.toBe(first.summary.digest);
 });
 
 test("makes a damaged cache again with a notice, and goes on without a cache", async () => {

@@ -70,6 +70,32 @@ test("samples come from the cache at the second start, and are made again when w
   }
 });
 
+test.each([
+  ["classification", mails],
+  [
+    "instruction",
+    Array.from({ length: 8 }, (_, i) => ({
+      messages: [
+        { role: "user", content: `what is ${i}?` },
+        { role: "assistant", content: `it is ${i}` },
+      ],
+    })),
+  ],
+] as const)(
+  "a run of a %s that goes on where it was takes its samples from the cache, without its lines",
+  async (kind, lines) => {
+    const first = await prepare({ kind }, lines);
+    const tokenizer = { json: first.tokenizer.json, configJson: first.tokenizerConfigJson, source: "run" };
+    const again = await prepare({ kind }, [{ text: "something else" }], {}, { tokenizer, made: first.origin });
+    expect(again.summary).toEqual({ ...first.summary, cached: true, seconds: expect.any(Number) as number });
+    expect(again.task).toEqual(first.task);
+    expect(again.tokenizerConfigJson).toBe(first.tokenizerConfigJson);
+    expect(again.train.sample(0, 0)).toEqual(first.train.sample(0, 0));
+    expect(again.train.sampleCount).toBe(first.train.sampleCount);
+    expect("sourceOf" in again.train).toBe(false);
+  },
+);
+
 test("the labels of the model's head are taken when none are named, and a model without token types gets none", async () => {
   const model = { labels: ["spam", "ham"], tokenTypes: 1 };
   const pairs = mails.map((mail) => ({ ...mail, answer: "yes" }));
