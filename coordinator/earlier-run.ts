@@ -3,17 +3,22 @@
 
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
+import { z } from "zod";
 import { writeFileAtomic } from "../common/atomic-file.ts";
 import type { Config } from "../common/config/schema.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import { headOf } from "../common/task.ts";
 import type { TokenizerFiles } from "./data/obtain-tokenizer.ts";
+import type { PreparedData } from "./data/prepare.ts";
 import { readModelConfig, type ModelConfig } from "./model-config.ts";
 import { wayOut } from "./store/checkpoints.ts";
 import type { Checkpoint, RunDirectory } from "./store/run-directory.ts";
 
 /** Of the checkpoint, or of `model.from`; undefined when the model begins with this run. Throws `checkpoint_invalid`. */
-export async function readEarlierModel(config: Config, directory: RunDirectory): Promise<ModelConfig | undefined> {
+export async function readEarlierModel(
+  config: Config,
+  directory: Pick<RunDirectory, "checkpoint" | "path">,
+): Promise<ModelConfig | undefined> {
   const { checkpoint } = directory;
   const head = headOf(config.task.kind);
   if (checkpoint === undefined) {
@@ -26,7 +31,7 @@ export async function readEarlierModel(config: Config, directory: RunDirectory):
 }
 
 /** Throws `checkpoint_invalid`. */
-export async function readTokenizer(directory: RunDirectory): Promise<TokenizerFiles> {
+export async function readTokenizer(directory: Pick<RunDirectory, "file">): Promise<TokenizerFiles> {
   const source = directory.file("tokenizer.json");
   try {
     const json = await readFile(source, "utf8");
@@ -39,18 +44,43 @@ export async function readTokenizer(directory: RunDirectory): Promise<TokenizerF
   }
 }
 
-/** A resumed run goes on with the samples it began with, or not at all: `data_invalid`. A new one writes down which they are. */
-export async function assertSameData(directory: RunDirectory, digest: string, resumed: boolean): Promise<void> {
+/** Beside the run's records: data.json. */
+const dataSchema = z.object({
+  digest: z.hex().length(64),
+  origin: z
+    .object({
+      key: z.array(z.union([z.string(), z.number()])),
+      documents: z.object({ train: z.number(), validation: z.number() }),
+      characters: z.object({ train: z.number(), validation: z.number() }),
+      labels: z.array(z.string()),
+      format: z.enum(["messages", "alpaca", "completion"]).optional(),
+    })
+    .optional(),
+});
+
+/** Which data the run was made of. Throws `checkpoint_invalid`. */
+export async function readData(directory: Pick<RunDirectory, "file">): Promise<z.infer<typeof dataSchema>> {
   const path = directory.file("data.json");
-  if (!resumed) return writeFileAtomic(path, `${JSON.stringify({ digest })}\n`);
   const saved = await readFile(path, "utf8").catch((error: unknown) => describeError(error));
-  const before = /^\{"digest":"([0-9a-f]{64})"\}\n$/.exec(saved)?.[1];
-  if (before === undefined) {
+  try {
+    return dataSchema.parse(JSON.parse(saved));
+  } catch (cause) {
     throw new RingtuneError(
       "checkpoint_invalid",
       `${path} does not say which data the run was made of (${JSON.stringify(saved.slice(0, 80))}); it was damaged or removed, train into a new run`,
+      { cause },
     );
   }
+}
+
+/** A resumed run goes on with the samples it began with, or not at all: `data_invalid`. A new one writes down which they are. */
+export async function assertSameData(
+  directory: RunDirectory,
+  { summary: { digest }, origin }: Pick<PreparedData, "summary" | "origin">,
+  resumed: boolean,
+): Promise<void> {
+  if (!resumed) return writeFileAtomic(directory.file("data.json"), `${JSON.stringify({ digest, origin })}\n`);
+  const before = (await readData(directory)).digest;
   if (before === digest) return;
   throw new RingtuneError(
     "data_invalid",
@@ -59,6 +89,10 @@ export async function assertSameData(directory: RunDirectory, digest: string, re
 }
 
 /** A sentence about a damaged checkpoint, and which other there is. */
-export async function withWayOut(sentence: string, damaged: Checkpoint, directory: RunDirectory): Promise<string> {
+export async function withWayOut(
+  sentence: string,
+  damaged: Checkpoint,
+  directory: Pick<RunDirectory, "path">,
+): Promise<string> {
   return `${sentence}; ${await wayOut(directory.path, basename(damaged.path))}`;
 }

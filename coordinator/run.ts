@@ -13,16 +13,16 @@ import { isOver } from "./core/durable.ts";
 import type { End } from "./core/state.ts";
 import { createJob } from "./create-job.ts";
 import { renderCurve } from "./curve.ts";
-import { prepareData } from "./data/prepare.ts";
+import { prepareData, type PrepareOptions } from "./data/prepare.ts";
 import { planDevices } from "./devices.ts";
 import { firstState, readPort, writePort } from "./durable/kept-run.ts";
 import type { Facts } from "./durable/store.ts";
-import { assertSameData, readEarlierModel, readTokenizer, withWayOut } from "./earlier-run.ts";
+import { assertSameData, readData, readEarlierModel, readTokenizer, withWayOut } from "./earlier-run.ts";
 import { assertFits, completeModelConfig } from "./model-config.ts";
 import { nameSamples } from "./name-samples.ts";
 import { openRun } from "./open-run.ts";
 import type { Progress } from "./progress.ts";
-import { now } from "./rpc/driver.ts";
+import { now, type HandedOver } from "./rpc/driver.ts";
 import { openServers } from "./servers.ts";
 import { obtainSources } from "./sources.ts";
 import { amongSeveral } from "./stand-by.ts";
@@ -45,7 +45,7 @@ export interface RunOptions {
 
 export interface RunResult {
   /** elsewhere: another coordinator has led the run to its end. */
-  readonly outcome: End | { readonly kind: "elsewhere"; readonly step: number };
+  readonly outcome: End | HandedOver | { readonly kind: "elsewhere"; readonly step: number };
   readonly directory: string;
   /** Step of the latest checkpoint, if there is one that this run wrote or went on from. */
   readonly checkpoint: number | undefined;
@@ -86,27 +86,26 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
     assertResumable(directory.config, given, directory.path, inPlace);
     directory.goOnWith(given);
   }
+  // As soon as possible: workers that look for their coordinator are kept on the line.
+  const port = inPlace && given.cluster.port === 0 ? await readPort(directory.path) : undefined;
+  const listening = { ...given, cluster: { ...given.cluster, port: port ?? given.cluster.port } };
+  const servers = several?.servers ?? (await openServers(listening, progress, onClose));
+  if (kept !== undefined && several === undefined) await writePort(directory.path, servers.sessions.port);
+
   const { config, onHub } = await obtainSources(given, { resumed: earlier !== undefined, progress, signal });
   const model = await readEarlierModel(config, directory);
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length });
   if (earlier === undefined) model?.notices.forEach((line) => progress.notice(line));
-  const port = inPlace && config.cluster.port === 0 ? await readPort(directory.path) : undefined;
-  const servers =
-    several?.servers ??
-    (await openServers(
-      { ...config, cluster: { ...config.cluster, port: port ?? config.cluster.port } },
-      progress,
-      onClose,
-    ));
-  if (kept !== undefined && several === undefined) await writePort(directory.path, servers.sessions.port);
-
-  const data = await prepareData(config, {
+  const prepareOptions: PrepareOptions = {
     onNotice: (line) => progress.notice(line),
     onProgress: (state) => progress.data(state),
     signal,
     tokenizer: resumed ? await readTokenizer(directory) : undefined,
     model,
-  });
+  };
+  const made = inPlace ? (await readData(directory)).origin : undefined;
+  const data =
+    (await several?.ahead?.take(config, prepareOptions)) ?? (await prepareData(config, { ...prepareOptions, made }));
   const { tokenizer, task } = data;
   const { vocabSize } = tokenizer;
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length, vocabSize });
@@ -116,7 +115,7 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const dropped = describeDropout(modelConfig);
   if (dropped !== "") progress.notice(`dropout in training: ${dropped}`);
   if (!resumed) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
-  await assertSameData(directory, data.summary.digest, resumed);
+  await assertSameData(directory, data, resumed);
   const devices = await planDevices(config, options.launch);
   devices.notices.forEach((notice) => progress.notice(notice));
   const createJobNow = (): Promise<Job> => createJob(config, directory, data, devices.workers, kept !== undefined);
@@ -139,14 +138,16 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
     { job, state },
     onClose,
   );
-  const outcome = nameSamples(trained.outcome, config, data);
-  if (outcome.kind === "failed" && outcome.code === "superseded") {
-    return { ...trained, outcome, directory: directory.path, task: task.kind, validations: [] };
+  const { outcome: end, ...rest } = trained;
+  // Another coordinator writes the run.
+  if (end.kind === "handed-over" || (end.kind === "failed" && end.code === "superseded")) {
+    return { ...trained, directory: directory.path, task: task.kind, validations: [] };
   }
+  const outcome = await nameSamples(end, config, data, () => prepareData(config, prepareOptions));
   const records = await directory.readRecords();
   if (directory.changed) await writeCurve(directory, records, progress);
   const validations = records.filter((record) => record.kind === "validation");
-  const result = { ...trained, outcome, directory: directory.path, task: task.kind, validations };
+  const result = { ...rest, outcome, directory: directory.path, task: task.kind, validations };
   // A checkpoint that a worker found damaged: the coordinator knows which other there is.
   if (outcome.kind !== "failed" || outcome.code !== "checkpoint_invalid" || earlier === undefined) return result;
   return { ...result, outcome: { ...outcome, reason: await withWayOut(outcome.reason, earlier, directory) } };

@@ -1,9 +1,11 @@
-// What a coordinator listens with: for workers, and for Prometheus. Who calls before there is a driver is told why.
+// What a coordinator listens with: for workers, and for Prometheus. Who calls before there is a driver is kept on the line
+// (early-callers.ts).
 
 import { readCredentials, type Credentials } from "../common/certificates.ts";
 import type { Config } from "../common/config/schema.ts";
 import { RingtuneError } from "../common/errors.ts";
 import { serveSessions, type SessionServer } from "../proto/session.ts";
+import { createEarlyCallers } from "./early-callers.ts";
 import { exposureOf, guardOf } from "./exposure.ts";
 import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
 import type { Progress } from "./progress.ts";
@@ -17,12 +19,11 @@ export interface Servers {
   readonly credentials: Credentials | undefined;
   /** Workers are welcome from here on. */
   begin(driver: Driver): void;
-  /** Until then, they hear this. */
-  refuse(error: RingtuneError): void;
+  /** Another coordinator leads, and workers that call hear this. */
+  refer(error: RingtuneError): void;
+  /** This one leads now. */
+  prepare(): void;
 }
-
-const sentence = "the coordinator still prepares its data and takes no workers yet";
-export const preparing = new RingtuneError("unavailable", sentence);
 
 /** Before the data is prepared, so that a busy port is known at once. */
 export async function openServers(config: Config, progress: Progress, onClose: OnClose): Promise<Servers> {
@@ -38,14 +39,25 @@ export async function openServers(config: Config, progress: Progress, onClose: O
   const { certs, host } = config.cluster;
   exposureOf(config).forEach((line) => progress.notice(line));
   const credentials = certs === undefined ? undefined : await readCredentials(certs, "coordinator");
-  let early = preparing;
+  const early = createEarlyCallers();
   const sessions = await serveSessions({
     host,
     port: config.cluster.port,
     ...(credentials === undefined ? {} : { credentials }),
     noticed: (sentence) => progress.decided(sentence),
-    accept: (session) => driver?.accept(session) ?? { message: () => session.reject(early), closed: () => undefined },
+    accept: (session) => early.accept(session),
   });
-  onClose(() => sessions.close());
-  return { metrics, sessions, credentials, begin: (ready) => (driver = ready), refuse: (error) => (early = error) };
+  onClose(() => {
+    if (driver === undefined) early.refer(new RingtuneError("unavailable", "the coordinator has stopped"));
+    return sessions.close();
+  });
+  return {
+    ...{ metrics, sessions, credentials },
+    refer: (error) => early.refer(error),
+    prepare: () => early.prepare(),
+    begin(ready) {
+      driver = ready;
+      early.begin((session) => ready.accept(session));
+    },
+  };
 }

@@ -7,13 +7,14 @@ import { basename } from "node:path";
 import { RingtuneError } from "../common/errors.ts";
 import { isEveryAddress } from "../common/loopback.ts";
 import { connectEtcd, type EtcdSettings } from "./durable/etcd/connect.ts";
-import { campaign, candidatesOf, describe, type Leadership } from "./durable/etcd/election.ts";
+import { campaign, candidatesOf, describe, type Candidate, type Leadership } from "./durable/etcd/election.ts";
 import { createEtcdMedium } from "./durable/etcd/medium.ts";
 import { openPulse } from "./durable/etcd/pulse.ts";
 import type { Medium } from "./durable/store.ts";
 import { addressToCall } from "./exposure.ts";
+import { prepareAhead, type Ahead } from "./prepare-ahead.ts";
 import type { OnClose, RunOptions } from "./run.ts";
-import { openServers, preparing, type Servers } from "./servers.ts";
+import { openServers, type Servers } from "./servers.ts";
 import { runPath } from "./store/run-directory.ts";
 
 /** What a coordinator has that leads. */
@@ -24,6 +25,8 @@ export interface Elected {
   readonly medium: Medium;
   /** Addresses of all coordinators, its own first. */
   addresses(): Promise<readonly string[]>;
+  /** Who stands by, the next to lead first; none while etcd does not answer. */
+  standbys(): Promise<readonly Candidate[]>;
   /** Resolves while this coordinator leads; rejects with the sentence to stop with when another does. */
   permit(): Promise<void>;
   /** Aborted when it does not lead any more. */
@@ -33,6 +36,8 @@ export interface Elected {
 export interface Several {
   readonly elected: Elected;
   readonly servers: Servers;
+  /** Undefined when this coordinator was the first to come. */
+  readonly ahead: Ahead | undefined;
 }
 
 /** Stands by until this coordinator leads; undefined when it is the only one. Throws `usage` for one that starts workers. */
@@ -48,18 +53,21 @@ export async function amongSeveral(
     throw new RingtuneError("usage", sentence);
   }
   const servers = await openServers(config, progress, onClose);
+  const path = runPath(config);
+  let ahead: Ahead | undefined;
   const elected = await standBy({
     settings: store,
-    name: basename(runPath(config)),
+    name: basename(path),
     host: config.cluster.host,
     address: addressToCall(config.cluster.host, servers.sessions.port),
     notice: (line) => progress.notice(line),
-    refuse: (error) => servers.refuse(error),
+    refer: (error) => servers.refer(error),
+    onLeader: () => (ahead ??= prepareAhead({ config, path, progress, signal })),
     onClose,
     signal,
   });
-  servers.refuse(preparing);
-  return { elected, servers };
+  servers.prepare();
+  return { elected, servers, ahead };
 }
 
 /**
@@ -74,11 +82,13 @@ async function standBy(options: {
   readonly address: string;
   readonly notice: (sentence: string) => void;
   /** Workers that call from now on hear this. */
-  readonly refuse: (error: RingtuneError) => void;
+  readonly refer: (error: RingtuneError) => void;
+  /** Another leads. */
+  readonly onLeader: () => void;
   readonly onClose: OnClose;
   readonly signal: AbortSignal;
 }): Promise<Elected> {
-  const { settings, name, host, address, notice, refuse, onClose, signal } = options;
+  const { settings, name, host, address, notice, refer, onLeader, onClose, signal } = options;
   const etcd = await connectEtcd(settings, name);
   onClose(async () => etcd.close());
   const pulse = await openPulse(host, randomBytes(8).toString("hex"));
@@ -87,7 +97,7 @@ async function standBy(options: {
   const called = isEveryAddress(host) ? hostname() : host;
   const { port, name: greeting } = pulse;
   const candidate = { address, host: hostname(), pid: process.pid, pulse: { host: called, port, name: greeting } };
-  refuse(
+  refer(
     new RingtuneError("unavailable", `the coordinator at ${address} stands by, and nobody leads the run ${name} yet`),
   );
   let waited = false;
@@ -98,21 +108,24 @@ async function standBy(options: {
     patience: { ...patience, signal },
     onLeader(leader) {
       waited = true;
+      onLeader();
       notice(`standing by: ${describe(leader)} leads the run ${name}`);
       const sentence = `the coordinator at ${address} stands by; ${describe(leader)} leads the run ${name}`;
-      refuse(new RingtuneError("unavailable", sentence));
+      refer(new RingtuneError("unavailable", sentence));
     },
   });
   onClose(() => leadership.resign());
   const { lease } = leadership;
   notice(`elected: this coordinator leads the run ${name}, with a lease of ${lease.ttlMs / 1000} s`);
+  const others = async (): Promise<readonly Candidate[]> =>
+    (await candidatesOf(etcd).catch(() => [])).filter((other) => other.pulse.name !== greeting);
   return {
     waited,
     medium: createEtcdMedium(etcd, leadership, patience),
     async addresses() {
-      const all = await candidatesOf(etcd).catch(() => []);
-      return [...new Set([address, ...all.map((other) => other.address)])];
+      return [...new Set([address, ...(await others()).map((other) => other.address)])];
     },
+    standbys: others,
     permit: () =>
       lease.assure().catch(async () => {
         throw await leadership.whyNot();

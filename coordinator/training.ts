@@ -12,12 +12,13 @@ import type { End, State } from "./core/state.ts";
 import type { PreparedData } from "./data/prepare.ts";
 import type { DevicePlan } from "./devices.ts";
 import { storeFolder, type Kept } from "./durable/kept-run.ts";
+import { describe } from "./durable/etcd/election.ts";
 import { addressToCall } from "./exposure.ts";
 import { launchWorkers, type Launched } from "./launcher.ts";
 import { describeOutcome, placeIn } from "./log/core-lines.ts";
 import { openAdmin } from "./rpc/admin.ts";
 import { createAdmission } from "./rpc/admission.ts";
-import { createDriver, now, type DriverHost } from "./rpc/driver.ts";
+import { createDriver, now, type DriverHost, type HandedOver } from "./rpc/driver.ts";
 import type { Closer, OnClose, RunOptions } from "./run.ts";
 import { createRunHost } from "./run-host.ts";
 import type { Servers } from "./servers.ts";
@@ -59,7 +60,7 @@ export async function train(
   prepared: Prepared,
   first: Beginning,
   onClose: OnClose,
-): Promise<{ readonly outcome: End; readonly checkpoint: number | undefined }> {
+): Promise<{ readonly outcome: End | HandedOver; readonly checkpoint: number | undefined }> {
   const { progress, signal } = options;
   const { config, directory, data, servers, devices, kept, elected } = prepared;
   const { metrics, sessions, credentials } = servers;
@@ -94,7 +95,9 @@ export async function train(
   const begin = async ({ job }: Beginning): Promise<Closer> => {
     servers.begin(driver);
     metrics.observePaces(() => driver.state.members.map(({ id, pace }) => [id, pace] as const));
-    return openAdmin({ directory, driver, job, timeline, tokens, joinCommand: commandOfWorker, credentials });
+    const standbys = async () => (await elected?.standbys()) ?? [];
+    const shown = { joinCommand: commandOfWorker, standbys };
+    return openAdmin({ directory, driver, job, timeline, tokens, credentials, ...shown });
   };
   const here = (): Place => placeIn(driver.state);
   log.locate(here);
@@ -140,9 +143,20 @@ export async function train(
     progress.notice(`waiting for ${count} workers at ${called}; start each on a terminal of its own:`);
     progress.notice(`  ${commandOfWorker}`);
   }
-  const stop = (): void => driver.post({ kind: "stop", reason: describeError(signal.reason) });
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop);
+  const stop = async (): Promise<void> => {
+    const [next] = (await elected?.standbys()) ?? [];
+    const reason = describeError(signal.reason);
+    if (next === undefined) {
+      progress.notice(`${reason}: saving what is committed; once more to leave at once`);
+      driver.post({ kind: "stop", reason });
+    } else {
+      progress.notice(`${reason}: handing the run over to ${describe(next)}; once more to leave at once`);
+      driver.handOver(`${reason}; ${describe(next)} goes on with the run`);
+    }
+  };
+  const onAbort = (): void => void stop();
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort);
   let outcome = await driver.outcome;
   while (outcome.kind === "forsaken") {
     await closeAdmin();
@@ -156,7 +170,7 @@ export async function train(
     closeAdmin = await begin(again);
     outcome = await driver.outcome;
   }
-  signal.removeEventListener("abort", stop);
+  signal.removeEventListener("abort", onAbort);
   log.write(describeOutcome(outcome), { level: outcome.kind === "failed" ? "error" : "info" });
   return { outcome, checkpoint: runHost.checkpoint };
 }

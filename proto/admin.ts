@@ -1,4 +1,4 @@
-// The admin service's transport, both ends: status, scale, drain, tokens. It listens on loopback and asks for a token, which lies
+// The admin service's transport, both ends: status, scale, drain, stop, tokens. It listens on loopback and asks for a token, which lies
 // with the address in a file of the run directory that only its owner can read.
 
 import { timingSafeEqual } from "node:crypto";
@@ -13,11 +13,12 @@ import { Admin, bindServer, errorOf, grpc, statusOf } from "./grpc.ts";
 export type RunStatus = StatusReply__Output;
 export type RunTrace = TraceReply__Output;
 
-/** What a coordinator answers; each may throw a RingtuneError. Scale and drain give a sentence. */
+/** What a coordinator answers; each may throw a RingtuneError. Scale, drain and stop give a sentence. */
 export interface AdminHandlers {
-  status(): RunStatus;
+  status(): RunStatus | Promise<RunStatus>;
   scale(workers: number): Promise<string>;
   drain(workerId: string): Promise<string>;
+  stop(): Promise<string>;
   issueToken(seconds: number): Promise<NewToken>;
   /** Of the last so many steps. */
   trace(steps: number): RunTrace;
@@ -30,6 +31,7 @@ export interface AdminClient {
   status(): Promise<RunStatus>;
   scale(workers: number): Promise<string>;
   drain(workerId: string): Promise<string>;
+  stop(): Promise<string>;
   issueToken(seconds: number): Promise<NewToken>;
   trace(steps: number): Promise<RunTrace>;
 }
@@ -42,6 +44,7 @@ export interface AdminServer {
 
 const TOKEN_KEY = "ringtune-token";
 const DEADLINE_MS = 10_000;
+const FAREWELL_MS = 500;
 
 /** Requests are a few bytes. */
 const MAX_REQUEST_BYTES = 64 * 1024;
@@ -73,6 +76,7 @@ export async function serveAdmin(
     Status: answer(() => handlers.status()),
     Scale: answer(async ({ workers }: { workers: number }) => ({ sentence: await handlers.scale(workers) })),
     Drain: answer(async ({ workerId }: { workerId: string }) => ({ sentence: await handlers.drain(workerId) })),
+    Stop: answer(async () => ({ sentence: await handlers.stop() })),
     IssueToken: answer(({ seconds }: { seconds: number }) => handlers.issueToken(seconds)),
     Trace: answer(({ steps }: { steps: number }) => handlers.trace(steps)),
   });
@@ -82,7 +86,18 @@ export async function serveAdmin(
   });
   return {
     address: `127.0.0.1:${port}`,
-    close: async () => server.forceShutdown(),
+    // Who has asked is answered.
+    close: () =>
+      new Promise((resolve) => {
+        const patience = setTimeout(() => {
+          server.forceShutdown();
+          resolve();
+        }, FAREWELL_MS);
+        server.tryShutdown(() => {
+          clearTimeout(patience);
+          resolve();
+        });
+      }),
   };
 }
 
@@ -111,6 +126,10 @@ export function callAdmin(address: string, token: string, ca?: string): AdminCli
     trace: (steps: number) => ask<RunTrace>((options, done) => client.Trace({ steps }, metadata, options, done)),
     drain: (workerId: string) =>
       ask<AdminReply__Output>((options, done) => client.Drain({ workerId }, metadata, options, done)).then(
+        ({ sentence }) => sentence,
+      ),
+    stop: () =>
+      ask<AdminReply__Output>((options, done) => client.Stop({}, metadata, options, done)).then(
         ({ sentence }) => sentence,
       ),
     issueToken: (seconds: number) =>

@@ -1,4 +1,4 @@
-// `ringtune status`, `scale`, `drain` and `token`: what a person asks the coordinator of a run that is going on.
+// `ringtune status`, `scale`, `drain`, `stop` and `token`: what a person asks the coordinator of a run that is going on.
 
 import { writeFileAtomic } from "../../common/atomic-file.ts";
 import { Command, InvalidArgumentError, wholeNumber } from "../../common/command-line.ts";
@@ -37,6 +37,15 @@ export function buildDrainCommand(): Command {
     });
 }
 
+export function buildStopCommand(): Command {
+  return new Command("stop")
+    .argument("<run>", "folder of the run, such as runs/NAME")
+    .description("save what is committed and end the run, for all its coordinators; it can be resumed")
+    .action(async (run: string) => {
+      process.stdout.write(`${await (await contactRun(run)).stop()}\n`);
+    });
+}
+
 export function buildTokenCommand(): Command {
   return new Command("token")
     .argument("<run>", "folder of the run, such as runs/NAME")
@@ -61,7 +70,7 @@ function parseTime(text: string): number {
 
 /** A line for the run, then one for each worker, in columns. */
 export function formatStatus(status: RunStatus): string {
-  const { run, phase, step, totalSteps, saved, generation, workers, dead, ledger } = status;
+  const { run, phase, step, totalSteps, saved, generation, workers, dead, ledger, standbys } = status;
   const rows = workers.map(({ id, status: state, rank, host, pid, silentSeconds, limitSeconds, lagSeconds, doing }) => [
     `  ${id}`,
     state,
@@ -79,6 +88,10 @@ export function formatStatus(status: RunStatus): string {
       : [
           `  samples: ${ledger.leased} leased, ${ledger.committed} committed, ${ledger.requeued} re-queued, ${ledger.duplicated} duplicated, ${ledger.lost} lost`,
         ];
+  const others = standbys.map(({ address, host, pid }, i) => {
+    const when = i === 0 ? "is the next to lead" : "stands by";
+    return `  coordinator ${address} (pid ${pid} on ${host}) ${when}`;
+  });
   const join = `  another would join it: ${status.joinCommand}`;
-  return `${[head, ...lines, ...dead.map((sentence) => `  dead: ${sentence}`), ...samples, join].join("\n")}\n`;
+  return `${[head, ...lines, ...dead.map((sentence) => `  dead: ${sentence}`), ...samples, ...others, join].join("\n")}\n`;
 }

@@ -126,6 +126,13 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./admin.ts")).buildDrainCommand(),
   },
   {
+    name: "stop",
+    usage: "RUN",
+    summary: "save what is committed and end the run",
+    group: "A run that is going on:",
+    run: async () => (await import("./admin.ts")).buildStopCommand(),
+  },
+  {
     name: "token",
     usage: "RUN",
     summary: "make a join token for a newcomer, which expires",

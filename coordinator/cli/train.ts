@@ -67,7 +67,6 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
   const stop = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
     if (stop.signal.aborted) process.exit(130);
-    progress.notice(`${signal}: saving what is committed; once more to leave at once`);
     stop.abort(new RingtuneError("cancelled", `stopped by ${signal}`));
   };
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
@@ -138,6 +137,8 @@ function conclude(
     case "elsewhere":
       process.stdout.write(`the run ${directory} has ended, after step ${outcome.step}; another coordinator led it\n`);
       return;
+    case "handed-over":
+      throw new RingtuneError("cancelled", `${outcome.reason} after step ${outcome.step}`);
     case "stopped": {
       const left = outcome.step === 0 ? "before the first step" : `after step ${outcome.step}; go on with: ${again}`;
       throw new RingtuneError("cancelled", `${outcome.reason} ${left}`);

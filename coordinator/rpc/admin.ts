@@ -25,6 +25,9 @@ const contactFile = "admin.json";
 /** A year. */
 const LONGEST_TOKEN_S = 365 * 86_400;
 
+/** A coordinator that waits to lead. */
+type Standby = RunStatus["standbys"][number];
+
 /** Serves until the closer it gives is called. */
 export async function openAdmin(options: {
   readonly directory: RunDirectory;
@@ -36,17 +39,27 @@ export async function openAdmin(options: {
   readonly joinCommand: string;
   /** For TLS, if the run has certificates. */
   readonly credentials: Credentials | undefined;
+  /** Other coordinators of the run. */
+  readonly standbys: () => Promise<readonly Standby[]>;
 }): Promise<() => Promise<void>> {
-  const { directory, driver, job, timeline, tokens, joinCommand, credentials } = options;
+  const { directory, driver, job, timeline, tokens, joinCommand, credentials, standbys } = options;
   const path = directory.file(contactFile);
   // After a crash people still have the one that is there.
   const token = (await readContact(path).catch(() => undefined))?.token ?? randomBytes(24).toString("base64url");
   const server = await serveAdmin(
     token,
     {
-      status: () => ({ ...statusOfRun(job, driver.state, now()), joinCommand }),
+      status: async () => ({
+        ...statusOfRun(job, driver.state, now()),
+        joinCommand,
+        standbys: (await standbys()).map(({ address, host, pid }) => ({ address, host, pid })),
+      }),
       scale: (workers) => driver.ask({ kind: "scale", workers }),
       drain: (id) => driver.ask({ kind: "drain", id, reason: "asked to drain" }),
+      async stop() {
+        await driver.ask({ kind: "stop", reason: "stopped by ringtune stop" });
+        return `the run ends after step ${driver.state.committed}, with a checkpoint of it`;
+      },
       trace: (steps) => traceOf(job.id, timeline.last(steps)),
       async issueToken(seconds) {
         if (!(seconds > 0 && seconds <= LONGEST_TOKEN_S)) {
@@ -101,7 +114,7 @@ async function readContact(path: string): Promise<z.infer<typeof contactSchema>>
   return contactSchema.parse(JSON.parse(await readFile(path, "utf8")));
 }
 
-export function statusOfRun(job: Job, state: State, nowMs: number): Omit<RunStatus, "joinCommand"> {
+export function statusOfRun(job: Job, state: State, nowMs: number): Omit<RunStatus, "joinCommand" | "standbys"> {
   const everybody = [...state.members, ...state.joining];
   // Who is waited for is in nobody's generation.
   const gone = (state.recovery?.awaited ?? []).map(

@@ -68,9 +68,21 @@ export interface Driver {
   post(event: Event): void;
   /** Posts what a person asks for. Resolves with the core's sentence; throws `usage` with it when it can't be done. */
   ask(event: Event): Promise<string>;
+  /**
+   * Decides nothing any more, and sends the workers away once what was decided is kept: another coordinator goes on with the
+   * run. Only with a store. `reason`: "stopped by SIGTERM; the coordinator at b:7447 goes on with the run".
+   */
+  handOver(reason: string): void;
   readonly state: State;
-  /** Resolves when the run is over and everything it wrote is on disk. */
-  readonly outcome: Promise<Outcome>;
+  /** Resolves when the run is over, or handed over, and everything it wrote is on disk. */
+  readonly outcome: Promise<Outcome | HandedOver>;
+}
+
+/** Another coordinator goes on with the run. */
+export interface HandedOver {
+  readonly kind: "handed-over";
+  readonly step: number;
+  readonly reason: string;
 }
 
 export function createDriver(host: DriverHost): Driver {
@@ -81,8 +93,8 @@ export function createDriver(host: DriverHost): Driver {
   /** Writes to the run directory, one after another. */
   let storing = Promise.resolve();
   let storeFailure: string | undefined;
-  let finish: (outcome: Outcome) => void = () => undefined;
-  const outcome = new Promise<Outcome>((resolve) => (finish = resolve));
+  let finish: (outcome: Outcome | HandedOver) => void = () => undefined;
+  const outcome = new Promise<Outcome | HandedOver>((resolve) => (finish = resolve));
   /** How many workers were last said to be wanted. */
   let told = state.wanted;
   let over: RingtuneError | undefined;
@@ -153,10 +165,25 @@ export function createDriver(host: DriverHost): Driver {
     clearTimeout(timer);
     const code = error instanceof RingtuneError ? error.code : "disk_failed";
     const reason = describeError(error);
-    over = new RingtuneError("unavailable", `this coordinator has stopped: ${reason}`);
-    for (const { id } of [...state.members, ...state.joining]) sessions.dismiss(id, sessions.of(id), over);
-    sessions.close(over);
+    leave(new RingtuneError("unavailable", `this coordinator has stopped: ${reason}`));
     void storing.then(() => finish({ kind: "failed", step: state.committed, code, reason }));
+  }
+
+  function handOver(reason: string): void {
+    if (over !== undefined || ahead === undefined) return;
+    clearTimeout(timer);
+    over = new RingtuneError("unavailable", `this coordinator was ${reason}`);
+    ahead.pass({}, () => {
+      leave(new RingtuneError("unavailable", `this coordinator was ${reason}`));
+      void storing.then(() => finish({ kind: "handed-over", step: state.committed, reason }));
+    });
+  }
+
+  /** The workers look for another coordinator, with what they hold. */
+  function leave(why: RingtuneError): void {
+    over = why;
+    for (const { id } of [...state.members, ...state.joining]) sessions.dismiss(id, sessions.of(id), why);
+    sessions.close(why);
   }
 
   function perform(effect: Effect, session: WorkerSession | undefined): void {
@@ -289,6 +316,7 @@ export function createDriver(host: DriverHost): Driver {
     accept: (session) => sessions.accept(session),
     post: (event) => post(event),
     ask,
+    handOver,
     get state() {
       return state;
     },

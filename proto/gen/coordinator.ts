@@ -38,9 +38,11 @@ import type { SavedFile as _ringtune_v1_SavedFile, SavedFile__Output as _ringtun
 import type { ScaleRequest as _ringtune_v1_ScaleRequest, ScaleRequest__Output as _ringtune_v1_ScaleRequest__Output } from './ringtune/v1/ScaleRequest.ts';
 import type { Seed as _ringtune_v1_Seed, Seed__Output as _ringtune_v1_Seed__Output } from './ringtune/v1/Seed.ts';
 import type { Shard as _ringtune_v1_Shard, Shard__Output as _ringtune_v1_Shard__Output } from './ringtune/v1/Shard.ts';
+import type { Standby as _ringtune_v1_Standby, Standby__Output as _ringtune_v1_Standby__Output } from './ringtune/v1/Standby.ts';
 import type { StatusReply as _ringtune_v1_StatusReply, StatusReply__Output as _ringtune_v1_StatusReply__Output } from './ringtune/v1/StatusReply.ts';
 import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output as _ringtune_v1_StatusRequest__Output } from './ringtune/v1/StatusRequest.ts';
 import type { StepTimes as _ringtune_v1_StepTimes, StepTimes__Output as _ringtune_v1_StepTimes__Output } from './ringtune/v1/StepTimes.ts';
+import type { StopRequest as _ringtune_v1_StopRequest, StopRequest__Output as _ringtune_v1_StopRequest__Output } from './ringtune/v1/StopRequest.ts';
 import type { TokenReply as _ringtune_v1_TokenReply, TokenReply__Output as _ringtune_v1_TokenReply__Output } from './ringtune/v1/TokenReply.ts';
 import type { TokenRequest as _ringtune_v1_TokenRequest, TokenRequest__Output as _ringtune_v1_TokenRequest__Output } from './ringtune/v1/TokenRequest.ts';
 import type { TraceReply as _ringtune_v1_TraceReply, TraceReply__Output as _ringtune_v1_TraceReply__Output } from './ringtune/v1/TraceReply.ts';
@@ -93,9 +95,11 @@ export interface ProtoGrpcType {
       ScaleRequest: MessageTypeDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_ScaleRequest__Output>
       Seed: MessageTypeDefinition<_ringtune_v1_Seed, _ringtune_v1_Seed__Output>
       Shard: MessageTypeDefinition<_ringtune_v1_Shard, _ringtune_v1_Shard__Output>
+      Standby: MessageTypeDefinition<_ringtune_v1_Standby, _ringtune_v1_Standby__Output>
       StatusReply: MessageTypeDefinition<_ringtune_v1_StatusReply, _ringtune_v1_StatusReply__Output>
       StatusRequest: MessageTypeDefinition<_ringtune_v1_StatusRequest, _ringtune_v1_StatusRequest__Output>
       StepTimes: MessageTypeDefinition<_ringtune_v1_StepTimes, _ringtune_v1_StepTimes__Output>
+      StopRequest: MessageTypeDefinition<_ringtune_v1_StopRequest, _ringtune_v1_StopRequest__Output>
       TokenReply: MessageTypeDefinition<_ringtune_v1_TokenReply, _ringtune_v1_TokenReply__Output>
       TokenRequest: MessageTypeDefinition<_ringtune_v1_TokenRequest, _ringtune_v1_TokenRequest__Output>
       TraceReply: MessageTypeDefinition<_ringtune_v1_TraceReply, _ringtune_v1_TraceReply__Output>

@@ -102,6 +102,43 @@ describe.skipIf(!hasEtcd)("three coordinators on etcd (package etcd-server)", { 
     await expectUndisturbed(cluster);
   });
 
+  test("SIGTERM at the leader hands the run over to the next one, and ringtune stop ends it for all", async () => {
+    const { coordinators, workers, run, addresses } = await train({ steps: 1_000_000, eval_every: 0 });
+    const [first, second, third] = coordinators;
+    const listed = (await finish(["status", run])).stdout;
+    expect(listed).toContain(`  coordinator ${addresses[1]} (pid ${second.child.pid} on `);
+    expect(listed).toMatch(
+      new RegExp(`coordinator ${addresses[1]} .* is the next to lead\n  coordinator ${addresses[2]} .* stands by\n`),
+    );
+    first.child.kill("SIGTERM");
+    const handed = await first.finished;
+    const next = `the coordinator at ${addresses[1]} (pid ${second.child.pid} on `;
+    expect(handed.stdout).toContain(`stopped by SIGTERM: handing the run over to ${next}`);
+    expect(handed.code).toBe(130);
+    expect(handed.stderr).toContain(`ringtune: stopped by SIGTERM; ${next}`);
+    const [, given] = /goes on with the run after step (\d+)\n$/.exec(handed.stderr) ?? [];
+    expect(Number(given)).toBeGreaterThanOrEqual(20);
+    await second.waitFor(new RegExp(`going on after step ${given}: [^]*2 workers: all are back[^]*step +\\d+/`));
+    expect((await finish(["status", run])).stdout).toContain(`coordinator ${addresses[2]} (pid ${third.child.pid} on `);
+
+    const stopped = await finish(["stop", run]);
+    expect(stopped, stopped.stderr).toMatchObject({ code: 0 });
+    const [, end] = /^the run ends after step (\d+), with a checkpoint of it\n$/.exec(stopped.stdout) ?? [];
+    expect(await second.finished).toMatchObject({
+      code: 130,
+      stderr: expect.stringContaining(`stopped by ringtune stop after step ${end}; go on with: `) as string,
+    });
+    expect((await third.finished).stdout).toContain(`has ended, after step ${end}; another coordinator led it\n`);
+    for (const worker of workers) {
+      const ended = await worker.finished;
+      expect(ended, ended.stderr).toMatchObject({ code: 0 });
+      expect(ended.stdout).toContain("found the coordinator again");
+    }
+    const found = await readSteps(run);
+    expect(found.map(({ step }) => step)).toEqual(Array.from({ length: Number(end) }, (_, i) => i + 1));
+    expect(found.at(-1)?.ledger).toMatchObject({ duplicated: 0, lost: 0 });
+  });
+
   test("a leader that was stopped finds that another leads, and does not touch the run", async () => {
     const cluster = await train({ steps, eval_every: 30 });
     const [old, next] = cluster.coordinators;

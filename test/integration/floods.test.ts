@@ -173,7 +173,7 @@ test("an unknown admin command, a wrong token and a request too large are refuse
   const none = (): never => {
     throw new Error("not asked");
   };
-  const handlers = { status: () => status, scale: none, drain: none, trace: none, issueToken: none };
+  const handlers = { status: () => status, scale: none, drain: none, stop: none, trace: none, issueToken: none };
   const server = await serveAdmin("right", handlers);
   onTestFinished(() => server.close());
   const client = new grpc.Client(server.address, grpc.credentials.createInsecure());

@@ -1,12 +1,16 @@
-// Looks for the coordinator: goes round the addresses until one takes the worker, with pauses between the rounds that grow
-// and differ, so that a thousand workers that lost the same coordinator do not call it in the same moment.
+// Looks for the coordinator: goes round the addresses until one takes the worker, with pauses between the rounds that differ
+// and, after some seconds, grow, so that a thousand workers that lost the same coordinator do not call it in the same
+// moment. A coordinator that is started again at once is there within those seconds, and keeps callers on the line until it
+// is ready: of a short pause little is lost, of a long one much.
 
 import { setTimeout as pause } from "node:timers/promises";
 import { RingtuneError } from "../../common/errors.ts";
 
 /** Between two rounds at first, and at most; each is shortened by up to a half. */
-const FIRST_PAUSE_MS = 100;
+const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1000;
+/** So long they do not grow. */
+const EAGER_MS = 5000;
 
 export interface Search<T> {
   /** host:port, of all coordinators that may lead. */
@@ -22,7 +26,8 @@ export interface Search<T> {
 /** The first success. Throws the first error that does not pass, the last one when the time is over, or the signal's reason. */
 export async function findCoordinator<T>(search: Search<T>): Promise<T> {
   const { addresses, withinMs, attempt, isPassing, signal } = search;
-  const deadline = performance.now() + withinMs;
+  const began = performance.now();
+  const deadline = began + withinMs;
   let longest = FIRST_PAUSE_MS;
   for (;;) {
     let last: RingtuneError | undefined;
@@ -38,7 +43,7 @@ export async function findCoordinator<T>(search: Search<T>): Promise<T> {
     const length = longest * (1 - Math.random() / 2);
     if (performance.now() + length >= deadline) throw last ?? new RingtuneError("usage", "there is no address to call");
     await pause(length, undefined, { signal }).catch(() => signal.throwIfAborted());
-    longest = Math.min(2 * longest, LONGEST_PAUSE_MS);
+    if (performance.now() - began > EAGER_MS) longest = Math.min(2 * longest, LONGEST_PAUSE_MS);
   }
 }
 

@@ -7,6 +7,7 @@ import type { DrainRequest as _ringtune_v1_DrainRequest, DrainRequest__Output as
 import type { ScaleRequest as _ringtune_v1_ScaleRequest, ScaleRequest__Output as _ringtune_v1_ScaleRequest__Output } from '../../ringtune/v1/ScaleRequest.ts';
 import type { StatusReply as _ringtune_v1_StatusReply, StatusReply__Output as _ringtune_v1_StatusReply__Output } from '../../ringtune/v1/StatusReply.ts';
 import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output as _ringtune_v1_StatusRequest__Output } from '../../ringtune/v1/StatusRequest.ts';
+import type { StopRequest as _ringtune_v1_StopRequest, StopRequest__Output as _ringtune_v1_StopRequest__Output } from '../../ringtune/v1/StopRequest.ts';
 import type { TokenReply as _ringtune_v1_TokenReply, TokenReply__Output as _ringtune_v1_TokenReply__Output } from '../../ringtune/v1/TokenReply.ts';
 import type { TokenRequest as _ringtune_v1_TokenRequest, TokenRequest__Output as _ringtune_v1_TokenRequest__Output } from '../../ringtune/v1/TokenRequest.ts';
 import type { TraceReply as _ringtune_v1_TraceReply, TraceReply__Output as _ringtune_v1_TraceReply__Output } from '../../ringtune/v1/TraceReply.ts';
@@ -49,6 +50,15 @@ export interface AdminClient extends grpc.Client {
   status(argument: _ringtune_v1_StatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
   status(argument: _ringtune_v1_StatusRequest, callback: grpc.requestCallback<_ringtune_v1_StatusReply__Output>): grpc.ClientUnaryCall;
   
+  Stop(argument: _ringtune_v1_StopRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Stop(argument: _ringtune_v1_StopRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Stop(argument: _ringtune_v1_StopRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  Stop(argument: _ringtune_v1_StopRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  stop(argument: _ringtune_v1_StopRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  stop(argument: _ringtune_v1_StopRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  stop(argument: _ringtune_v1_StopRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  stop(argument: _ringtune_v1_StopRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  
   Trace(argument: _ringtune_v1_TraceRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
   Trace(argument: _ringtune_v1_TraceRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
   Trace(argument: _ringtune_v1_TraceRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TraceReply__Output>): grpc.ClientUnaryCall;
@@ -69,6 +79,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   
   Status: grpc.handleUnaryCall<_ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply>;
   
+  Stop: grpc.handleUnaryCall<_ringtune_v1_StopRequest__Output, _ringtune_v1_AdminReply>;
+  
   Trace: grpc.handleUnaryCall<_ringtune_v1_TraceRequest__Output, _ringtune_v1_TraceReply>;
   
 }
@@ -78,5 +90,6 @@ export interface AdminDefinition extends grpc.ServiceDefinition {
   IssueToken: MethodDefinition<_ringtune_v1_TokenRequest, _ringtune_v1_TokenReply, _ringtune_v1_TokenRequest__Output, _ringtune_v1_TokenReply__Output>
   Scale: MethodDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_AdminReply, _ringtune_v1_ScaleRequest__Output, _ringtune_v1_AdminReply__Output>
   Status: MethodDefinition<_ringtune_v1_StatusRequest, _ringtune_v1_StatusReply, _ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply__Output>
+  Stop: MethodDefinition<_ringtune_v1_StopRequest, _ringtune_v1_AdminReply, _ringtune_v1_StopRequest__Output, _ringtune_v1_AdminReply__Output>
   Trace: MethodDefinition<_ringtune_v1_TraceRequest, _ringtune_v1_TraceReply, _ringtune_v1_TraceRequest__Output, _ringtune_v1_TraceReply__Output>
 }

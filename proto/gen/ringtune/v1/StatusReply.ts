@@ -2,6 +2,7 @@
 
 import type { WorkerStatus as _ringtune_v1_WorkerStatus, WorkerStatus__Output as _ringtune_v1_WorkerStatus__Output } from '../../ringtune/v1/WorkerStatus.ts';
 import type { Ledger as _ringtune_v1_Ledger, Ledger__Output as _ringtune_v1_Ledger__Output } from '../../ringtune/v1/Ledger.ts';
+import type { Standby as _ringtune_v1_Standby, Standby__Output as _ringtune_v1_Standby__Output } from '../../ringtune/v1/Standby.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface StatusReply {
@@ -15,6 +16,7 @@ export interface StatusReply {
   'dead'?: (string)[];
   'joinCommand'?: (string);
   'ledger'?: (_ringtune_v1_Ledger | null);
+  'standbys'?: (_ringtune_v1_Standby)[];
 }
 
 export interface StatusReply__Output {
@@ -28,4 +30,5 @@ export interface StatusReply__Output {
   'dead': (string)[];
   'joinCommand': (string);
   'ledger': (_ringtune_v1_Ledger__Output | null);
+  'standbys': (_ringtune_v1_Standby__Output)[];
 }
