@@ -5,8 +5,8 @@
 //
 //   offset  size  field (little-endian)
 //        0     4  magic "RNGT"
-//        4     2  version, 2
-//        6     1  kind: 1 hello, 2 credit, 3 reduce-scatter, 4 all-gather, 5 broadcast, 6 signal
+//        4     2  version, 3
+//        6     1  kind: 1 hello, 2 credit, 3 reduce-scatter, 4 all-gather, 5 broadcast, 6 signal, 7 exchange
 //        7     1  dtype of the bucket: 0 bytes (and control frames), 1 float32, 2 int64
 //        8     8  job: first 8 bytes of SHA-256 of the job id
 //       16     4  generation
@@ -22,14 +22,22 @@
 
 import { createHash } from "node:crypto";
 
-export const frameVersion = 2;
+export const frameVersion = 3;
 export const frameHeaderBytes = 64;
 /** No payload is longer; ZeroMQ cuts off a peer that tries. */
 export const maxPayloadBytes = 8 * 1024 * 1024;
 
 const magic = 0x5447_4e52; // "RNGT" read as a little-endian word
 
-const kindCodes = { hello: 1, credit: 2, "reduce-scatter": 3, "all-gather": 4, broadcast: 5, signal: 6 } as const;
+const kindCodes = {
+  hello: 1,
+  credit: 2,
+  "reduce-scatter": 3,
+  "all-gather": 4,
+  broadcast: 5,
+  signal: 6,
+  exchange: 7,
+} as const;
 
 export type FrameKind = keyof typeof kindCodes;
 /** Kinds with a payload. */

@@ -16,10 +16,14 @@ export interface Passing {
   readonly parts: Parts;
 }
 
+/** Where a process is: all are on one host, and share no memory, unless it is said. */
+export interface Spot {
+  readonly host?: string;
+  readonly memory?: boolean;
+}
+
 export interface MemoryNetwork {
-  createTransport(): Transport;
-  /** Whether transports say that their processes share memory; false until it is set. */
-  sharesMemory: boolean;
+  createTransport(spot?: Spot): Transport;
   /** Replaces each message by those returned; set it at any time. */
   intercept: (passing: Passing) => readonly Parts[];
   /** Sends any message to an address, as a stranger would. */
@@ -47,13 +51,11 @@ export function createMemoryNetwork(seed: number): MemoryNetwork {
   let created = 0;
 
   const network: MemoryNetwork = {
-    sharesMemory: false,
     intercept: ({ parts }) => [parts],
-    createTransport() {
-      const address = `mem://${created++}`;
+    createTransport({ host = "host", memory = false } = {}) {
+      const address = `mem://${created++};host=${host}${memory ? ";memory" : ""}`;
       return {
         address,
-        sharesMemory: () => network.sharesMemory,
         admit: () => undefined,
         listen: (onMessage) => void listeners.set(address, onMessage),
         reply(name, part) {
@@ -92,7 +94,10 @@ export function createMemoryNetwork(seed: number): MemoryNetwork {
         if (wire.open) wire.forward.push(parts);
         schedule();
       },
-      close: () => disconnect(wire),
+      close: (mayLinger = false) => {
+        if (mayLinger) wire.open = false;
+        else disconnect(wire);
+      },
     };
   }
 

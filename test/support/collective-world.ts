@@ -6,12 +6,17 @@ import { createSharedMemory } from "../../worker/collective/shared-memory/shared
 import { createZeroMqTransport } from "../../worker/collective/zeromq.ts";
 import { createMemoryNetwork, type MemoryNetwork } from "./collective-memory.ts";
 
-/** "in process" is the network in memory, which reorders by its seed; the others are real. */
+/**
+ * "in process" is the network in memory, which reorders by its seed; the others are real. "hosts" are several, each with
+ * shared memory.
+ */
 export const transportKinds = [
   "in process",
   "in process, shared memory",
+  "in process, hosts",
   "tcp",
   "tcp, encrypted",
+  "tcp, hosts",
   "ipc",
   "ipc, shared memory",
 ] as const;
@@ -31,27 +36,32 @@ export interface World {
 export interface WorldOptions extends Partial<RingOptions> {
   readonly seed: number;
   readonly kind?: TransportKind;
+  /** The host that each rank is on, of "hosts"; by turns on two unless it is said. */
+  readonly hosts?: readonly number[];
   /** Called before anything is formed, to allocate buffers. */
-  readonly prepare?: (endpoints: readonly RingEndpoint[]) => void;
+  readonly prepare?: (endpoints: readonly RingEndpoint[], network: MemoryNetwork) => void;
+  /** The clock by which a rank measures. */
+  readonly clockOf?: (rank: number) => () => number;
 }
 
 export async function formWorld(size: number, options: WorldOptions): Promise<World> {
-  const { seed, kind = "in process", prepare, ...ring } = options;
+  const { seed, kind = "in process", hosts = [], prepare, clockOf, ...ring } = options;
   const network = createMemoryNetwork(seed);
-  const shares = kind.endsWith("shared memory");
-  network.sharesMemory = shares;
-  const reach = kind.startsWith("tcp") ? "tcp" : shares ? "memory" : "ipc";
+  const memory = kind.endsWith("shared memory") || kind.endsWith("hosts");
+  const reach = memory ? "memory" : kind.startsWith("tcp") ? "tcp" : "ipc";
   const encrypted = kind.endsWith("encrypted");
   const endpoints = await Promise.all(
-    Array.from({ length: size }, async () => {
+    Array.from({ length: size }, async (_, rank) => {
+      const host = kind.endsWith("hosts") ? `host${hosts[rank] ?? rank % 2}` : "host";
       const transport = kind.startsWith("in process")
-        ? network.createTransport()
-        : await createZeroMqTransport({ host: "127.0.0.1", reach, encrypted });
+        ? network.createTransport({ host, memory })
+        : await createZeroMqTransport({ host: "127.0.0.1", hostId: host, reach, encrypted });
       // Ranks of one thread can't keep it waiting for each other.
-      return createRingEndpoint(transport, ring, shares ? createSharedMemory({ blockMs: 0 }) : undefined);
+      const options = { ...ring, ...(clockOf && { now: clockOf(rank) }) };
+      return createRingEndpoint(transport, options, memory ? createSharedMemory({ blockMs: 0 }) : undefined);
     }),
   );
-  prepare?.(endpoints);
+  prepare?.(endpoints, network);
   const form = (generation: number, members = size): Promise<SessionCollective[]> => {
     const addresses = endpoints.slice(0, members).map((endpoint) => endpoint.address);
     return Promise.all(

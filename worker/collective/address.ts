@@ -47,9 +47,14 @@ export function pathBetween(own: EndpointAddress, other: EndpointAddress): strin
   return sameHost(own, other) && own.ipc !== undefined && other.ipc !== undefined ? other.ipc : other.tcp;
 }
 
-/** The same answer on every rank: it depends on the addresses alone, and all ranks have the same. */
-export function allShareMemory(own: EndpointAddress, all: readonly EndpointAddress[]): boolean {
-  return all.length > 1 && all.every((other) => other.memory && own.memory && sameHost(own, other));
+/** Whether ranks on its host, whose addresses say so too, may map its memory. */
+export function isShareable({ memory, host }: EndpointAddress): boolean {
+  return memory && host !== "";
+}
+
+/** A name for the host that it is on: who has the same is not reached over a wire. */
+export function hostName({ host, tcp }: EndpointAddress): string {
+  return host === "" ? tcp.replace(/:\d+$/, "") : host;
 }
 
 function sameHost(a: EndpointAddress, b: EndpointAddress): boolean {

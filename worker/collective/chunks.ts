@@ -14,3 +14,15 @@ export function chunkOf(
   const cut = (index: number): number => Math.min(length, Math.floor((index * lines) / worldSize) * chunkElements);
   return { begin: cut(rank), end: cut(rank + 1) };
 }
+
+/** Bytes [begin, end) of a buffer. */
+export interface ByteRange {
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** The same in bytes, of a buffer whose last element may be incomplete. */
+export function chunkBytes(rank: number, worldSize: number, byteLength: number): ByteRange {
+  const { begin, end } = chunkOf(rank, worldSize, Math.ceil(byteLength / 4));
+  return { begin: Math.min(byteLength, 4 * begin), end: Math.min(byteLength, 4 * end) };
+}

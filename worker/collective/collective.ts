@@ -4,6 +4,8 @@
 export interface CollectiveStats {
   /** Payload bytes that this rank moved to other ranks. */
   readonly bytesSent: number;
+  /** Those of them that left the host. */
+  readonly bytesBetweenHosts: number;
   /** Wall-clock seconds inside the call. */
   readonly seconds: number;
 }

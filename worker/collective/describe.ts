@@ -1,7 +1,7 @@
-// The words for the frames of a ring: what was expected, what came.
+// The words for frames: what was expected, what came.
 
 import type { Dtype, FrameHeader } from "../../proto/frame.ts";
-import type { Piece } from "./ring.ts";
+import type { Piece } from "./pieces.ts";
 
 /** "reduce-scatter step 5 bucket 0 chunk 2 segment 3 (bytes 4096 to 8191 of 65536, float32)" */
 export function describePiece(

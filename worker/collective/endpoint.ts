@@ -7,6 +7,7 @@ import { decodeFrame, hashJobId, maxPayloadBytes, type FrameHeader } from "../..
 import type { CollectiveEndpoint, Membership } from "./collective.ts";
 import { createSummable } from "../simd/sum.ts";
 import { mismatch, type DropReason, type Position } from "./links.ts";
+import type { Bandwidths } from "./measure-hosts.ts";
 import { createSession, type RingOptions, type Session, type SessionCollective } from "./session.ts";
 import type { SharedMemory } from "./shared-memory/shared-memory.ts";
 import type { Transport } from "./transport.ts";
@@ -25,9 +26,14 @@ const maxWaitingHellos = 1024;
  * 256 KiB x 16 130 ms, 512 KiB x 8 100 ms, 1 MiB x 8 104 ms and the least spread, 2 MiB x 4 94 ms; 1 and 10 MB prefer
  * 1 MiB too.
  */
-export const defaultRingOptions: RingOptions = { segmentBytes: 1024 * 1024, windowSegments: 8 };
+export const defaultRingOptions: RingOptions = {
+  segmentBytes: 1024 * 1024,
+  windowSegments: 8,
+  directBytes: 64 * 1024,
+  now: () => performance.now(),
+};
 
-/** `memory`, if there is any, is used in generations whose ranks the transport can all reach through memory. */
+/** `memory`, if there is any, is used with the ranks of the same host that have it too; the address of the transport says so. */
 export function createRingEndpoint(
   transport: Transport,
   options: Partial<RingOptions> = {},
@@ -43,6 +49,7 @@ export function createRingEndpoint(
   const dropped = new Map<DropReason, number>();
   const hellos = new Map<string, FrameHeader>();
   const latest = new Map<bigint, number>(); // newest generation formed, by job
+  const bandwidths: Bandwidths = new Map();
   let session: Session | undefined;
   let closed = false;
 
@@ -104,8 +111,7 @@ export function createRingEndpoint(
       transport.admit(position.addresses);
       // Ranks of earlier generations that were left behind lose their hold on this rank's memory, whatever comes next.
       memory?.renew();
-      const sharing = transport.sharesMemory(position.addresses) ? memory : undefined;
-      session = createSession(position, ringOptions, transport, sharing, drop);
+      session = createSession(position, ringOptions, transport, memory, bandwidths, drop);
       latest.set(position.job, position.generation);
       for (const [connection, hello] of [...hellos]) {
         if (hello.job !== position.job || hello.generation > position.generation) continue;

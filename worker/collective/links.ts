@@ -6,7 +6,8 @@
 // rank that is ahead stops after `window` frames, and `sent - taken` frames are exactly those whose bytes may not have left.
 
 import { decodeFrame, encodeHeader, type Dtype, type FrameHeader, type FrameProblem } from "../../proto/frame.ts";
-import type { Piece } from "./ring.ts";
+import { hostName, parseAddress } from "./address.ts";
+import type { Piece } from "./pieces.ts";
 import type { Connection, Transport } from "./transport.ts";
 
 /** Why a message was dropped; the values are metric labels. */
@@ -47,6 +48,8 @@ export interface LinkEvents {
 export interface Outgoing {
   readonly rank: number;
   readonly address: string;
+  /** It is on another host. */
+  readonly far: boolean;
   /** The other rank has joined this generation. */
   readonly joined: boolean;
   /** Frames that may be sent now. */
@@ -76,14 +79,14 @@ export interface Links {
   /** Whether messages on this connection come from `rank`. */
   owns(rank: number, connection: string): boolean;
   deliver(rank: number, frame: Frame): void;
-  /** Discards what has not left and what was not taken. */
-  close(): void;
+  /** Discards what was not taken, and what has not left unless it `mayLinger`: nobody writes to it any more. */
+  close(mayLinger: boolean): void;
 }
 
 type SendControl = (fields: Partial<FrameHeader> & Pick<FrameHeader, "kind">) => Buffer;
 
 export function createLinks(position: Position, window: number, transport: Transport, events: LinkEvents): Links {
-  const outgoing = new Map<number, Outgoing & { close(): void }>();
+  const outgoing = new Map<number, Outgoing & { close(mayLinger: boolean): void }>();
   const incoming = new Map<number, ReturnType<typeof createIncoming>>();
   let closed = false;
   const header: SendControl = (fields) =>
@@ -116,9 +119,9 @@ export function createLinks(position: Position, window: number, transport: Trans
     attach: (rank, connection) => !closed && from(rank).attach(connection),
     owns: (rank, connection) => incoming.get(rank)?.connection === connection,
     deliver: (rank, frame) => from(rank).deliver(frame),
-    close() {
+    close(mayLinger) {
       closed = true;
-      for (const link of outgoing.values()) link.close();
+      for (const link of outgoing.values()) link.close(mayLinger);
       for (const link of incoming.values()) link.close();
     },
   };
@@ -130,8 +133,9 @@ function createOutgoing(
   header: SendControl,
   transport: Transport,
   events: LinkEvents,
-): Outgoing & { close(): void } {
-  const [address = ""] = position.addresses[rank]!.split(";"); // as messages name it
+): Outgoing & { close(mayLinger: boolean): void } {
+  const [own, other] = [position.rank, rank].map((each) => parseAddress(position.addresses[each]!));
+  const { tcp: address } = other!; // as messages name it
   let sent = 0;
   let taken = 0; // of `sent`, by the other rank
   let granted = 0; // how far `sent` may go; 0 until the other rank joins
@@ -163,6 +167,7 @@ function createOutgoing(
   return {
     rank,
     address,
+    far: hostName(own!) !== hostName(other!),
     get joined() {
       return granted > 0;
     },
@@ -177,7 +182,7 @@ function createOutgoing(
       connection.send([header({ kind, dtype, step, bucket, chunk, segment, offset, total, length }), payload]);
     },
     signal: () => connection.send([header({ kind: "signal" })]),
-    close: () => connection.close(),
+    close: (mayLinger) => connection.close(mayLinger),
   };
 }
 

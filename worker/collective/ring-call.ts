@@ -1,21 +1,12 @@
 // A call over the ring: executes a schedule, frame by frame, as frames of the predecessor and credit of the successor arrive.
 
-import type { Dtype, FrameHeader } from "../../proto/frame.ts";
 import { addNumbers } from "../simd/sum.ts";
-import type { Call, Outcome } from "./call.ts";
-import { describeFrame, describePiece } from "./describe.ts";
+import type { Call } from "./call.ts";
+import { describePiece } from "./describe.ts";
+import { takeDue, type WireWork } from "./due.ts";
 import type { Frame, Incoming, Outgoing } from "./links.ts";
-import type { Piece, Schedule } from "./ring.ts";
-
-export interface RingWork {
-  readonly schedule: Schedule;
-  readonly step: number;
-  readonly bucket: number;
-  /** The caller's buffer. */
-  readonly bytes: Uint8Array;
-  /** What lies in it; whatever is summed is not "bytes". */
-  readonly dtype: Dtype;
-}
+import type { Piece } from "./pieces.ts";
+import type { Schedule } from "./ring.ts";
 
 export interface RingNeighbours {
   readonly successor: Outgoing;
@@ -24,9 +15,12 @@ export interface RingNeighbours {
   readonly onOlder: () => void;
 }
 
-export function createRingCall(work: RingWork, { successor, predecessor, onOlder }: RingNeighbours): Call {
+export function createRingCall(
+  work: WireWork,
+  { sends, receives, lead }: Schedule,
+  { successor, predecessor, onOlder }: RingNeighbours,
+): Call {
   const { step, bucket, bytes, dtype } = work;
-  const { sends, receives, lead } = work.schedule;
   let sent = 0;
   let received = 0;
   let bytesSent = 0;
@@ -41,34 +35,21 @@ export function createRingCall(work: RingWork, { successor, predecessor, onOlder
     }
   };
 
-  const unexpected = (expected: Piece, header: FrameHeader): Outcome => {
-    const [due, came] = [describePiece(expected, work), describeFrame(header)];
-    const neighbour = predecessor.rank;
-    return {
-      kind: "broken",
-      sentence: `expected ${due} from rank ${neighbour}, but ${came} came`,
-      facts: { neighbour, chunk: expected.chunk, segment: expected.segment, expected: due, came },
-    };
-  };
-
   return {
     step,
     bucket,
     get bytesSent() {
       return bytesSent;
     },
+    get bytesBetweenHosts() {
+      return successor.far ? bytesSent : 0;
+    },
     advance() {
       sendReady();
       while (received < receives.length) {
-        const frame = predecessor.take();
-        if (frame === undefined) return { kind: "pending" };
-        if (isOlder(frame.header, work)) {
-          onOlder();
-          continue;
-        }
-        const expected = receives[received]!;
-        if (!isDue(frame.header, expected, work)) return unexpected(expected, frame.header);
-        absorb(frame, expected, work);
+        const due = takeDue(predecessor, receives[received]!, work, onOlder);
+        if (due.kind !== "frame") return due;
+        absorb(due.frame, receives[received]!, work);
         received++;
         sendReady();
       }
@@ -89,25 +70,7 @@ export function createRingCall(work: RingWork, { successor, predecessor, onOlder
 }
 
 /** A sum in reduce-scatter, a copy otherwise. */
-function absorb({ payload }: Frame, { kind, offset }: Piece, { bytes, dtype }: RingWork): void {
+function absorb({ payload }: Frame, { kind, offset }: Piece, { bytes, dtype }: WireWork): void {
   if (kind === "reduce-scatter" && dtype !== "bytes") addNumbers(dtype, bytes, offset, payload);
   else bytes.set(payload, offset);
-}
-
-function isOlder(header: FrameHeader, { step, bucket }: RingWork): boolean {
-  return header.step < step || (header.step === step && header.bucket < bucket);
-}
-
-function isDue(header: FrameHeader, piece: Piece, { step, bucket, bytes, dtype }: RingWork): boolean {
-  return (
-    header.kind === piece.kind &&
-    header.dtype === dtype &&
-    header.step === step &&
-    header.bucket === bucket &&
-    header.chunk === piece.chunk &&
-    header.segment === piece.segment &&
-    header.offset === piece.offset &&
-    header.length === piece.length &&
-    header.total === bytes.byteLength
-  );
 }

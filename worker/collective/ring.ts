@@ -1,5 +1,5 @@
 // Which bytes travel when: the schedules of a ring's collectives, as plain data. No sockets, no sums,
-// no time; collective-call.ts executes a schedule. The algorithm is Patarasuk and Yuan, "Bandwidth optimal all-reduce
+// no time; ring-call.ts executes a schedule. The algorithm is Patarasuk and Yuan, "Bandwidth optimal all-reduce
 // algorithms for clusters of workstations" (2009).
 //
 // Every rank r sends to its successor r+1 and receives from its predecessor r-1, and the buffer is cut into one chunk a rank:
@@ -33,18 +33,11 @@
 // - After a call the caller may write anywhere, so a call resolves only when the successor has acknowledged every frame.
 // - After an abort or a failure frames may still be queued while the caller writes: the connection is cut, the collective is
 //   unusable, and what a neighbour may have computed from such bytes belongs to a step that this rank never reports.
+//
+// A place in the ring may be in charge of several chunks, or of none: between hosts the places are those of the hosts, and the
+// chunks of a place those of the host's ranks (route.ts).
 
-import type { DataKind } from "../../proto/frame.ts";
-import { chunkOf } from "./chunks.ts";
-
-/** A segment that travels between neighbours. Offsets and lengths are in bytes of the bucket. */
-export interface Piece {
-  readonly kind: DataKind;
-  readonly chunk: number;
-  readonly segment: number;
-  readonly offset: number;
-  readonly length: number;
-}
+import type { Cut, Piece } from "./pieces.ts";
 
 /** Piece i of `sends` may leave once `i - lead + 1` pieces of `receives` have been taken in (at once when i < lead). */
 export interface Schedule {
@@ -53,62 +46,41 @@ export interface Schedule {
   readonly lead: number;
 }
 
+/** A place in a ring, and the chunks that each place is in charge of. */
 export interface Place {
-  readonly rank: number;
-  readonly worldSize: number;
+  readonly position: number;
+  readonly chunks: readonly (readonly number[])[];
 }
 
 /** Which halves of an all-reduce: both, or one alone. */
 export type RingHalves = readonly ("reduce-scatter" | "all-gather")[];
 
-/** The schedule of one rank for `length` float32 elements; segments hold at most `segmentBytes`. */
-export function scheduleRing(
-  { rank, worldSize }: Place,
-  halves: RingHalves,
-  length: number,
-  segmentBytes: number,
-): Schedule {
+/** The schedule of one place. */
+export function scheduleRing({ position, chunks }: Place, halves: RingHalves, cut: Cut): Schedule {
   const sends: Piece[] = [];
   const receives: Piece[] = [];
   let lead: number | undefined;
   for (const kind of halves) {
-    const cut = (index: number): Piece[] => {
-      const chunk = modulo(index, worldSize);
-      const { begin, end } = chunkOf(chunk, worldSize, length);
-      return cutSegments(kind, chunk, 4 * begin, 4 * end, segmentBytes);
-    };
-    const first = kind === "reduce-scatter" ? rank - 1 : rank;
-    for (let round = 0; round < worldSize - 1; round++) {
-      sends.push(...cut(first - round));
-      receives.push(...cut(first - round - 1));
+    const cutOf = (place: number): Piece[] => cut(kind, chunks[modulo(place, chunks.length)]!);
+    const first = kind === "reduce-scatter" ? position - 1 : position;
+    for (let round = 0; round < chunks.length - 1; round++) {
+      sends.push(...cutOf(first - round));
+      receives.push(...cutOf(first - round - 1));
       lead ??= sends.length;
     }
   }
   return { sends, receives, lead: lead ?? 0 };
 }
 
-/** `totalBytes` travel once around the ring, from `root` to its predecessor: every rank but the last forwards what it gets. */
-export function scheduleBroadcast(
-  { rank, worldSize }: Place,
-  root: number,
-  totalBytes: number,
-  segmentBytes: number,
-): Schedule {
-  const pieces = worldSize === 1 ? [] : cutSegments("broadcast", root, 0, totalBytes, segmentBytes);
-  const distance = modulo(rank - root, worldSize);
+/** All chunks travel once around the ring, from the place `root` to the one before it: every place but that forwards what it gets. */
+export function scheduleBroadcast({ position, chunks }: Place, root: number, cut: Cut): Schedule {
+  const pieces = cut("broadcast", chunks.flat());
+  const distance = modulo(position - root, chunks.length);
   return {
-    sends: distance === worldSize - 1 ? [] : pieces,
+    sends: distance === chunks.length - 1 ? [] : pieces,
     receives: distance === 0 ? [] : pieces,
     lead: distance === 0 ? pieces.length : 0,
   };
-}
-
-function cutSegments(kind: DataKind, chunk: number, start: number, end: number, segmentBytes: number): Piece[] {
-  const pieces: Piece[] = [];
-  for (let offset = start; offset < end; offset += segmentBytes) {
-    pieces.push({ kind, chunk, segment: pieces.length, offset, length: Math.min(segmentBytes, end - offset) });
-  }
-  return pieces;
 }
 
 export function modulo(value: number, n: number): number {

@@ -1,18 +1,23 @@
 // A Collective of one generation: calls run one after another, in the order they were made (every rank must make the same
-// calls in the same order), over shared memory where all ranks agreed on it and over the ring otherwise. Once a call was cut
+// calls in the same order), in the phases that route.ts finds for the topology that the ranks agreed on. Once a call was cut
 // short, by an abort or a failure, the ranks no longer agree on what is under way: the collective is broken for good and a
 // new generation has to be formed.
 
 import { assert, RingtuneError } from "../../common/errors.ts";
 import type { Dtype } from "../../proto/frame.ts";
-import type { Call } from "./call.ts";
+import { inSequence, type Call } from "./call.ts";
 import type { Collective, CollectiveCall, CollectiveStats, Summable } from "./collective.ts";
+import { createDirectCall } from "./direct-call.ts";
 import { createLinks, type DropReason, type Links, type Position } from "./links.ts";
+import { orderByBandwidth, type Bandwidths } from "./measure-hosts.ts";
+import { cutInto } from "./pieces.ts";
 import { createRingCall } from "./ring-call.ts";
-import { modulo, scheduleBroadcast, scheduleRing, type RingHalves } from "./ring.ts";
+import { scheduleRing } from "./ring.ts";
+import { neighboursOf, routeOf, type Kind, type Phase, type RouteOptions } from "./route.ts";
 import { agreeOnMemory } from "./shared-memory/agree.ts";
 import { createMemoryCall } from "./shared-memory/memory-call.ts";
 import type { SharedMemory, SharedWorld } from "./shared-memory/shared-memory.ts";
+import { describeTopology, findRank, topologyOf, type Topology } from "./topology.ts";
 import type { Transport } from "./transport.ts";
 
 export interface SessionCollective extends Collective {
@@ -20,11 +25,11 @@ export interface SessionCollective extends Collective {
   readonly waitingFor: string | undefined;
 }
 
-export interface RingOptions {
-  /** Largest payload of a frame, bytes; a multiple of 8, the same on all ranks. */
-  readonly segmentBytes: number;
+export interface RingOptions extends RouteOptions {
   /** Frames that may be on their way between two ranks. */
   readonly windowSegments: number;
+  /** Milliseconds: how fast the connections between hosts are is measured with it. */
+  readonly now: () => number;
 }
 
 /** What the endpoint keeps of an open collective. */
@@ -39,10 +44,13 @@ export interface Session {
 }
 
 /** What is asked of all ranks. `bytes` is the caller's buffer. */
-export type Work = { readonly bytes: Uint8Array; readonly dtype: Dtype } & (
-  | { readonly kind: "all-reduce" | "reduce-scatter" | "all-gather" | "barrier" }
-  | { readonly kind: "broadcast"; readonly root: number }
-);
+interface Work {
+  readonly kind: Kind;
+  readonly bytes: Uint8Array;
+  readonly dtype: Dtype;
+  /** Of a broadcast. */
+  readonly root?: number;
+}
 
 interface ActiveCall {
   readonly call: Call;
@@ -51,27 +59,23 @@ interface ActiveCall {
 
 type Facts = Readonly<Record<string, string | number>>;
 
-const halvesOf: Readonly<Record<Exclude<Work["kind"], "broadcast">, RingHalves>> = {
-  "all-reduce": ["reduce-scatter", "all-gather"],
-  "reduce-scatter": ["reduce-scatter"],
-  "all-gather": ["all-gather"],
-  barrier: ["reduce-scatter", "all-gather"],
-};
-
-/** `memory` is given if every rank's address says that it can share memory with this one. */
+/** `memory` is this rank's, if its address says that it can be shared; `bandwidths` are kept from one session to the next. */
 export function createSession(
   position: Position,
   options: RingOptions,
   transport: Transport,
   memory: SharedMemory | undefined,
+  bandwidths: Bandwidths,
   onDrop: (reason: DropReason) => void,
 ): Session {
   const { rank, worldSize, generation } = position;
-  const neighbours = { successor: modulo(rank + 1, worldSize), predecessor: modulo(rank - 1, worldSize) };
   let active: ActiveCall | undefined;
   let broken: RingtuneError | undefined;
   let shared: SharedWorld | undefined;
-  let path = `ring of ${worldSize} ranks`;
+  const addressed = topologyOf(position.addresses);
+  /** Until all have agreed, no memory is shared. */
+  let topology: Topology = addressed.flat().map((each) => [each]);
+  let path = describeTopology(topology);
 
   const waitingFor = (): string | undefined => active?.call.describe();
 
@@ -82,7 +86,7 @@ export function createSession(
     broken = new RingtuneError("collective_failed", message, { details: { rank, generation, ...call, ...facts } });
     const pending = active;
     active = undefined;
-    links.close();
+    links.close(pending === undefined); // then what has not left are copies, and others may wait for them
     pending?.settle(abort ?? { error: broken });
   };
 
@@ -108,24 +112,34 @@ export function createSession(
     onFailure: interrupt,
     onDrop,
   });
-  // A successor that can't be called is known at once, not at the first call.
-  const ring =
-    worldSize === 1
-      ? undefined
-      : {
-          successor: links.to(neighbours.successor),
-          predecessor: links.from(neighbours.predecessor),
-          onOlder: () => onDrop("other_step"),
-        };
 
-  const createRing = (work: Work, { step, bucket }: Pick<CollectiveCall, "step" | "bucket">): Call => {
-    const { segmentBytes } = options;
-    const { bytes, dtype } = work;
-    const schedule =
-      work.kind === "broadcast"
-        ? scheduleBroadcast(position, work.root, bytes.byteLength, segmentBytes)
-        : scheduleRing(position, halvesOf[work.kind], bytes.byteLength / 4, segmentBytes);
-    return createRingCall({ schedule, bytes, dtype, step, bucket }, ring!);
+  const begin = (phase: Phase, work: Work, { step, bucket }: Pick<CollectiveCall, "step" | "bucket">): Call => {
+    const { bytes, dtype, kind, root } = work;
+    const onWire = { step, bucket, bytes, dtype };
+    const onOlder = (): void => onDrop("other_step");
+    switch (phase.kind) {
+      case "memory": {
+        const group = topology[findRank(topology, rank).group]!;
+        const asked = { ...onWire, kind, moves: phase.moves, ...(root === undefined ? {} : { root }) };
+        return createMemoryCall(asked, shared!, (place) => links.to(group[place]!));
+      }
+      case "ring": {
+        const { successor, predecessor } = phase;
+        const neighbours = { successor: links.to(successor), predecessor: links.from(predecessor), onOlder };
+        return createRingCall(onWire, phase.schedule, neighbours);
+      }
+      case "direct": {
+        const { ranks } = phase;
+        const to = (place: number) => links.to(ranks[place]!);
+        const from = (place: number) => links.from(ranks[place]!);
+        return createDirectCall(onWire, phase.schedule, phase.position, { to, from, onOlder });
+      }
+    }
+  };
+
+  const createCall = (work: Work, call: Pick<CollectiveCall, "step" | "bucket">): Call => {
+    const phases = routeOf({ ...work, byteLength: work.bytes.byteLength }, topology, rank, options);
+    return inSequence(phases.map((phase) => () => begin(phase, work, call)), call); // prettier-ignore
   };
 
   /** Resolves when the call is done. */
@@ -147,26 +161,48 @@ export function createSession(
       push();
     });
 
-  /** Says with the ranks of this host whose memory is where; what fails breaks the collective, and calls tell. */
-  const agree = async (memory: SharedMemory): Promise<void> => {
-    const gather = (bytes: Uint8Array): Promise<void> =>
-      perform(createRing({ kind: "all-gather", bytes, dtype: "bytes" }, { step: 0, bucket: 0 }));
+  /** Opens the ways to all whom this rank may send to, and to all of its group: whoever dies is missed by all of them. */
+  const connect = (): void => {
+    const group = topology[findRank(topology, rank).group]!;
+    for (const other of [...neighboursOf(topology, rank), ...group]) if (other !== rank) links.to(other);
+  };
+
+  /** All-gather of the forming, over all ranks. */
+  const gather = (bytes: Uint8Array): Promise<void> =>
+    perform(createCall({ kind: "all-gather", bytes, dtype: "bytes" }, { step: 0, bucket: 0 }));
+
+  /** Sends so many bytes to another rank, which sends as many. */
+  const exchange = (other: number, bytes: number): Promise<void> => {
+    const place = { position: rank < other ? 0 : 1, chunks: [[0], [1]] };
+    const schedule = scheduleRing(place, ["all-gather"], cutInto(2, 2 * bytes, options.segmentBytes));
+    const work: Work = { kind: "all-gather", bytes: new Uint8Array(2 * bytes), dtype: "bytes" };
+    return perform(
+      begin({ kind: "ring", schedule, successor: other, predecessor: other }, work, { step: 0, bucket: 0 }),
+    );
+  };
+
+  /** Says with all ranks whose memory is shared and in which order hosts follow; what fails breaks the collective, and calls tell. */
+  const agree = async (): Promise<void> => {
+    const isShared = addressed.some(({ length }) => length > 1);
     try {
-      const agreed = await agreeOnMemory(memory, position, gather);
-      if ("problem" in agreed) {
-        path += `, without shared memory: ${agreed.problem}`;
-      } else {
-        shared = agreed.world;
-        // A way to everybody: whoever dies is missed by all, not by its predecessor alone.
-        for (let other = 0; other < worldSize; other++) if (other !== rank) links.to(other);
-        path = `shared memory of ${worldSize} ranks`;
-      }
+      const agreed = isShared ? await agreeOnMemory(memory, addressed, rank, gather) : { topology };
+      const { addresses } = position;
+      const measuring = { ...options, rank, addresses, known: bandwidths, gather, exchange };
+      const ordered = await orderByBandwidth(agreed.topology, measuring);
+      topology = ordered;
+      shared = agreed.world;
+      path = describeTopology(topology);
+      if (agreed.problem !== undefined) path += `, without shared memory: ${agreed.problem}`;
+      if (ordered.some((group, place) => group !== agreed.topology[place]))
+        path += `, in the measured order of the hosts`;
+      connect();
     } catch (error) {
       if (!(error instanceof RingtuneError)) throw error;
     }
   };
 
-  let turn: Promise<void> = ring === undefined || memory === undefined ? Promise.resolve() : agree(memory);
+  connect(); // who can't be called is known at once, not at the first call
+  let turn: Promise<void> = worldSize > 1 ? agree() : Promise.resolve();
 
   const run = async (work: Work, options: CollectiveCall): Promise<CollectiveStats> => {
     const startedAt = performance.now();
@@ -175,23 +211,20 @@ export function createSession(
     const before = turn;
     let passOn = (): void => undefined;
     turn = new Promise((resolve) => (passOn = resolve));
-    let bytesSent = 0;
+    let bytes = { bytesSent: 0, bytesBetweenHosts: 0 };
     try {
       await beforeAbort(before, signal);
       signal.throwIfAborted();
       if (broken !== undefined) throw broken;
-      if (ring !== undefined) {
-        const call =
-          shared === undefined
-            ? createRing(work, options)
-            : createMemoryCall({ ...work, step, bucket }, shared, (peer) => links.to(peer));
+      if (worldSize > 1) {
+        const call = createCall(work, { step, bucket });
         await perform(call, signal);
-        ({ bytesSent } = call);
+        bytes = { bytesSent: call.bytesSent, bytesBetweenHosts: call.bytesBetweenHosts };
       }
     } finally {
       void before.then(passOn);
     }
-    return { bytesSent, seconds: (performance.now() - startedAt) / 1000 };
+    return { ...bytes, seconds: (performance.now() - startedAt) / 1000 };
   };
 
   const collective: SessionCollective = {

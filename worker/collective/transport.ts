@@ -9,8 +9,6 @@ export interface Transport {
    * reply. Called once. A delivered part may be kept; it is never written by the transport.
    */
   listen(onMessage: (connection: string, parts: readonly Uint8Array[]) => void): void;
-  /** Whether the processes at these addresses, this one's among them, can map each other's memory. */
-  sharesMemory(addresses: readonly string[]): boolean;
   /**
    * From now on only the processes at these addresses may send to this one, where the transport can tell: their messages
    * are those that `listen` hears. Throws `collective_failed` when one of them can't be told from a stranger.
@@ -32,6 +30,6 @@ export interface ConnectionEvents {
 export interface Connection {
   /** Queues a message. Does not copy: the parts must not change before their bytes have left. */
   send(parts: readonly Uint8Array[]): void;
-  /** Discards what has not left. No event follows. */
-  close(): void;
+  /** No event follows. What has not left is discarded, unless it `mayLinger`: then it is given a moment to leave. */
+  close(mayLinger?: boolean): void;
 }

@@ -9,14 +9,7 @@ import { Context, curveKeyPair, Dealer, Router } from "zeromq";
 import { RingtuneError } from "../../common/errors.ts";
 import { bracketed } from "../../common/loopback.ts";
 import { maxPayloadBytes } from "../../proto/frame.ts";
-import {
-  allShareMemory,
-  describeAddress,
-  parseAddress,
-  pathBetween,
-  type EndpointAddress,
-  type Reach,
-} from "./address.ts";
+import { describeAddress, parseAddress, pathBetween, type EndpointAddress, type Reach } from "./address.ts";
 import { createDoorkeeper, curveOverheadBytes, isCurveKey, type CurveKeys, type Doorkeeper } from "./curve.ts";
 import { createRingEndpoint, defaultRingOptions, type RingEndpoint } from "./endpoint.ts";
 import { hostIdentity } from "./host-identity.ts";
@@ -39,8 +32,8 @@ export interface CollectiveEndpointOptions extends Partial<RingOptions> {
   readonly encrypted?: boolean;
 }
 
-/** Bounds the last acknowledgements on their way to a neighbour; everything else is discarded at once on close. */
-const acknowledgementLingerMs = 250;
+/** Bounds the last acknowledgements and copies on their way to a neighbour; everything else is discarded at once on close. */
+const lingerMs = 250;
 
 /**
  * Binds the socket that other ranks connect to.
@@ -67,7 +60,7 @@ export async function createZeroMqTransport(options: CollectiveEndpointOptions):
     heartbeatTimeout: 10_000,
   };
   const router = new Router({
-    ...{ ...common, linger: acknowledgementLingerMs, ipv6: host.includes(":") },
+    ...{ ...common, linger: lingerMs, ipv6: host.includes(":") },
     ...(keys && door ? serverOf(keys, door.context) : {}),
   });
   const wanted = `tcp://${bracketed(host)}:${port === 0 ? "*" : port}`;
@@ -91,7 +84,6 @@ export async function createZeroMqTransport(options: CollectiveEndpointOptions):
 
   return {
     address: describeAddress(own),
-    sharesMemory: (addresses) => allShareMemory(own, addresses.map(parseAddress)),
     admit(addresses) {
       const members = addresses.map(parseAddress);
       assertAlike(members, encrypted);
@@ -173,10 +165,12 @@ function openConnection(dealer: Dealer, address: string, events: ConnectionEvent
     send: (parts) => {
       if (open) send(parts);
     },
-    close() {
+    close(mayLinger = false) {
       if (!open) return;
       open = false;
-      dealer.close();
+      if (mayLinger) dealer.linger = lingerMs;
+      if (mayLinger) void send.idle().then(() => dealer.close());
+      else dealer.close();
       onClosed();
     },
   };
@@ -211,24 +205,30 @@ async function watch(dealer: Dealer, onLost: (reason: string) => void): Promise<
   }
 }
 
+interface Sender {
+  (parts: readonly Uint8Array[]): void;
+  /** Resolves when nothing waits here any more. */
+  idle(): Promise<void>;
+}
+
 /** zeromq.js takes one send at a time; the rest waits here, no more than the credit lets through. */
-function createSender(send: (parts: Uint8Array[]) => Promise<void>): (parts: readonly Uint8Array[]) => void {
+function createSender(send: (parts: Uint8Array[]) => Promise<void>): Sender {
   const queue: Uint8Array[][] = [];
-  let busy = false;
+  let draining: Promise<void> | undefined;
   const drain = async (): Promise<void> => {
-    busy = true;
     try {
       for (let parts = queue.shift(); parts !== undefined; parts = queue.shift()) await send(parts);
     } catch {
       queue.length = 0; // The socket was closed.
     } finally {
-      busy = false;
+      draining = undefined;
     }
   };
-  return (parts) => {
+  const enqueue = (parts: readonly Uint8Array[]): void => {
     queue.push([...parts]);
-    if (!busy) void drain();
+    draining ??= drain();
   };
+  return Object.assign(enqueue, { idle: () => draining ?? Promise.resolve() });
 }
 
 function bindError(host: string, port: number, cause: unknown): RingtuneError {

@@ -10,7 +10,7 @@ import { formWorld, type World } from "../../support/collective-world.ts";
 const call = (step: number, signal = new AbortController().signal): CollectiveCall => ({ step, bucket: 0, signal });
 const ones = (length = 144): Float32Array => new Float32Array(length).fill(1);
 
-const options = { segmentBytes: 64, windowSegments: 4 };
+const options = { segmentBytes: 64, windowSegments: 4, directBytes: 0 };
 
 async function failureOf(promise: Promise<unknown>): Promise<RingtuneError> {
   const error = await promise.then(

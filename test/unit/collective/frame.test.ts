@@ -56,7 +56,7 @@ function problemOf(change: (header: Buffer) => void): string | undefined {
 test("the header's bytes are those of the documented format", () => {
   expect(encodeHeader(sample).toString("hex")).toBe(
     "524e4754" +
-      "0200" +
+      "0300" +
       "03" +
       "02" +
       "5e8c9902207afaeb" +
@@ -97,7 +97,7 @@ test("each defect has its own reason", () => {
   expect(problemOf(() => undefined)).toBeUndefined();
   expect(problemOf((header) => header.write("RNGX"))).toBe("magic");
   expect(problemOf((header) => header.writeUInt16LE(1, 4))).toBe("version");
-  expect(problemOf((header) => header.writeUInt8(7, 6))).toBe("kind");
+  expect(problemOf((header) => header.writeUInt8(8, 6))).toBe("kind");
   expect(problemOf((header) => header.writeUInt8(0, 6))).toBe("kind");
   expect(problemOf((header) => header.writeUInt8(3, 7))).toBe("dtype");
   expect(problemOf((header) => header.writeUInt32LE(1, 60))).toBe("reserved");

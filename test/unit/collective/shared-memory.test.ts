@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { afterEach, expect, test } from "vitest";
 import { RingtuneError } from "../../../common/errors.ts";
-import { allShareMemory, describeAddress, parseAddress, pathBetween } from "../../../worker/collective/address.ts";
+import { describeAddress, parseAddress, pathBetween } from "../../../worker/collective/address.ts";
 import { createRingEndpoint, type RingEndpoint } from "../../../worker/collective/endpoint.ts";
 import { hostIdentity } from "../../../worker/collective/host-identity.ts";
 import { createSharedMemory, type SharedMemory } from "../../../worker/collective/shared-memory/shared-memory.ts";
@@ -24,8 +24,7 @@ function memory(): SharedMemory {
 
 function createEndpoints(memories: readonly SharedMemory[]): RingEndpoint[] {
   const network = createMemoryNetwork(1);
-  network.sharesMemory = true;
-  const endpoints = memories.map((each) => createRingEndpoint(network.createTransport(), {}, each));
+  const endpoints = memories.map((each) => createRingEndpoint(network.createTransport({ memory: true }), {}, each));
   open.push(...endpoints);
   return endpoints;
 }
@@ -143,9 +142,6 @@ test("ranks meet by the fastest way that both addresses tell of", () => {
   expect(pathBetween(near, beside)).toBe("ipc://@ringtune-b");
   expect(pathBetween(near, far)).toBe("tcp://10.0.0.6:7000");
   expect(pathBetween(near, parseAddress("tcp://10.0.0.7:1"))).toBe("tcp://10.0.0.7:1");
-  expect(allShareMemory(near, [near, near])).toBe(true);
-  expect(allShareMemory(near, [near, beside])).toBe(false);
-  expect(allShareMemory(near, [near, far])).toBe(false);
 });
 
 test.runIf(existsSync("/proc/self/ns/net"))("the host's identity is the same for every process of it", () => {

@@ -1,7 +1,9 @@
-// How the ranks of a host come to share memory: each tells where its own is, maps that of the others, and tells whether it
-// could. Only if all could is it used; otherwise all know the same reason. The telling is an all-gather over the ring.
+// How the ranks of a host come to share memory: each tells where its own is, maps that of its group, and tells whether it
+// could. A group of which one can't is not used: its ranks are then alone, and all know the same reason. The telling is an
+// all-gather over the ring of all ranks.
 
 import { describeError } from "../../../common/errors.ts";
+import { findRank, type Topology } from "../topology.ts";
 import type { SharedFile, SharedMemory, SharedWorld } from "./shared-memory.ts";
 
 /** Of every rank, in the all-gather: a JSON text, zero-padded. A multiple of 64. */
@@ -9,28 +11,48 @@ const recordBytes = 512;
 
 type Told = { readonly file: SharedFile } | { readonly problem: string } | { readonly mapped: true };
 
-/** The shared memory of all ranks, or why it is not used. Rejects only if `gather` does. */
+export interface Agreed {
+  /** The groups that do share memory. */
+  readonly topology: Topology;
+  /** The memory of this rank's group, if there is more than one in it. */
+  readonly world?: SharedWorld;
+  /** Of the first group that could not be used. */
+  readonly problem?: string;
+}
+
+/** The same answer on all ranks, but for the world. Rejects only if `gather` does. */
 export async function agreeOnMemory(
-  memory: SharedMemory,
-  { rank, worldSize }: { rank: number; worldSize: number },
+  memory: SharedMemory | undefined,
+  topology: Topology,
+  rank: number,
   gather: (records: Uint8Array) => Promise<void>,
-): Promise<{ readonly world: SharedWorld } | { readonly problem: string }> {
+): Promise<Agreed> {
+  const worldSize = topology.flat().length;
+  const { group, local } = findRank(topology, rank);
+  const ranks = topology[group]!;
+  const isShared = ranks.length > 1;
   const exchange = async (told: Told): Promise<Told[]> => {
     const records = new Uint8Array(worldSize * recordBytes);
     new TextEncoder().encodeInto(JSON.stringify(told), records.subarray(rank * recordBytes, (rank + 1) * recordBytes));
     await gather(records);
     return Array.from({ length: worldSize }, (_, index) => read(records, index));
   };
-  const files = await exchange(attempt(() => ({ file: memory.open() })));
+  const files = await exchange(attempt(() => (isShared ? { file: memory!.open() } : { mapped: true })));
   let world: SharedWorld | undefined;
   const answers = await exchange(
     attempt(() => {
-      world = memory.join(files.map(fileOf), rank);
+      if (isShared) world = memory!.join(ranks.map((each) => fileOf(files[each]!)), local, ranks); // prettier-ignore
       return { mapped: true };
     }),
   );
-  const problem = problemIn(files) ?? problemIn(answers);
-  return world === undefined || problem !== undefined ? { problem: problem ?? "a rank gave no reason" } : { world };
+  const problemOf = (members: readonly number[]): string | undefined =>
+    problemIn(files, members) ?? problemIn(answers, members);
+  const problem = problemOf(topology.flat());
+  if (problem === undefined) return { topology, ...(world && { world }) };
+  const used = topology.flatMap((members) =>
+    problemOf(members) === undefined ? [members] : members.map((each) => [each]),
+  );
+  return { topology: used, problem, ...(world && problemOf(ranks) === undefined && { world }) };
 }
 
 function attempt(act: () => Told): Told {
@@ -46,9 +68,9 @@ function fileOf(told: Told): SharedFile {
   throw new Error("a rank has none");
 }
 
-function problemIn(told: readonly Told[]): string | undefined {
-  const rank = told.findIndex((each) => "problem" in each);
-  return rank < 0 ? undefined : `rank ${rank}: ${(told[rank] as { problem: string }).problem}`;
+function problemIn(told: readonly Told[], members: readonly number[]): string | undefined {
+  const rank = members.find((each) => "problem" in told[each]!);
+  return rank === undefined ? undefined : `rank ${rank}: ${(told[rank] as { problem: string }).problem}`;
 }
 
 function read(records: Uint8Array, rank: number): Told {

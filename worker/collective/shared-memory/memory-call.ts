@@ -1,21 +1,23 @@
-// A call over shared memory. Rank r is in charge of chunk r of the buffer: it sums that chunk over the buffers of all ranks, in
-// rank order, and writes the sum into all of them, in one pass over memory. No bytes travel; the ranks only meet twice.
+// A phase of a call in shared memory: carries out moves (move.ts) where the bytes are. The whole buffer is divided evenly among the
+// ranks of the group, and each does what the moves say for its share, in one pass over memory. No bytes travel; the ranks only
+// meet twice. An all-reduce of a group alone is one move, of all ranks' sum into all of them:
 //
 //                 rank 0's buffer   rank 1's buffer            phase 2k+1  everybody has come, the inputs are there
 //                 [ a0  |  a1  ]    [ b0  |  b1  ]             rank 0 writes a0+b0 to both, rank 1 writes a1+b1 to both
 //                 [ sum0| sum1 ]    [ sum0| sum1 ]             phase 2k+2  everybody is done, the result is there
 //
-// Cost: a rank reads n chunks and writes n chunks of S/n bytes, S each way, whatever n: with memory bandwidth B shared by the
-// ranks 2nS/B, and two meetings. Every chunk is summed by one rank in rank order: all ranks end with the same bits.
-// The other collectives are the same meeting with less to do in between. Buffers in ordinary memory are copied through a
-// staging region, block by block.
+// Cost: a rank reads n shares and writes n shares of S/n bytes, S each way, whatever n: with memory bandwidth B shared by the
+// ranks 2nS/B, and two meetings. Every element is summed by one rank in rank order: all ranks end with the same bits.
+// Buffers in ordinary memory are copied through a staging region, block by block.
 
 import { assert } from "../../../common/errors.ts";
 import type { Call, Outcome } from "../call.ts";
-import { chunkOf } from "../chunks.ts";
+import { chunkBytes } from "../chunks.ts";
+import type { WireWork } from "../due.ts";
 import type { Outgoing } from "../links.ts";
-import type { Work } from "../session.ts";
+import type { Kind } from "../route.ts";
 import { strideBytes, sumOneByOne, type SumType } from "../../simd/sum.ts";
+import type { Move } from "./move.ts";
 import type { Region } from "./region.ts";
 import type { SharedWorld } from "./shared-memory.ts";
 
@@ -29,20 +31,23 @@ interface Block {
   readonly start: number;
 }
 
-const dtypes: readonly Work["dtype"][] = ["bytes", "float32", "int64"];
-const kinds: readonly Work["kind"][] = ["all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"];
+export interface MemoryWork extends WireWork {
+  readonly kind: Kind;
+  /** Of a broadcast. */
+  readonly root?: number;
+  readonly moves: readonly Move[];
+}
+
+const dtypes: readonly WireWork["dtype"][] = ["bytes", "float32", "int64"];
+const kinds: readonly Kind[] = ["all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"];
 
 /** How long a call first waits for ranks that may be computing, before it lets this thread do other work. */
 const firstWaitMs = 0.5;
 
-export function createMemoryCall(
-  work: Work & { readonly step: number; readonly bucket: number },
-  world: SharedWorld,
-  to: (rank: number) => Outgoing,
-): Call {
+/** Ranks are places in the group, and `to` finds the way to one, whatever its rank in the world. */
+export function createMemoryCall(work: MemoryWork, world: SharedWorld, to: (rank: number) => Outgoing): Call {
   const { rank, worldSize, control } = world;
-  const { kind, bytes, dtype, step, bucket } = work;
-  const root = work.kind === "broadcast" ? work.root : -1;
+  const { kind, root = -1, moves, bytes, dtype, step, bucket } = work;
   const found = world.find(bytes);
   const blocks = found === undefined ? cut(world.staging, bytes.byteLength) : [whole(found.region, bytes)];
   const announced = [kinds.indexOf(kind), dtypes.indexOf(dtype), step, bucket, root, bytes.byteLength, found?.index ?? 0, found ? bytes.byteOffset : 0]; // prettier-ignore
@@ -56,68 +61,57 @@ export function createMemoryCall(
     for (const other of control.enter(phase)) to(other).signal();
   };
 
-  const copyIn = ({ region, start, length }: Block): void => {
-    if (found !== undefined || kind === "barrier" || (root >= 0 && root !== rank)) return;
-    region.bytes.set(bytes.subarray(start, start + length));
-  };
-  const copyOut = ({ region, start, length }: Block): void => {
-    if (found !== undefined || kind === "barrier" || root === rank) return;
-    bytes.set(region.bytes.subarray(0, length), start);
-  };
+  /** The parts of the moves in bytes [begin, end) of a block, counted from its start. */
+  const within = ({ start }: Block, begin: number, end: number) =>
+    moves
+      .map(({ from, to: targets, ...range }) => ({
+        ...{ from, targets, begin: Math.max(begin, range.begin - start), end: Math.min(end, range.end - start) },
+      }))
+      .filter((part) => part.begin < part.end);
 
-  /** The bytes of the block that this rank is in charge of. */
-  const charge = ({ start, length }: Block): { begin: number; end: number } => {
-    if (kind !== "all-gather") {
-      const chunk = chunkOf(rank, worldSize, Math.ceil(length / 4));
-      return { begin: Math.min(length, 4 * chunk.begin), end: Math.min(length, 4 * chunk.end) };
+  const copyIn = (block: Block): void => {
+    if (found !== undefined) return;
+    for (const { from, begin, end } of within(block, 0, block.length)) {
+      if (from.includes(rank)) block.region.bytes.set(bytes.subarray(block.start + begin, block.start + end), begin);
     }
-    const chunk = chunkOf(rank, worldSize, bytes.byteLength / 4);
-    const inside = (at: number): number => Math.max(0, Math.min(length, 4 * at - start));
-    return { begin: inside(chunk.begin), end: inside(chunk.end) };
   };
-
-  const numbers = (): SumType => {
-    assert(dtype !== "bytes", "bytes are not summed");
-    return dtype;
+  const copyOut = (block: Block): void => {
+    if (found !== undefined) return;
+    for (const { targets, begin, end } of within(block, 0, block.length)) {
+      if (targets.includes(rank)) bytes.set(block.region.bytes.subarray(begin, end), block.start + begin);
+    }
   };
 
   const carryOut = (block: Block): void => {
-    const { region, offset } = block;
-    const { begin, end } = charge(block);
-    const length = end - begin;
-    if (length === 0 || kind === "barrier") return;
+    const { region, offset, length } = block;
+    const share = chunkBytes(rank, worldSize, length);
+    const parts = within(block, share.begin, share.end);
+    if (parts.length === 0) return;
+    // Of all ranks, though the moves may need fewer: so the region maps them together.
     const addresses = Array.from({ length: worldSize }, (_, of) =>
-      world.address(region, of, offset + begin, offset + end),
+      world.address(region, of, offset + share.begin, offset + share.end),
     );
-    switch (kind) {
-      case "all-reduce":
-        sum(numbers(), region, addresses, length, [...addresses.keys()]);
-        bytesSent += 2 * (worldSize - 1) * length;
-        break;
-      case "reduce-scatter":
-        // Chunks of a block in the staging region are not those of the buffer, so there everybody gets all sums.
-        sum(numbers(), region, addresses, length, found === undefined ? [...addresses.keys()] : [rank]);
-        bytesSent += (worldSize - 1) * length;
-        break;
-      case "all-gather":
-      case "broadcast": {
-        const from = addresses[kind === "broadcast" ? root : rank]!;
-        for (const address of addresses) {
-          if (address !== from) region.bytes.copyWithin(address, from, from + length);
-        }
-        bytesSent += (worldSize - 1) * length;
-        break;
+    const others = (ranks: readonly number[]): number => ranks.filter((each) => each !== rank).length;
+    for (const { from, targets, begin, end } of parts) {
+      const at = (of: number): number => addresses[of]! + (begin - share.begin);
+      if (from.length > 1) {
+        assert(dtype !== "bytes", "bytes are not summed");
+        sum(dtype, region, from.map(at), end - begin, targets.map((target) => from.indexOf(target))); // prettier-ignore
+      } else {
+        for (const target of targets) region.bytes.copyWithin(at(target), at(from[0]!), at(from[0]!) + (end - begin));
       }
+      bytesSent += (end - begin) * (others(from) + others(targets));
     }
   };
 
   const disagreement = (): Outcome | undefined => {
     for (let other = 0; other < worldSize; other++) {
       const came = control.announced(other);
-      if (announced.every((number, index) => number === came[index])) continue;
+      if (other === rank || announced.every((number, index) => number === came[index])) continue;
       const [due, saw] = [describe(announced), describe(came)];
-      const sentence = `expected ${due} from rank ${other}, but ${saw} came`;
-      return { kind: "broken", sentence, facts: { neighbour: other, expected: due, came: saw } };
+      const neighbour = to(other).rank;
+      const sentence = `expected ${due} from rank ${neighbour}, but ${saw} came`;
+      return { kind: "broken", sentence, facts: { neighbour, expected: due, came: saw } };
     }
     return undefined;
   };
@@ -155,6 +149,7 @@ export function createMemoryCall(
     get bytesSent() {
       return bytesSent;
     },
+    bytesBetweenHosts: 0,
     advance() {
       for (; current < blocks.length; current++) {
         const outcome = advanceBlock(blocks[current]!);
@@ -164,7 +159,7 @@ export function createMemoryCall(
     },
     describe() {
       const late = control.missing(world.nextPhase + (finished ? 1 : 0));
-      const name = late === undefined ? "nobody" : `rank ${late} (${to(late).address})`;
+      const name = late === undefined ? "nobody" : `rank ${to(late).rank} (${to(late).address})`;
       return `waiting for ${name} to ${finished ? "finish" : "begin"} ${describe(announced)}, in shared memory`;
     },
   };

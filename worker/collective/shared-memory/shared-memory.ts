@@ -36,13 +36,17 @@ export interface SharedMemory {
   renew(): void;
   /** Makes this generation's file. Throws `collective_failed` if there is no memory, or no more files may be opened. */
   open(): SharedFile;
-  /** Maps the memory of all ranks. Throws `collective_failed` if one of them can't be mapped. */
-  join(files: readonly SharedFile[], rank: number): SharedWorld;
+  /**
+   * Maps the memory of all ranks of a group, of which this one is at `place`; `ranks` are theirs in the world, for messages.
+   * Throws `collective_failed` if one of them can't be mapped.
+   */
+  join(files: readonly SharedFile[], place: number, ranks?: readonly number[]): SharedWorld;
   close(): void;
 }
 
-/** The memory of all ranks of a generation. */
+/** The memory of all ranks of a group, in one generation. */
 export interface SharedWorld {
+  /** The place in the group, and how many there are. */
   readonly rank: number;
   readonly worldSize: number;
   readonly blockMs: number;
@@ -121,16 +125,16 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
       for (const region of regions) region.attach(own);
       return { pid: process.pid, descriptor: own, sizeBytes, nonce: nonce.toString("hex") };
     },
-    join(files, rank) {
+    join(files, rank, ranks = [...files.keys()]) {
       const pages = new Uint8Array(createMemory(files.length * controlBytes).buffer);
       control = pages;
       const handles = files.map((file, index) => {
-        const handle = index === rank ? own! : openFile(file, index, sizeBytes);
+        const handle = index === rank ? own! : openFile(file, ranks[index]!, sizeBytes);
         if (index !== rank) opened.push(handle);
         const page = pages.subarray(index * controlBytes, (index + 1) * controlBytes);
         libc.mapShared(page, handle, 0);
         const found = Buffer.from(page.subarray(nonceOffset, nonceOffset + nonceBytes)).toString("hex");
-        if (found !== file.nonce) throw unmapped(index, "another file is there");
+        if (found !== file.nonce) throw unmapped(ranks[index]!, "another file is there");
         return handle;
       });
       return {
