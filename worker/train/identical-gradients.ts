@@ -11,27 +11,19 @@
 // all-reduce, the gradient is NaN on all ranks: what follows (skipped steps of float16, who is to blame) is as ever.
 
 import { RingtuneError } from "../../common/errors.ts";
-import type { Collective, CollectiveCall, CollectiveEndpoint, CollectiveStats } from "../collective/collective.ts";
+import type { CollectiveEndpoint } from "../collective/collective.ts";
 import { addFixedPoint, fixedPointBits, readFixedPoint } from "../simd/fixed-point.ts";
+import type { GradientExchange } from "./gradient-exchange.ts";
 import { globalNorm } from "./summary.ts";
 
 /** Integers are multiples of 2^-k. */
 const k = 48;
 
-export interface IdenticalGradients {
-  /** A new step, of so many microbatches over all ranks; gradients are `scale` times as large as they are meant. */
-  begin(step: { readonly microbatches: number; readonly scale: number }): void;
-  /** Takes in the gradient of one microbatch. Throws `not_finite`, naming `what`, if an element is finite and too large. */
-  add(what: string): void;
-  /** Sums over the ranks, and writes the sum of all microbatches to the gradients. */
-  reduce(collective: Collective, call: CollectiveCall): Promise<CollectiveStats>;
-}
-
-/** `gradients` is where the engine writes those of a microbatch. */
+/** `gradients` is where the engine writes those of a microbatch. `add` throws `not_finite` for elements that are finite and too large. */
 export function createIdenticalGradients(
   gradients: Float32Array,
   endpoint: Pick<CollectiveEndpoint, "allocate">,
-): IdenticalGradients {
+): GradientExchange {
   const { length } = gradients;
   const memory = endpoint.allocate(2 * (length + 1));
   const integers = new BigInt64Array(memory.buffer, memory.byteOffset, length + 1);
@@ -41,6 +33,8 @@ export function createIdenticalGradients(
   let first = true;
   let notFinite = 0;
   return {
+    gradients,
+    accumulates: false,
     begin(step) {
       scale = step.scale;
       largest = 2 ** (fixedPointBits - k) / Math.max(1, step.microbatches);

@@ -3,6 +3,7 @@
 import { RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator } from "../../proto/messages.ts";
 import type { Microbatch } from "../engine/engine.ts";
+import { targetsPerRow, type Model } from "../model/model.ts";
 
 type Shard = Extract<FromCoordinator, { kind: "plan" }>["value"]["shard"];
 
@@ -32,6 +33,11 @@ export function microbatchesOf(shard: Shard, rows: number, targetsPerRow: number
     });
   }
   return microbatches;
+}
+
+/** The same for a model with this head. */
+export function cutShard(shard: Shard, rows: number, head: Model["head"]): Microbatch[] {
+  return microbatchesOf(shard, rows, shard === null ? 0 : targetsPerRow(head, shard.length));
 }
 
 /** Empty bytes are absent ones. */

@@ -1,30 +1,23 @@
 // One worker's training: its weights, its optimizer, its place in the ring. Does what the tasks say, one at a time, and
 // reports. It decides nothing: which rows, which rate, when to commit all come from the coordinator.
 
-import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
-import { setImmediate as newsArrives } from "node:timers/promises";
 import { RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import type { Collective, CollectiveEndpoint } from "../collective/collective.ts";
 import { createEngine } from "../engine/create-engine.ts";
-import type { Engine, Microbatch, Unchanged } from "../engine/engine.ts";
+import type { Engine } from "../engine/engine.ts";
 import { createModel } from "../model/architectures.ts";
-import { labelHead, labelLosses, labelsOf, PredictionCounter } from "../evaluation/label-predictions.ts";
-import { initialiseParameters } from "../model/initialise.ts";
-import { targetsPerRow } from "../model/model.ts";
-import { readBase, readCheckpoint } from "./checkpoint.ts";
 import { createSaver } from "./checkpoint-saver.ts";
 import { createPartWriter } from "./checkpoint-writer.ts";
-import { createIdenticalGradients } from "./identical-gradients.ts";
-import { initialLossScale, nextLossScale, smallestLossScale, unscaled } from "./loss-scale.ts";
-import { LossTotal } from "./loss-total.ts";
-import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
-import { transferFromPeer } from "./peer-transfer.ts";
-import { digestOfSamples } from "./sample-digest.ts";
-import { microbatchesOf } from "./shard.ts";
-import { digestOf, summarise } from "./summary.ts";
+import { evaluateShard } from "./evaluating.ts";
+import { createGradientExchange } from "./gradient-exchange.ts";
+import { initialLossScale } from "./loss-scale.ts";
+import type { OptimizerSettings } from "./optimizer.ts";
+import { shardGradients, type Computing } from "./shard-gradients.ts";
+import { computeStep } from "./step.ts";
 import { createTrainedWeights, describeTraining, engineTraining, type TrainingSettings } from "./trained-weights.ts";
+import { createTrainingState } from "./training-state.ts";
 
 type Message<K extends FromCoordinator["kind"]> = Extract<FromCoordinator, { kind: K }>["value"];
 
@@ -63,9 +56,6 @@ export interface Trainer {
   close(): Promise<void>;
 }
 
-/** What of a plan decides the gradients of a shard. */
-type ShardPlan = Pick<Message<"plan">, "shard" | "microbatch" | "step" | "firstRow" | "globalTokens" | "batchRows">;
-
 const neverAborts = new AbortController().signal;
 
 /** `firstScale` is where loss scaling starts, and `writer` what writes checkpoints, for tests. */
@@ -81,13 +71,16 @@ export function createTrainer(
     settings,
   );
   const { model, trainable, parameters, frozen } = weights;
-  const isIdentical = settings.bit_identical ?? false;
-  // Those of one microbatch, when not they but integers are reduced.
-  const gradients = isIdentical ? new Float32Array(trainable.size) : endpoint.allocate(trainable.size);
-  const integers = isIdentical ? createIdenticalGradients(gradients, endpoint) : undefined;
-  const optimizerSettings = JSON.parse(welcome.optimizerJson) as OptimizerSettings;
-  const optimizer = createOptimizer(optimizerSettings, trainable);
+  const exactly = settings.bit_identical ?? false;
+  const exchange = createGradientExchange(trainable.size, endpoint, settings);
   const { baseModelPath: basePath, tokenizerJson, tokenizerConfigJson } = welcome;
+  const state = createTrainingState(weights, {
+    optimizer: JSON.parse(welcome.optimizerJson) as OptimizerSettings,
+    seed: welcome.seed,
+    basePath,
+    scalesLoss: settings.precision === "fp16",
+    firstScale,
+  });
   const saver = createSaver(weights, { basePath, tokenizerJson, tokenizerConfigJson }, { report, writer });
   let engine: Engine | undefined;
   let collective: Collective | undefined;
@@ -105,21 +98,6 @@ export function createTrainer(
   let reduced: Holding["reduced"] = null;
   /** Steps in the weights; of those that were skipped, nothing but their place. */
   let step = 0;
-  const scalesLoss = settings.precision === "fp16";
-  let lossScale = scalesLoss ? firstScale : unscaled;
-
-  /** Of the frozen weights, which change only when a generation is formed. */
-  let frozenDigest = "";
-
-  /** Of everything that must be equal on all workers: weights and optimizer state. */
-  const stateDigest = (): string => {
-    const { step: updates, buffers } = optimizer.state();
-    const parts = [parameters, ...Object.values(buffers)].map(digestOf);
-    return createHash("sha256")
-      .update([...parts, frozenDigest, updates, lossScale.scale, lossScale.goodSteps].join())
-      .digest("hex")
-      .slice(0, 16);
-  };
 
   async function makeEngine(localWorldSize: number): Promise<Engine> {
     const threads = welcome.threads || Math.max(1, Math.floor(availableParallelism() / (localWorldSize || 1)));
@@ -133,107 +111,23 @@ export function createTrainer(
     return engine;
   }
 
-  const ready = (): { engine: Engine; collective: Collective } => {
+  const ready = (): { computing: Computing; collective: Collective } => {
     if (engine === undefined || collective === undefined) {
       throw new RingtuneError("internal", "the coordinator sent a task before it formed a generation");
     }
-    return { engine, collective };
+    return { computing: computingOn(engine), collective };
   };
 
-  const cut = (shard: Message<"plan">["shard"], rows: number): Microbatch[] =>
-    microbatchesOf(shard, rows, shard === null ? 0 : targetsPerRow(model.head, shard.length));
-
-  /** What is not in the flat buffers. The optimizer has its own count of steps: those that were skipped are not in it. */
-  const countsOf = (): Float64Array => Float64Array.of(optimizer.state().step, lossScale.scale, lossScale.goodSteps);
-
-  function takeCounts([updates = 0, scale = 1, goodSteps = 0]: Float64Array): void {
-    optimizer.load({ ...optimizer.state(), step: updates });
-    lossScale = { scale, goodSteps };
-  }
-
-  /** Rank 0 reads, everybody receives: workers need no shared storage. */
-  async function loadFrom(folder: Message<"form">["folder"] & object, form: Message<"form">, signal: AbortSignal) {
-    const { collective } = ready();
-    const state = optimizer.state();
-    forgetUpdates();
-    if (form.rank === 0) {
-      if (folder.checkpoint) {
-        const checkpoint = await readCheckpoint(folder.path, { weights, optimizer, basePath });
-        if (checkpoint.step !== form.step) {
-          const both = `it holds step ${checkpoint.step}, the coordinator expects ${form.step}`;
-          throw new RingtuneError("checkpoint_invalid", `${folder.path}: ${both}`);
-        }
-        if (scalesLoss) lossScale = checkpoint.lossScale ?? firstScale;
-      } else {
-        if (weights.lora !== undefined) initialiseParameters(model, trainable, parameters, welcome.seed);
-        notices.push(...(await readBase(folder.path, weights, welcome.seed)));
-      }
-    }
-    const counts = countsOf();
-    const buffers = [counts, parameters, frozen.parameters, ...(folder.checkpoint ? Object.values(state.buffers) : [])];
-    for (const [bucket, buffer] of buffers.entries()) {
-      if (buffer.length === 0) continue;
-      const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
-      await collective.broadcast(bytes, 0, { step: form.step, bucket, signal });
-    }
-    takeCounts(counts);
-  }
-
-  /** Within a step nothing is written to the weights, and to the frozen ones only when a generation is formed. */
-  function unchangedBefore(microbatch: number): Unchanged | undefined {
-    const unchanged = microbatch > 0 ? "all" : knowsFrozen ? "frozen" : undefined;
-    knowsFrozen = true;
-    return unchanged;
-  }
-
-  async function shardGradients(engine: Engine, plan: ShardPlan, signal: AbortSignal): Promise<LossTotal> {
-    const total = new LossTotal(isIdentical);
-    const weight = lossScale.scale / plan.globalTokens;
-    const microbatches = cut(plan.shard, plan.microbatch);
-    let { firstRow } = plan;
-    integers?.begin({ microbatches: Math.ceil(plan.batchRows / plan.microbatch), scale: lossScale.scale });
-    for (const [index, batch] of microbatches.entries()) {
-      // The engine computes on this thread: only between microbatches can the news come that the generation is over.
-      await newsArrives();
-      signal.throwIfAborted();
-      const result = await engine.gradients(batch, {
-        weight,
-        draw: { step: plan.step, firstRow },
-        gradients,
-        accumulate: index > 0 && !isIdentical,
-        more: index < microbatches.length - 1 && !isIdentical,
-        unchanged: unchangedBefore(index),
-      });
-      total.add(result, batch.rows);
-      integers?.add(`rows ${firstRow} to ${firstRow + batch.rows - 1} of step ${plan.step}`);
-      firstRow += batch.rows;
-    }
-    if (microbatches.length === 0) gradients.fill(0);
-    return total;
-  }
-
-  /** The rows of the shard whose gradients are not finite by themselves, a microbatch at a time. Overwrites `gradients`. */
-  async function rowsNotFinite(engine: Engine, plan: Message<"plan">, signal: AbortSignal): Promise<number[]> {
-    const found: number[] = [];
-    let start = 0;
-    for (const batch of cut(plan.shard, plan.microbatch)) {
-      await newsArrives();
-      signal.throwIfAborted();
-      const draw = { step: plan.step, firstRow: plan.firstRow + start };
-      const weight = lossScale.scale / plan.globalTokens;
-      await engine.gradients(batch, { weight, gradients, draw, accumulate: false, unchanged: "all" });
-      if (!Number.isFinite(globalNorm(gradients))) for (let i = 0; i < batch.rows; i++) found.push(start + i);
-      start += batch.rows;
-    }
-    return found;
-  }
-
-  /** As before the first step. */
-  function forgetUpdates(): void {
-    for (const buffer of Object.values(optimizer.state().buffers)) buffer.fill(0);
-    optimizer.load({ ...optimizer.state(), step: 0 });
-    lossScale = scalesLoss ? firstScale : unscaled;
-  }
+  const computingOn = (engine: Engine): Computing => ({
+    engine,
+    model,
+    // Within a step nothing is written to the weights, and to the frozen ones only when a generation is formed.
+    unchangedBefore(microbatch) {
+      const unchanged = microbatch > 0 ? "all" : knowsFrozen ? "frozen" : undefined;
+      knowsFrozen = true;
+      return unchanged;
+    },
+  });
 
   return {
     holding: () => ({ ready: engine !== undefined, generation, whole, step, reduced }),
@@ -245,7 +139,8 @@ export function createTrainer(
       const batchRows = shard?.rows ?? 0;
       const globalTokens = Math.max(1, batchRows * (shard?.length ?? 0));
       const trial = { shard, microbatch, step: 0, firstRow: 0, globalTokens, batchRows };
-      await shardGradients(engine, trial, neverAborts);
+      const options = { scale: state.lossScale.scale, exactly, signal: neverAborts };
+      await shardGradients(computingOn(engine), exchange, trial, options);
       report.send({ kind: "prepared", value: {} });
       report.doing("waiting for the next step boundary");
     },
@@ -265,27 +160,19 @@ export function createTrainer(
       if (engine === undefined && form.rank === 0) notices.push(describeTraining(weights));
       const { description, why, gpuUuid } = await makeEngine(form.localWorldSize);
       if (form.seed) {
-        initialiseParameters(model, trainable, parameters, welcome.seed);
-        initialiseParameters(model, frozen.layout, frozen.parameters, welcome.seed);
+        state.seed();
         step = 0;
-        forgetUpdates();
       } else if (form.folder) {
-        await loadFrom(form.folder, form, signal);
+        notices.push(...(await state.load(form.folder, form, collective, signal)));
         step = form.step;
       } else if (form.peer) {
-        const state = optimizer.state();
-        const counts = countsOf();
-        const buffers = [counts, parameters, frozen.parameters, ...Object.values(state.buffers)];
-        await transferFromPeer(collective, buffers, { ...form.peer, step: form.step, signal });
-        if (!form.peer.keeps) {
-          takeCounts(counts);
-          step = form.step;
-        }
+        await state.receive(form.peer, form, collective, signal);
+        if (!form.peer.keeps) step = form.step;
       }
       whole = true;
       await collective.barrier({ step: form.step, bucket: 0, signal });
       if (form.rank === 0 && collective.path !== toldPath) notices.push(`gradients: ${(toldPath = collective.path)}`);
-      frozenDigest = frozen.layout.size === 0 ? "" : digestOf(frozen.parameters);
+      state.settle();
       report.send({
         kind: "formed",
         value: {
@@ -295,7 +182,7 @@ export function createTrainer(
           engineWhy: [...why],
           gpuUuid: gpuUuid ?? "",
           parameters: trainable.size,
-          digest: stateDigest(),
+          digest: state.digest(),
           notices: notices.splice(0),
         },
       });
@@ -303,61 +190,21 @@ export function createTrainer(
     },
 
     async runPlan(plan, { waitedSeconds, signal, committed }) {
-      const { engine, collective } = ready();
-      report.doing(`computing step ${plan.step}`);
-      const start = performance.now();
-      const { lossSum, tokens, notFiniteRows } = await shardGradients(engine, plan, signal);
-      await newsArrives();
-      signal.throwIfAborted();
-      const computed = performance.now();
-      report.doing(`reducing step ${plan.step}`, true);
-      const call = { step: plan.step, bucket: 0, signal };
-      const { bytesSent, seconds } = await (integers?.reduce(collective, call) ??
-        collective.allReduce(gradients, call));
-      const { norm, digest } = summarise(gradients);
-      const { scale } = lossScale;
-      const gradientNorm = norm / scale;
-      const overflows = !Number.isFinite(norm);
-      // A smaller scale may help, and then nobody is to blame.
-      const canSkip = scalesLoss && scale > smallestLossScale;
-      if (overflows && !canSkip && notFiniteRows.length === 0) {
-        // Of the sum; whose part of it? Nothing will be committed, so the gradients are free to be computed again.
-        report.doing(`looking for what is not finite in step ${plan.step}`);
-        notFiniteRows.push(...(await rowsNotFinite(engine, plan, signal)));
-      }
-      report.send({
-        kind: "reduced",
-        value: {
-          generation: plan.generation,
-          step: plan.step,
-          lossSum,
-          tokens,
-          gradientNorm,
-          digest,
-          times: {
-            dataSeconds: waitedSeconds,
-            computeSeconds: (computed - start) / 1000,
-            allReduceSeconds: seconds,
-          },
-          bytesSent,
-          notFiniteRows,
-          ...digestOfSamples(cut(plan.shard, plan.microbatch)),
-        },
+      const { computing, collective } = ready();
+      const { norm, vote } = await computeStep(computing, { exchange, collective }, plan, {
+        ...{ scale: state.lossScale.scale, canSkip: state.canSkip, exactly, waitedSeconds, signal },
+        doing: (sentence, inCollective) => report.doing(sentence, inCollective),
       });
+      report.send({ kind: "reduced", value: vote });
       report.doing(`waiting for the commit of step ${plan.step}`);
-      reduced = { generation: plan.generation, step: plan.step, digest };
+      reduced = { generation: plan.generation, step: plan.step, digest: vote.digest };
       try {
         await committed(plan.step);
       } finally {
         reduced = null;
       }
       const applying = performance.now();
-      // All ranks hold the same gradients, so they decide the same.
-      if (!(scalesLoss && overflows)) {
-        const factor = clipFactor(gradientNorm, plan.clip || null) / scale;
-        optimizer.step(parameters, gradients, { learningRate: plan.learningRate, clipFactor: factor });
-      }
-      if (scalesLoss) lossScale = nextLossScale(lossScale, overflows);
+      state.apply(exchange.gradients, norm, plan);
       step = plan.step;
       const applySeconds = (performance.now() - applying) / 1000;
       report.send({
@@ -366,39 +213,24 @@ export function createTrainer(
           generation: plan.generation,
           step,
           seconds: applySeconds,
-          digest: plan.verify ? stateDigest() : "",
+          digest: plan.verify ? state.digest() : "",
         },
       });
     },
 
     async evaluate(task) {
-      const { engine } = ready();
+      const { computing } = ready();
       report.doing(`validating step ${task.step}`);
-      const total = new LossTotal(isIdentical);
-      // One forward pass gives the predictions and, from the same few logits, the loss.
-      const head = labelHead(model);
-      const counter = head && new PredictionCounter(head, labelsOf(model, head));
-      for (const [index, batch] of cut(task.shard, task.microbatch).entries()) {
-        const unchanged = unchangedBefore(index);
-        if (head === undefined) total.add(await engine.loss(batch, { unchanged }), batch.rows);
-        else {
-          const logits = await engine.logits(batch, { unchanged });
-          total.add(labelLosses(head, logits, batch), batch.rows);
-          counter?.add(logits, batch);
-        }
-      }
-      const { lossSum, tokens, notFiniteRows } = total;
-      const counts = counter?.counts ?? null;
-      const value = { generation: task.generation, step: task.step, lossSum, tokens, notFiniteRows, counts };
-      report.send({ kind: "evaluated", value });
+      report.send({ kind: "evaluated", value: await evaluateShard(computing, task, exactly) });
     },
 
     save(task, signal) {
       const { seed } = welcome;
       const worldSize = collective?.worldSize ?? 1;
-      const scale = scalesLoss ? { lossScale } : {};
-      const base = weights.lora === undefined ? {} : { baseDigest: frozenDigest };
-      return saver.save(task, { optimizer: optimizer.state(), facts: { seed, worldSize, ...scale, ...base } }, signal);
+      const scale = settings.precision === "fp16" ? { lossScale: state.lossScale } : {};
+      const base = weights.lora === undefined ? {} : { baseDigest: state.frozenDigest };
+      const facts = { seed, worldSize, ...scale, ...base };
+      return saver.save(task, { optimizer: state.optimizerState(), facts }, signal);
     },
 
     written: () => saver.written(),

@@ -36,7 +36,7 @@ async function reduce(
     return await Promise.all(
       division.map(async (mine, rank) => {
         const { gradients, sum } = ranks[rank]!;
-        sum.begin({ microbatches, scale });
+        sum.begin({ step: 1, microbatches, scale });
         for (const index of mine) {
           gradients.set(gradientOf(seed, index, length, scale));
           sum.add(`microbatch ${index}`);
@@ -98,7 +98,7 @@ function alone(length: number) {
 
 test("an element that a sum could not hold is refused, with the rows, both numbers and a way out", () => {
   const { gradients, sum } = alone(100);
-  sum.begin({ microbatches: 4, scale: 2 });
+  sum.begin({ step: 1, microbatches: 4, scale: 2 });
   gradients.fill(2 * 4096);
   sum.add("rows 0 to 3 of step 7");
   gradients[63] = -2 * 4097;
@@ -119,7 +119,7 @@ test("an element that a sum could not hold is refused, with the rows, both numbe
 test("as many of the largest elements as there are microbatches do not overflow", async () => {
   const { gradients, sum } = alone(3);
   const [collective] = await formWorld(1, { seed: 1 }).then(({ collectives }) => collectives);
-  sum.begin({ microbatches: 1000, scale: 1 });
+  sum.begin({ step: 1, microbatches: 1000, scale: 1 });
   for (let i = 0; i < 1000; i++) {
     gradients.set([16.384, -16.384, 0]);
     sum.add("");
@@ -136,7 +136,7 @@ test("a gradient that is not finite is not finite on any rank, whoever had it", 
   });
   await Promise.all(
     ranks.map(async ({ gradients, sum }, rank) => {
-      sum.begin({ microbatches: 2, scale: 1 });
+      sum.begin({ step: 1, microbatches: 2, scale: 1 });
       if (rank < 2) {
         gradients.fill(1);
         if (rank === 1) gradients[49] = Infinity;
@@ -145,7 +145,7 @@ test("a gradient that is not finite is not finite on any rank, whoever had it", 
       await sum.reduce(world.collectives[rank]!, call);
       expect(gradients.every(Number.isNaN)).toBe(true);
       // And the next step is as if nothing had been.
-      sum.begin({ microbatches: 1, scale: 1 });
+      sum.begin({ step: 1, microbatches: 1, scale: 1 });
       if (rank === 2) {
         gradients.fill(0.5);
         sum.add("");
