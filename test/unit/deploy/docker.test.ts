@@ -19,7 +19,14 @@ interface Service {
   readonly entrypoint?: string[];
   readonly volumes?: string[];
   readonly depends_on?: Record<string, unknown>;
-  readonly build?: { context: string; dockerfile: string; target: string };
+  readonly build?: { context: string; dockerfile: string; target: string; args?: Record<string, string> };
+}
+
+/** How Prometheus is let in. */
+interface Guarded {
+  readonly scheme: string;
+  readonly tls_config: { readonly ca_file: string };
+  readonly basic_auth: { readonly username: string; readonly password_file: string };
 }
 
 const readYaml = async <T>(path: string): Promise<T> => parse(await readFile(path, "utf8"), { merge: true }) as T;
@@ -51,6 +58,18 @@ describe("compose.yaml", () => {
       rule_files: string[];
     }>(join(docker, "prometheus.yml"));
     expect(scrape.scrape_configs[0]!.static_configs[0]!.targets).toEqual([`coordinator:${config.metrics.port}`]);
+    const [{ scheme, tls_config: tls, basic_auth: login }] = scrape.scrape_configs as unknown as [Guarded];
+    expect([config.metrics.certs, config.metrics.insecure, scheme]).toEqual([config.cluster.certs, false, "https"]);
+    expect(config.metrics.basic_auth).toEqual(login);
+    const made = compose.services["certs"]!.entrypoint!.join(" ");
+    for (const path of [login.password_file, tls.ca_file]) {
+      expect(made, path).toContain(path.replace("ca.pem", ""));
+      for (const name of ["coordinator", "prometheus"]) {
+        expect(compose.services[name]!.volumes, name).toContain(`metrics:${dirname(path)}:ro`);
+      }
+    }
+    // It has no business with keys.
+    expect(compose.services["prometheus"]!.volumes!.filter((volume) => volume.startsWith("certs:"))).toEqual([]);
     const local = await readYaml<typeof scrape>(join(packageRoot, "deploy/prometheus/prometheus.yml"));
     expect(scrape.scrape_configs[0]!.job_name).toBe(local.scrape_configs[0]!.job_name);
     const mounted = compose.services["prometheus"]!.volumes!.map((volume) => volume.split(":")[1]);
@@ -87,14 +106,18 @@ describe("the Dockerfile", () => {
     name: name!,
   }));
 
-  test("every variant runs `ringtune` as nobody special, and the default one is the last", () => {
-    expect(stages.at(-1)?.name).toBe("runtime");
-    for (const variant of ["runtime", "cuda"]) {
-      const [body = ""] = dockerfile.split(` AS ${variant}\n`)[1]!.split(/^FROM /m);
-      expect(body).toMatch(/^USER 10001:10001$/m);
-      expect(body).toMatch(/^ENTRYPOINT \["ringtune"\]$/m);
-      expect(body).toContain("ln -s /app/dist/coordinator/cli/main.js /usr/local/bin/ringtune");
+  test("every variant runs `ringtune` as nobody special, in the last stage, and the default one is cpu", async () => {
+    expect(stages.at(-1)).toEqual({ base: "base-${VARIANT}", name: "runtime" });
+    expect(stages.at(-2)).toEqual({ base: "app-${VARIANT}", name: "app" });
+    const cuda = await readYaml<typeof compose>(join(docker, "compose.cuda.yaml"));
+    expect(dockerfile).toMatch(/^ARG VARIANT=cpu$/m);
+    for (const variant of ["cpu", cuda.services["worker"]!.build!.args!["VARIANT"]]) {
+      for (const part of ["app", "base"]) expect(stages.map(({ name }) => name)).toContain(`${part}-${variant}`);
     }
+    const body = dockerfile.split(" AS runtime\n")[1]!;
+    expect(body).toMatch(/^USER 10001:10001$/m);
+    expect(body).toMatch(/^ENTRYPOINT \["ringtune"\]$/m);
+    expect(body).toContain("ln -s /app/dist/coordinator/cli/main.js /usr/local/bin/ringtune");
     expect(dockerfile).toMatch(/^ENV ONNXRUNTIME_NODE_INSTALL=skip$/m);
     expect(compose.services["worker"]!.build).toMatchObject({
       dockerfile: "deploy/docker/Dockerfile",

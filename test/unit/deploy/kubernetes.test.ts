@@ -3,10 +3,11 @@
 
 import { readdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import ts from "typescript";
 import { describe, expect, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
+import { coordinatorName } from "../../../common/certificates.ts";
 import { configSchema } from "../../../common/config/schema.ts";
 import { checkRules } from "../../../common/config/rules.ts";
 import { errorCodes, exitCodeOf, RingtuneError } from "../../../common/errors.ts";
@@ -31,7 +32,19 @@ interface Container extends Named {
 }
 
 interface Probe {
-  readonly httpGet: { readonly path: string; readonly port: string };
+  readonly httpGet: { readonly path: string; readonly port: string; readonly scheme?: string };
+}
+
+/** Of a ServiceMonitor. */
+interface Endpoint {
+  readonly port: string;
+  readonly scheme: string;
+  readonly tlsConfig: { readonly serverName: string; readonly ca: { readonly secret: SecretKey } };
+  readonly basicAuth: { readonly username: SecretKey; readonly password: SecretKey };
+}
+
+interface SecretKey extends Named {
+  readonly key: string;
 }
 
 /** What these tests look at, of whichever kind it is. */
@@ -43,13 +56,16 @@ interface Manifest {
   readonly spec: {
     readonly template: {
       readonly metadata: { readonly labels: Labels };
-      readonly spec: { readonly volumes: readonly Named[]; readonly containers: readonly [Container] };
+      readonly spec: {
+        readonly volumes: readonly (Named & { readonly secret?: { readonly secretName: string } })[];
+        readonly containers: readonly [Container];
+      };
     };
     readonly selector: { readonly matchLabels: Labels };
     readonly podSelector: { readonly matchLabels: Labels };
     readonly ports: readonly (Named & { readonly port: number })[];
     readonly ingress: readonly { readonly ports: readonly { readonly port: number }[] }[];
-    readonly endpoints: readonly { readonly port: string }[];
+    readonly endpoints: readonly Endpoint[];
     readonly completions: number;
     readonly parallelism: number;
     readonly podFailurePolicy: { readonly rules: readonly { readonly onExitCodes?: { readonly values: number[] } }[] };
@@ -180,6 +196,32 @@ describe("the manifests agree", () => {
     expect(allowed("ringtune-worker")).toEqual([Number(argument("ring-port"))]);
     const [endpoint] = find("ServiceMonitor", "ringtune").spec.endpoints;
     expect(Object.keys(ports)).toContain(endpoint!.port);
+  });
+
+  test("metrics are guarded by TLS and a password, and whoever asks has both", async () => {
+    const { certs, basic_auth: login, insecure } = config.metrics;
+    expect([certs, insecure]).toEqual([config.cluster.certs, false]);
+    const { volumes } = pod("ringtune-coordinator");
+    const secretAt = (path: string | undefined): string | undefined => {
+      const mount = coordinator.volumeMounts.find(({ mountPath }) => mountPath === path);
+      return volumes.find(({ name }) => name === mount?.name)?.secret?.secretName;
+    };
+    const [{ scheme, tlsConfig, basicAuth }] = find("ServiceMonitor", "ringtune").spec.endpoints as [Endpoint];
+    expect(scheme).toBe("https");
+    expect(tlsConfig).toEqual({
+      ca: { secret: { name: secretAt(certs), key: "ca.pem" } },
+      serverName: coordinatorName,
+    });
+    const { name, key } = basicAuth.password;
+    expect([secretAt(dirname(login!.password_file)), basename(login!.password_file)]).toEqual([name, key]);
+    // The commands of the documentation make what is mounted and asked for.
+    const commands = await readFile(join(packageRoot, "docs/deploy.md"), "utf8");
+    const [made = ""] = new RegExp(`^kubectl .* create secret generic ${name} .*$`, "m").exec(commands) ?? [];
+    expect(made).toContain(`--from-literal=${basicAuth.username.key}=${login!.username} --from-literal=${key}=`);
+    expect(basicAuth.username.name).toBe(name);
+    for (const probe of ["startupProbe", "livenessProbe", "readinessProbe"] as const) {
+      expect(coordinator[probe].httpGet.scheme).toBe("HTTPS");
+    }
   });
 
   test("volumes, selectors, folders and the number of workers", () => {
