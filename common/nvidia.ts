@@ -27,6 +27,28 @@ export function listNvidiaGpus(env: NodeJS.ProcessEnv = process.env): Promise<Nv
   });
 }
 
+export interface GpuMemory {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+}
+
+/** Of whole GPUs, by UUID; slices of a GPU that is divided are not listed. Empty where nvidia-smi can't say. */
+export function readGpuMemory(env: NodeJS.ProcessEnv = process.env): Promise<ReadonlyMap<string, GpuMemory>> {
+  const args = ["--query-gpu=uuid,memory.total,memory.free", "--format=csv,noheader,nounits"];
+  return new Promise((resolve) => {
+    execFile("nvidia-smi", args, { env, timeout: limitMs }, (error, stdout) => {
+      const found = new Map<string, GpuMemory>();
+      for (const line of error === null ? stdout.split("\n") : []) {
+        // In MiB.
+        const [, uuid, total, free] = /^(GPU-\S+), (\d+), (\d+)$/.exec(line.trim()) ?? [];
+        if (uuid === undefined) continue;
+        found.set(uuid, { totalBytes: Number(total) * 2 ** 20, freeBytes: Number(free) * 2 ** 20 });
+      }
+      resolve(found);
+    });
+  });
+}
+
 /** The lines of `nvidia-smi -L`. Of a GPU that is divided (MIG) only the slices can be used. */
 export function parseList(text: string): NvidiaGpu[] {
   const whole: (NvidiaGpu & { readonly slices: NvidiaGpu[] })[] = [];

@@ -219,6 +219,25 @@ export const metricCatalogue = [
     help: "Sessions that were refused: a wrong token, another protocol, no join.",
   },
   {
+    name: "ringtune_refusals_total",
+    kind: "counter",
+    unit: "connections, messages, requests",
+    question: "cluster",
+    labels: {
+      port: "`workers`, `metrics`",
+      reason:
+        "at the workers' port `silent` (nobody joined on a connection in time), `crowded` (too many waited to join, and it came first), `full` (as many connections as there may be), `unreadable` (a message that is too large, or none of ours), `unread` (a worker that does not read what it is sent); at that of the metrics `full`, `rate` (too many requests a second), `password` (none, or a wrong one)",
+    },
+    help: "Connections that were closed, and messages and requests that were refused, before anybody looked at what they wanted.",
+  },
+  {
+    name: "ringtune_recovery_seconds",
+    kind: "histogram",
+    unit: "seconds",
+    question: "cluster",
+    help: "Seconds from the loss of a worker that took part, as the coordinator heard of it, until the others committed the next step.",
+  },
+  {
     name: "ringtune_worker_last_heard_timestamp_seconds",
     kind: "gauge",
     unit: "seconds since 1970",

@@ -24,10 +24,13 @@ export interface MetricsServer {
 }
 
 /**
- * Serves until `close`; port 0 takes a free one.
- * Throws RingtuneError `address_in_use` when the port is busy, `config_invalid` when the address can't be listened on.
+ * Why the metrics were not given; values of a metric's label. full: there were as many connections as there may be. rate: too many
+ * requests a second. password: none, or a wrong one.
  */
-export async function serveMetrics(options: {
+export const scrapeRefusals = ["full", "rate", "password"] as const;
+export type ScrapeRefusal = (typeof scrapeRefusals)[number];
+
+export interface ServeMetricsOptions {
   readonly host: string;
   readonly port: number;
   readonly metrics: Pick<Metrics, "text" | "contentType">;
@@ -37,12 +40,20 @@ export async function serveMetrics(options: {
   readonly credentials?: Credentials;
   /** Who may read the metrics. Left out: everybody. */
   readonly login?: Login;
-}): Promise<MetricsServer> {
-  const { host, port, isReady = () => true, credentials, login } = options;
+  /** Hears of everybody who did not get them. */
+  readonly refused?: (why: ScrapeRefusal) => void;
+}
+
+/**
+ * Serves until `close`; port 0 takes a free one.
+ * Throws RingtuneError `address_in_use` when the port is busy, `config_invalid` when the address can't be listened on.
+ */
+export async function serveMetrics(options: ServeMetricsOptions): Promise<MetricsServer> {
+  const { host, port, isReady = () => true, credentials, login, refused = () => undefined } = options;
   const metrics = collectTogether(options.metrics);
   const isLimited = createRate(SCRAPES_PER_SECOND);
   const server = listener(credentials, (request, response) => {
-    answer(request, response, { metrics, isReady, isLimited, login }).catch((error: unknown) => {
+    answer(request, response, { metrics, isReady, isLimited, login, refused }).catch((error: unknown) => {
       if (!response.headersSent) reply(response, 500, `cannot collect the metrics: ${String(error)}\n`);
       else response.destroy();
     });
@@ -51,6 +62,7 @@ export async function serveMetrics(options: {
   server.headersTimeout = 10_000;
   server.requestTimeout = 10_000;
   server.maxConnections = 64;
+  server.on("drop", () => refused("full"));
   // Who does not read the answer does not keep it in memory for ever.
   server.timeout = 30_000;
   await new Promise<void>((resolve, reject) => {
@@ -114,12 +126,13 @@ interface Answering {
   readonly isReady: () => boolean;
   readonly isLimited: () => boolean;
   readonly login: Login | undefined;
+  readonly refused: (why: ScrapeRefusal) => void;
 }
 
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  { metrics, isReady, isLimited, login }: Answering,
+  { metrics, isReady, isLimited, login, refused }: Answering,
 ): Promise<void> {
   const path = (request.url ?? "/").split("?")[0];
   if (path !== "/metrics" && path !== "/healthz" && path !== "/readyz") {
@@ -134,10 +147,12 @@ async function answer(
     return isReady() ? reply(response, 200, "ok\n") : reply(response, 503, "preparing the data\n");
   // Before the password is looked at, so that it can't be guessed any faster.
   if (isLimited()) {
+    refused("rate");
     response.setHeader("Retry-After", "1").setHeader("Connection", "close");
     return reply(response, 429, `more than ${SCRAPES_PER_SECOND} requests a second; scrape less often\n`);
   }
   if (login !== undefined && !isAllowed(request.headers, login)) {
+    refused("password");
     response.setHeader("WWW-Authenticate", 'Basic realm="ringtune metrics", charset="UTF-8"');
     return reply(response, 401, "the user name or the password is wrong, or there is none; see metrics.basic_auth\n");
   }

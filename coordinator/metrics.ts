@@ -5,14 +5,14 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom
 import { assert } from "../common/errors.ts";
 import { packageVersion } from "../common/package-root.ts";
 import type { StepRecord, ValidationRecord } from "../common/records.ts";
+import { refusals, type Refusal } from "../proto/front-door.ts";
 import type { FromWorker } from "../proto/messages.ts";
 import { metricDefinitions, type MetricName } from "./metric-catalogue.ts";
+import { scrapeRefusals, type ScrapeRefusal } from "./metrics-server.ts";
 
-export { serveMetrics } from "./metrics-server.ts";
-
-/** What happens to the session of a worker; `id` is unknown of one that was refused. */
 type Reduced = Extract<FromWorker, { kind: "reduced" }>["value"];
 
+/** What happens to the session of a worker; `id` is unknown of one that was refused. */
 export type SessionEvent =
   | { readonly kind: "joined"; readonly id: string; readonly host: string }
   | { readonly kind: "said"; readonly id: string; readonly message: FromWorker }
@@ -34,6 +34,10 @@ export interface Metrics {
   /** So many records have not reached the disk. */
   setRecordsWaiting(records: number): void;
   observeSession(event: SessionEvent): void;
+  /** Somebody was turned away before anybody heard what it wanted. */
+  observeRefusal(
+    ...[port, reason]: [port: "workers", reason: Refusal] | [port: "metrics", reason: ScrapeRefusal]
+  ): void;
   /** Where the paces of those that take part are read when somebody looks. */
   observePaces(read: () => readonly (readonly [worker: string, pace: WorkerPace])[]): void;
   setWorldSize(workers: number): void;
@@ -72,8 +76,20 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
   /** Workers speak a thousand times between two scrapes, so their series are written when somebody looks. */
   const workers = new Map<
     string,
-    { readonly host: string; readonly heard: number; readonly reduced: Reduced | undefined }
+    {
+      readonly host: string;
+      readonly heard: number;
+      readonly reduced: Reduced | undefined;
+      /** It has formed a generation. */
+      readonly takesPart: boolean;
+    }
   >();
+  let generation = 0;
+  /** Since when, and in which generation, a member is missing without which no step was committed yet. */
+  let lost: { readonly at: number; readonly generation: number } | undefined;
+
+  for (const reason of refusals) add("ringtune_refusals_total", 0, { port: "workers", reason });
+  for (const reason of scrapeRefusals) add("ringtune_refusals_total", 0, { port: "metrics", reason });
 
   let readPaces: Parameters<Metrics["observePaces"]>[0] = () => [];
 
@@ -135,6 +151,9 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       const { data, compute, allReduce, commit, total } = record.seconds;
       const phases = { data, compute, all_reduce: allReduce, commit, total };
       for (const [phase, seconds] of Object.entries(phases)) observe("ringtune_step_seconds", seconds, { phase });
+      if (lost === undefined || record.generation === lost.generation) return;
+      observe("ringtune_recovery_seconds", now() - lost.at);
+      lost = undefined;
     },
     observeValidation(record) {
       set("ringtune_validation_loss", record.loss);
@@ -155,6 +174,7 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       if (event.kind === "refused") return add("ringtune_workers_refused_total", 1);
       if (event.kind === "left") {
         if (!event.expected) add("ringtune_workers_lost_total", 1);
+        if (!event.expected && workers.get(event.id)?.takesPart) lost ??= { at: now(), generation };
         workers.delete(event.id);
         return forget(event.id);
       }
@@ -173,12 +193,14 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
         }
       }
       const reduced = message?.kind === "reduced" ? message.value : known?.reduced;
-      workers.set(event.id, { host, heard: now(), reduced });
+      const takesPart = message?.kind === "formed" || (known?.takesPart ?? false);
+      workers.set(event.id, { host, heard: now(), reduced, takesPart });
     },
+    observeRefusal: (port, reason) => add("ringtune_refusals_total", 1, { port, reason }),
     observePaces: (read) => void (readPaces = read),
     setWorldSizeTarget: (workers) => set("ringtune_world_size_target", workers),
     setWorldSize: (workers) => set("ringtune_world_size", workers),
-    setGeneration: (number) => set("ringtune_generation", number),
+    setGeneration: (number) => set("ringtune_generation", (generation = number)),
   };
 }
 
@@ -186,8 +208,8 @@ type Labels = Record<string, string>;
 
 interface OwnMetrics {
   readonly set: (name: MetricName, value: number, labels?: Labels) => void;
-  readonly add: (name: MetricName, value: number) => void;
-  readonly observe: (name: MetricName, value: number, labels: Labels) => void;
+  readonly add: (name: MetricName, value: number, labels?: Labels) => void;
+  readonly observe: (name: MetricName, value: number, labels?: Labels) => void;
   /** Removes the series of a worker that is gone. */
   readonly forget: (worker: string) => void;
 }
@@ -223,8 +245,8 @@ function createOwn(registry: Registry): OwnMetrics {
         own.set(`${name} ${JSON.stringify(labels)}`, () => gauge.remove(labels)),
       );
     },
-    add: (name, value) => found(counters, name).inc(value),
-    observe: (name, value, labels) => found(histograms, name).observe(labels, value),
+    add: (name, value, labels = {}) => found(counters, name).inc(labels, value),
+    observe: (name, value, labels = {}) => found(histograms, name).observe(labels, value),
     forget(worker) {
       series.get(worker)?.forEach((remove) => remove());
       series.delete(worker);

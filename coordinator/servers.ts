@@ -7,7 +7,8 @@ import { RingtuneError } from "../common/errors.ts";
 import { serveSessions, type SessionServer } from "../proto/session.ts";
 import { createEarlyCallers } from "./early-callers.ts";
 import { exposureOf, guardOf } from "./exposure.ts";
-import { createMetrics, serveMetrics, type Metrics } from "./metrics.ts";
+import { createMetrics, type Metrics } from "./metrics.ts";
+import { serveMetrics, type ServeMetricsOptions } from "./metrics-server.ts";
 import type { Progress } from "./progress.ts";
 import type { Driver } from "./rpc/driver.ts";
 import type { OnClose } from "./run.ts";
@@ -32,7 +33,8 @@ export async function openServers(config: Config, progress: Progress, onClose: O
   if (config.metrics.enabled) {
     const isReady = (): boolean => driver !== undefined;
     const { host, port } = config.metrics;
-    const server = await serveMetrics({ host, port, metrics, isReady, ...(await guardOf(config.metrics)) });
+    const refused: ServeMetricsOptions["refused"] = (why) => metrics.observeRefusal("metrics", why);
+    const server = await serveMetrics({ host, port, metrics, isReady, refused, ...(await guardOf(config.metrics)) });
     onClose(() => server.close());
     progress.notice(`metrics at ${server.url}`);
   }
@@ -45,6 +47,7 @@ export async function openServers(config: Config, progress: Progress, onClose: O
     port: config.cluster.port,
     ...(credentials === undefined ? {} : { credentials }),
     noticed: (sentence) => progress.decided(sentence),
+    refused: (why) => metrics.observeRefusal("workers", why),
     accept: (session) => early.accept(session),
   });
   onClose(() => {

@@ -13,11 +13,13 @@ import { Admin, bindServer, errorOf, grpc, statusOf } from "./grpc.ts";
 export type RunStatus = StatusReply__Output;
 export type RunTrace = TraceReply__Output;
 
-/** What a coordinator answers; each may throw a RingtuneError. Scale, drain and stop give a sentence. */
+/** What a coordinator answers; each may throw a RingtuneError. Scale, drain, measureLinks and stop give a sentence. */
 export interface AdminHandlers {
   status(): RunStatus | Promise<RunStatus>;
   scale(workers: number): Promise<string>;
   drain(workerId: string): Promise<string>;
+  /** Resolves when they are to be measured; `status` has them then. */
+  measureLinks(): Promise<string>;
   stop(): Promise<string>;
   issueToken(seconds: number): Promise<NewToken>;
   /** Of the last so many steps. */
@@ -31,6 +33,8 @@ export interface AdminClient {
   status(): Promise<RunStatus>;
   scale(workers: number): Promise<string>;
   drain(workerId: string): Promise<string>;
+  /** Resolves when they are to be measured; `status` has them then. */
+  measureLinks(): Promise<string>;
   stop(): Promise<string>;
   issueToken(seconds: number): Promise<NewToken>;
   trace(steps: number): Promise<RunTrace>;
@@ -76,6 +80,7 @@ export async function serveAdmin(
     Status: answer(() => handlers.status()),
     Scale: answer(async ({ workers }: { workers: number }) => ({ sentence: await handlers.scale(workers) })),
     Drain: answer(async ({ workerId }: { workerId: string }) => ({ sentence: await handlers.drain(workerId) })),
+    MeasureLinks: answer(async () => ({ sentence: await handlers.measureLinks() })),
     Stop: answer(async () => ({ sentence: await handlers.stop() })),
     IssueToken: answer(({ seconds }: { seconds: number }) => handlers.issueToken(seconds)),
     Trace: answer(({ steps }: { steps: number }) => handlers.trace(steps)),
@@ -117,21 +122,15 @@ export function callAdmin(address: string, token: string, ca?: string): AdminCli
         reject(errorOf(error, gone));
       });
     }).finally(() => client.close());
+  const sentence = async (call: Parameters<typeof ask<AdminReply__Output>>[0]): Promise<string> =>
+    (await ask<AdminReply__Output>(call)).sentence;
   return {
     status: () => ask<RunStatus>((options, done) => client.Status({}, metadata, options, done)),
-    scale: (workers: number) =>
-      ask<AdminReply__Output>((options, done) => client.Scale({ workers }, metadata, options, done)).then(
-        ({ sentence }) => sentence,
-      ),
+    scale: (workers: number) => sentence((options, done) => client.Scale({ workers }, metadata, options, done)),
+    drain: (workerId: string) => sentence((options, done) => client.Drain({ workerId }, metadata, options, done)),
+    measureLinks: () => sentence((options, done) => client.MeasureLinks({}, metadata, options, done)),
+    stop: () => sentence((options, done) => client.Stop({}, metadata, options, done)),
     trace: (steps: number) => ask<RunTrace>((options, done) => client.Trace({ steps }, metadata, options, done)),
-    drain: (workerId: string) =>
-      ask<AdminReply__Output>((options, done) => client.Drain({ workerId }, metadata, options, done)).then(
-        ({ sentence }) => sentence,
-      ),
-    stop: () =>
-      ask<AdminReply__Output>((options, done) => client.Stop({}, metadata, options, done)).then(
-        ({ sentence }) => sentence,
-      ),
     issueToken: (seconds: number) =>
       ask<NewToken>((options, done) => client.IssueToken({ seconds }, metadata, options, done)),
   };

@@ -3,6 +3,14 @@
 
 import { createServer, type AddressInfo, type Socket } from "node:net";
 
+/**
+ * Why a connection was closed or a message refused before anybody answered it; values of a metric's label. silent: nobody joined on
+ * it in time. crowded: too many were waiting to join, and it came first. full: there were as many as there may be. unreadable: what
+ * it sent is too large, or no message of ours. unread: it does not read what it is sent.
+ */
+export const refusals = ["silent", "crowded", "full", "unreadable", "unread"] as const;
+export type Refusal = (typeof refusals)[number];
+
 export interface FrontDoor {
   readonly port: number;
   /** The connection from this address (host:port) is a worker's: it may stay. */
@@ -22,15 +30,19 @@ const PROVE_WITHIN_MS = 20_000;
 /** Strangers are no reason for more lines than this in the log. */
 const SAY_EVERY_MS = 60_000;
 
-/** Throws what `listen` throws. `noticed` gets a sentence about connections that were closed, now and then. */
+/**
+ * Throws what `listen` throws. `refused` hears of every connection that is closed here, `noticed` gets a sentence about them now and
+ * then.
+ */
 export async function openFrontDoor(options: {
   readonly host: string;
   readonly port: number;
   readonly connection: (socket: Socket) => void;
+  readonly refused: (why: Refusal) => void;
   readonly noticed: (sentence: string) => void;
   readonly proveWithinMs?: number | undefined;
 }): Promise<FrontDoor> {
-  const { host, port, connection, noticed, proveWithinMs = PROVE_WITHIN_MS } = options;
+  const { host, port, connection, refused, noticed, proveWithinMs = PROVE_WITHIN_MS } = options;
   const sockets = new Map<string, Socket>();
   /** In order of arrival. */
   const unproven = new Map<string, NodeJS.Timeout>();
@@ -48,10 +60,14 @@ export async function openFrontDoor(options: {
     const told = reasons.flatMap(([count, why]) => (count === 0 ? [] : [`${count} that ${why}`]));
     noticed(`closed connections of strangers so far: ${told.join(", ")}`);
   };
-  const refuse = (peer: string, why: keyof typeof closed): void => {
+  const count = (why: keyof typeof closed): void => {
     closed[why]++;
-    sockets.get(peer)?.destroy();
+    refused(why);
     say();
+  };
+  const refuse = (peer: string, why: keyof typeof closed): void => {
+    sockets.get(peer)?.destroy();
+    count(why);
   };
   const prove = (peer: string): void => {
     clearTimeout(unproven.get(peer));
@@ -72,10 +88,7 @@ export async function openFrontDoor(options: {
     if (unproven.size > MAX_UNPROVEN && oldest !== undefined) refuse(oldest, "crowded");
   });
   server.maxConnections = MAX_CONNECTIONS;
-  server.on("drop", () => {
-    closed.full++;
-    say();
-  });
+  server.on("drop", () => count("full"));
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     // A cluster that comes at once would overflow the kernel's usual queue of 511, and then be heard seconds later.

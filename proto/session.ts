@@ -10,7 +10,7 @@ import type { CoordinatorMessage__Output } from "./gen/ringtune/v1/CoordinatorMe
 import type { WorkerMessage } from "./gen/ringtune/v1/WorkerMessage.ts";
 import type { WorkerMessage__Output } from "./gen/ringtune/v1/WorkerMessage.ts";
 import { cannotListen, Coordinator, errorOf, grpc, statusOf } from "./grpc.ts";
-import { openFrontDoor } from "./front-door.ts";
+import { openFrontDoor, type Refusal } from "./front-door.ts";
 import { diagnoseHandshake } from "./handshake.ts";
 import { unwrap, wrap, type FromCoordinator, type FromWorker } from "./messages.ts";
 
@@ -47,6 +47,8 @@ const channelOptions = {
 export interface WorkerSession {
   /** Address that the worker called from. */
   readonly peer: string;
+  /** When its first message arrived, by the time of day in milliseconds since 1970; 0 before. */
+  readonly arrivedMs: number;
   send(message: FromCoordinator): void;
   /** Ends the stream with the error's code and sentence. */
   reject(error: RingtuneError): void;
@@ -78,21 +80,26 @@ export async function serveSessions(options: {
   accept: (session: WorkerSession) => WorkerSessionHandlers;
   /** Hears of connections that were closed because nobody joined on them. */
   noticed?: (sentence: string) => void;
+  /** Hears of every connection that was closed, and every message that was refused, before the session's handlers saw it. */
+  refused?: (why: Refusal) => void;
   /** How long a connection may last on which nobody has joined. */
   proveWithinMs?: number;
 }): Promise<SessionServer> {
-  const { host, port, noticed = () => undefined, proveWithinMs } = options;
+  const { host, port, noticed = () => undefined, refused = () => undefined, proveWithinMs } = options;
   // gRPC cuts off what is larger without a word to us, so a message that is only somewhat too large is refused by name.
   const limit = { "grpc.max_receive_message_length": 2 * MAX_WORKER_MESSAGE_BYTES };
   const server = new grpc.Server({ ...channelOptions, ...limit });
   const injector = server.createConnectionInjector(serverCredentials(options.credentials));
   const connection = (socket: Socket): void => injector.injectConnection(socket);
-  const door = await openFrontDoor({ host, port, connection, noticed, proveWithinMs }).catch((cause: Error) => {
-    throw cannotListen({ host: bracketed(host), port, setting: "cluster.port" }, cause);
-  });
+  const door = await openFrontDoor({ host, port, connection, refused, noticed, proveWithinMs }).catch(
+    (cause: Error) => {
+      throw cannotListen({ host: bracketed(host), port, setting: "cluster.port" }, cause);
+    },
+  );
   server.addService(readable(Coordinator.service), {
     Session(stream: grpc.ServerDuplexStream<WorkerMessage__Output | Unreadable, CoordinatorMessage>) {
       let open = true;
+      let arrivedMs = 0;
       const peer = stream.getPeer();
       const waiting = { messages: 0, bytes: 0 };
       /** A worker that does not read never hears why, and what it does not read is to be forgotten. */
@@ -106,6 +113,9 @@ export async function serveSessions(options: {
       };
       const handlers = options.accept({
         peer,
+        get arrivedMs() {
+          return arrivedMs;
+        },
         send(message) {
           if (!open) return;
           // Nothing is sent before a worker has joined.
@@ -119,6 +129,7 @@ export async function serveSessions(options: {
           });
           if (waiting.messages <= MAX_WAITING.messages && waiting.bytes <= MAX_WAITING.bytes) return;
           const { messages, bytes: held } = waiting;
+          refused("unread");
           close(
             `it does not read: ${messages} messages (${held} bytes) wait for it, of at most ${MAX_WAITING.messages} (${MAX_WAITING.bytes} bytes)`,
           );
@@ -136,7 +147,12 @@ export async function serveSessions(options: {
         handlers.closed(reason);
       };
       stream.on("data", (raw: WorkerMessage__Output | Unreadable) => {
-        if (raw instanceof Unreadable) return open && reject(new RingtuneError("protocol_mismatch", raw.sentence));
+        arrivedMs ||= Date.now();
+        if (raw instanceof Unreadable) {
+          if (!open) return;
+          refused("unreadable");
+          return reject(new RingtuneError("protocol_mismatch", raw.sentence));
+        }
         const message = unwrap(raw);
         if (message !== undefined && open) handlers.message(message);
       });

@@ -4,11 +4,13 @@ import { collect, Command, wholeNumber } from "../../common/command-line.ts";
 import { loadConfig } from "../../common/config/load.ts";
 import type { Config } from "../../common/config/schema.ts";
 import { describeError, RingtuneError } from "../../common/errors.ts";
+import { examineCluster } from "../doctor/cluster.ts";
 import { examineData, examineDisk, examinePorts } from "../doctor/configuration.ts";
 import { planDevices } from "../devices.ts";
 import { runFakeCluster, runOneWorker } from "../doctor/dry-run.ts";
 import { fail, formatFinding, ok, type Finding } from "../doctor/finding.ts";
 import { examineLinks } from "../doctor/links.ts";
+import { examineMemory } from "../doctor/memory.ts";
 import { examineClock, examineGpus, examineProcessors, examineVersions } from "../doctor/machine.ts";
 import { colorsFor } from "./colors.ts";
 
@@ -16,6 +18,7 @@ interface DoctorOptions {
   readonly set: readonly string[];
   readonly workers?: number;
   readonly fake?: boolean;
+  readonly run?: string;
   readonly json?: boolean;
 }
 
@@ -26,6 +29,10 @@ export function buildDoctorCommand(): Command {
     .option("--set <path=value>", "change a setting, such as train.learning_rate=3e-4 (repeatable)", collect, [])
     .option("--workers <n>", "workers of the run to come, instead of cluster.workers", wholeNumber(1))
     .option("--fake", "try the coordinator with so many pretended workers instead of one real one")
+    .option(
+      "--run <folder>",
+      "look at a run that is going on instead: its workers' clocks, and the link between each two",
+    )
     .option("--json", "print the findings as JSON")
     .action(runDoctor);
 }
@@ -33,6 +40,9 @@ export function buildDoctorCommand(): Command {
 async function runDoctor(path: string | undefined, options: DoctorOptions): Promise<void> {
   if (options.fake === true && path === undefined) {
     throw new RingtuneError("usage", "--fake tries a configuration; name one, such as examples/sotu.yaml");
+  }
+  if (options.run !== undefined && path !== undefined) {
+    throw new RingtuneError("usage", `--run looks at a run that is going on, not at ${path}; leave one of the two out`);
   }
   const stop = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => stop.abort(new RingtuneError("cancelled", `stopped by ${signal}`));
@@ -52,9 +62,10 @@ async function runDoctor(path: string | undefined, options: DoctorOptions): Prom
 /** One after another, cheap ones first, so that a person sees at once what is wrong. */
 async function* examine(
   path: string | undefined,
-  { set, workers, fake }: DoctorOptions,
+  { set, workers, fake, run }: DoctorOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Finding> {
+  if (run !== undefined) return yield* await examineCluster(run, signal);
   yield* await examineVersions();
   yield* await examineGpus();
   yield* await examineClock();
@@ -83,6 +94,10 @@ async function* examine(
   signal.throwIfAborted();
   if (data === undefined) return;
   if (fake === true) return yield* await runFakeCluster(config, workers ?? devices.workers, signal);
+  const memory = await examineMemory(config, data, devices);
+  yield* memory;
+  // What has no room would drive everything else out before it fails.
+  if (memory.some(({ level }) => level === "fail")) return;
   const { findings: found, checkpointBytes } = await runOneWorker(config, devices.workers, signal);
   yield* found;
   if (checkpointBytes !== undefined) yield* await examineDisk(config, checkpointBytes);

@@ -10,6 +10,7 @@ import { findDiverged, heal, redo } from "./divergence.ts";
 import { batchOf, positionAfter, reducedBytes } from "./job.ts";
 import { leaseOf, settle } from "./ledger.ts";
 import { changeMembers, drain } from "./leaving.ts";
+import { compareClock, noteLinks } from "./measuring.ts";
 import { lost } from "./membership.ts";
 import { between, validationShards } from "./program.ts";
 import { holdsBack, isSaving, notWritten, wrote } from "./saving.ts";
@@ -51,6 +52,8 @@ export function said(draft: Draft, member: Member, message: FromWorker): void {
       return notWritten(draft, member.id, message.value);
     case "join":
       return;
+    case "clock":
+      return compareClock(draft, member, message.value);
     case "prepared":
       member.ready = true;
       draft.because(`worker ${member.id} is ready and joins after step ${state.committed + 1}`);
@@ -94,6 +97,7 @@ function hasFormed(draft: Draft, member: Member, formed: Extract<FromWorker, { k
   }
   const { digest, parameters, gpuUuid } = formed;
   state.formed[member.id] = { digest, parameters, gpuUuid };
+  noteLinks(draft, member, formed.links);
   if (!state.members.every(({ id }) => id in state.formed)) return;
   const digests = Object.fromEntries(Object.entries(state.formed).map(([id, { digest }]) => [id, digest]));
   const witnesses = state.members.filter(({ holds }) => holds || !state.established);

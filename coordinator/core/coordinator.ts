@@ -20,6 +20,7 @@ import { positionAfter, type Job } from "./job.ts";
 import { createLedger } from "./ledger.ts";
 import { forgiveLateness, heard, listen, nextTickMs, tickAfter } from "./listening.ts";
 import { drain, scale } from "./leaving.ts";
+import { askForLinks } from "./measuring.ts";
 import { joined, lost, memberOf, stop } from "./membership.ts";
 import { endWait } from "./returning.ts";
 import { notWritten, published, retrySave, unpublished, wrote } from "./saving.ts";
@@ -55,6 +56,8 @@ export function initialState(job: Job, nowMs: number, generation = 0): State {
       positionAfter(job, job.start.step),
       job.start.kind === "checkpoint" ? job.start.ledger : undefined,
     ),
+    measure: false,
+    links: [],
     speeds: [],
     parameters: 0,
     lastStepEndMs: nowMs,
@@ -117,6 +120,8 @@ function handle(draft: Draft, event: Event): void {
       return drain(draft, event.id, event.reason);
     case "scale":
       return scale(draft, event.workers);
+    case "measure-links":
+      return askForLinks(draft);
     case "stop":
       return stop(draft, event.reason);
     case "tick":

@@ -18,6 +18,7 @@ const VERSION = 1;
 const forgotten = [
   ...(["phase", "joining", "planned", "formed", "votes", "validating", "recovery"] as const),
   ...(["interrupted", "attempts", "complaints", "deadlineMs", "tickMs"] as const),
+  ...(["measure", "links"] as const),
   // Who was writing what: it is written anew.
   ...(["saves", "owed", "unsaved"] as const),
 ] satisfies (keyof State)[];

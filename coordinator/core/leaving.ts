@@ -11,10 +11,11 @@ export function changeMembers(draft: Draft): boolean {
   const { job, state } = draft;
   const coming = state.joining.filter(({ ready }) => ready);
   const going = state.members.filter(({ status }) => status === "draining");
-  if (coming.length + going.length === 0 || state.committed === totalSteps(job)) return false;
+  if ((coming.length + going.length === 0 && !state.measure) || state.committed === totalSteps(job)) return false;
   const sentences = [
     ...coming.map(({ id, host }) => `worker ${id} (host ${host}) joins`),
     ...going.map((member) => `worker ${member.id} drains (${member.leaving})`),
+    ...(state.measure ? ["the links between the workers are measured"] : []),
   ];
   form(draft, sentences.join(", "));
   return true;
@@ -64,7 +65,8 @@ export function scale(draft: Draft, workers: number): void {
   state.wanted = workers;
 }
 
-function refuse(draft: Draft, reason: string): void {
+/** What was asked for can't be done. */
+export function refuse(draft: Draft, reason: string): void {
   draft.because(`refused: ${reason}`);
   draft.effects.push({ kind: "refuse", reason });
 }

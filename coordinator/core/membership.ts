@@ -40,6 +40,7 @@ export function joined(draft: Draft, worker: NewWorker, brings?: Brings): void {
     doing: isEarly ? "waiting for the other workers" : brings?.ready ? "waiting to take part" : "making its engine",
     inCollective: false,
     pace: createPace(),
+    clock: null,
   };
   if (isEarly) {
     state.members.push(member);
@@ -97,6 +98,9 @@ export function form(draft: Draft, reason: string): void {
     `generation ${state.generation - 1} -> ${state.generation} with ${state.members.length} workers: ${reason}`,
   );
   const members = state.members.map(({ id, host, pid, ringEndpoint }) => ({ id, host, pid, ringEndpoint }));
+  const measureLinks = state.measure && state.members.length > 1;
+  state.measure = false;
+  state.links = [];
   state.members.forEach((member, rank) => {
     const peer = { kind: "peer", root, keeps: member.holds } as const;
     draft.effects.push({
@@ -107,6 +111,7 @@ export function form(draft: Draft, reason: string): void {
       members,
       step: state.committed,
       source: !state.established ? job.start : isHeld ? { kind: "held" } : peer,
+      measureLinks,
     });
   });
 }

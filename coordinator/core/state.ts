@@ -69,6 +69,8 @@ export interface Member extends NewWorker {
   inCollective: boolean;
   /** How fast it is, and how late. */
   readonly pace: Pace;
+  /** How far its clock is from the coordinator's: positive when it is ahead. Null until it has said so. */
+  clock: { readonly offsetSeconds: number; readonly roundTripSeconds: number } | null;
 }
 
 /** A worker's vote for a step; see Reduced in the protocol. */
@@ -165,6 +167,15 @@ export interface State {
   recovery: { awaited: Absent[]; readonly order: readonly string[]; readonly untilMs: number } | null;
   validating: { sums: Record<string, EvaluatedShard>; sinceMs: number | null } | null;
   ledger: Ledger;
+  /** The next generation is to measure its links. */
+  measure: boolean;
+  /** As measured when this generation was formed; see measuring.ts. */
+  links: {
+    readonly from: string;
+    readonly to: string;
+    readonly bytesPerSecond: number;
+    readonly latencySeconds: number;
+  }[];
   /** By rank: batches are divided in proportion to these. */
   speeds: number[];
   parameters: number;
@@ -207,6 +218,8 @@ export type Event =
   | { readonly kind: "drain"; readonly id: string; readonly reason: string }
   /** So many workers are to train. */
   | { readonly kind: "scale"; readonly workers: number }
+  /** The links between the workers are to be measured. */
+  | { readonly kind: "measure-links" }
   | { readonly kind: "stop"; readonly reason: string }
   | { readonly kind: "tick" };
 
@@ -267,6 +280,7 @@ export type Effect =
       readonly members: readonly NewWorker[];
       readonly step: number;
       readonly source: Source;
+      readonly measureLinks: boolean;
     }
   | {
       readonly kind: "plan";

@@ -89,7 +89,15 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
             generation = message.value.generation;
             committed = step;
             wake();
-            const made = { engine: "simulated", parameters: 1, digest: "0", engineWhy: [], gpuUuid: "", notices: [] };
+            const made = {
+              engine: "simulated",
+              parameters: 1,
+              digest: "0",
+              engineWhy: [],
+              gpuUuid: "",
+              notices: [],
+              links: [],
+            };
             return session?.send({ kind: "formed", value: { generation, step, ...made } });
           }
           case "commit":

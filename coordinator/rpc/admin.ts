@@ -8,12 +8,13 @@ import { z } from "zod";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
 import type { Credentials } from "../../common/certificates.ts";
 import { describeError, RingtuneError } from "../../common/errors.ts";
-import { callAdmin, serveAdmin, type AdminClient, type RunStatus } from "../../proto/admin.ts";
+import { callAdmin, serveAdmin, type AdminClient, type RunStatus, type RunTrace } from "../../proto/admin.ts";
 import { limitsOf } from "../core/detection.ts";
 import { totalSteps, type Job } from "../core/job.ts";
 import type { State } from "../core/state.ts";
 import type { JoinTokens } from "../store/join-tokens.ts";
 import { chromeTrace } from "../trace/chrome-trace.ts";
+import { summariseTrace } from "../trace/summary.ts";
 import { overheadMs, type StepTimes, type Timeline } from "../trace/timeline.ts";
 import { median } from "../../common/median.ts";
 import type { RunDirectory } from "../store/run-directory.ts";
@@ -55,6 +56,7 @@ export async function openAdmin(options: {
         standbys: (await standbys()).map(({ address, host, pid }) => ({ address, host, pid })),
       }),
       scale: (workers) => driver.ask({ kind: "scale", workers }),
+      measureLinks: () => driver.ask({ kind: "measure-links" }),
       drain: (id) => driver.ask({ kind: "drain", id, reason: "asked to drain" }),
       async stop() {
         await driver.ask({ kind: "stop", reason: "stopped by ringtune stop" });
@@ -84,14 +86,14 @@ export async function openAdmin(options: {
   };
 }
 
-function traceOf(run: string, steps: readonly StepTimes[]): { json: string; sentence: string } {
+function traceOf(run: string, steps: readonly StepTimes[]): RunTrace {
   const [first, last] = [steps[0], steps.at(-1)];
   if (first === undefined || last === undefined) {
     throw new RingtuneError("usage", `${run} has made no step since its coordinator began; ask again when it has`);
   }
   const added = median(steps.map(overheadMs)).toFixed(2);
   const sentence = `steps ${first.step} to ${last.step}: from the last vote to the commit the coordinator took ${added} ms (median)`;
-  return { json: JSON.stringify(chromeTrace(run, steps)), sentence };
+  return { json: JSON.stringify(chromeTrace(run, steps)), sentence, summary: summariseTrace(steps) };
 }
 
 /** The coordinator of a run that is going on. Throws `run_missing` when nobody coordinates it. */
@@ -127,15 +129,18 @@ export function statusOfRun(job: Job, state: State, nowMs: number): Omit<RunStat
     step: state.committed,
     totalSteps: totalSteps(job),
     saved: state.saved,
-    workers: everybody.map(({ id, host, pid, status, doing, pulse, pace }) => ({
+    workers: everybody.map(({ id, host, pid, status, doing, pulse, pace, clock }) => ({
       ...{ id, host, pid, status, doing },
       rank: state.generation === 0 ? -1 : state.members.findIndex((member) => member.id === id),
       silentSeconds: Math.max(0, nowMs - pulse.lastMs) / 1000,
       limitSeconds: limitsOf(pulse).deadMs / 1000,
       lagSeconds: pace.lagSeconds,
       rowsPerSecond: pace.rowsPerSecond,
+      clock,
     })),
     dead: [...state.losses, ...gone],
     ledger: state.ledger.counts,
+    links: state.links,
+    measuresLinks: state.measure || state.phase === "forming",
   };
 }

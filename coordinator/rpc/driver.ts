@@ -31,7 +31,7 @@ export interface DriverHost {
   readonly durable: DurableStore | undefined;
   /** Aborted when another coordinator leads the run. */
   readonly lost?: AbortSignal;
-  readonly welcome: Omit<Welcome, "workerId">;
+  readonly welcome: Omit<Welcome, "workerId" | "arrivedMs" | "sentMs">;
   readonly admission: Admission;
   readonly training: Batches;
   readonly validation: Batches;
@@ -189,8 +189,11 @@ export function createDriver(host: DriverHost): Driver {
   function perform(effect: Effect, session: WorkerSession | undefined): void {
     const send = (message: FromCoordinator): void => session?.send(message);
     switch (effect.kind) {
-      case "welcome":
-        return send({ kind: "welcome", value: { ...host.welcome, workerId: effect.to } });
+      case "welcome": {
+        // By the time of day, which is compared with the worker's.
+        const times = { arrivedMs: session?.arrivedMs ?? 0, sentMs: Date.now() };
+        return send({ kind: "welcome", value: { ...host.welcome, workerId: effect.to, ...times } });
+      }
       case "prepare": {
         const { shard } = host.training.shard(effect.batch, effect.shard);
         const { localWorldSize } = effect;
@@ -334,12 +337,13 @@ function untold({ effects, reason }: Decision): string {
 }
 
 function formMessage(effect: Extract<Effect, { kind: "form" }>): Form {
-  const { generation, rank, step, source, members } = effect;
+  const { generation, rank, step, source, members, measureLinks } = effect;
   const here = members[rank];
   return {
     generation,
     rank,
     step,
+    measureLinks,
     members: members.map(({ id, ringEndpoint }) => ({ workerId: id, ringEndpoint })),
     localWorldSize: members.filter(({ host }) => host === here?.host).length,
     ...sourceMessage(source),

@@ -23,17 +23,12 @@ import {
   StackingMode,
 } from "@grafana/grafana-foundation-sdk/common";
 import * as common from "@grafana/grafana-foundation-sdk/common";
-import type { PanelDefinition, RowDefinition } from "./dashboards.ts";
+import type { DashboardDefinition, PanelDefinition } from "./definition.ts";
 
 const datasource = { type: "prometheus", uid: "${datasource}" };
 
 /** A whole dashboard, as Grafana's JSON model. The same input gives the same text. */
-export function buildDashboard(options: {
-  readonly uid: string;
-  readonly title: string;
-  readonly description: string;
-  readonly rows: readonly RowDefinition[];
-}): Dashboard {
+export function buildDashboard(options: DashboardDefinition): Dashboard {
   const builder = new DashboardBuilder(options.title)
     .uid(options.uid)
     .description(options.description)

@@ -4,6 +4,7 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 import type { AdminClient as _ringtune_v1_AdminClient, AdminDefinition as _ringtune_v1_AdminDefinition } from './ringtune/v1/Admin.ts';
 import type { AdminReply as _ringtune_v1_AdminReply, AdminReply__Output as _ringtune_v1_AdminReply__Output } from './ringtune/v1/AdminReply.ts';
 import type { Applied as _ringtune_v1_Applied, Applied__Output as _ringtune_v1_Applied__Output } from './ringtune/v1/Applied.ts';
+import type { Clock as _ringtune_v1_Clock, Clock__Output as _ringtune_v1_Clock__Output } from './ringtune/v1/Clock.ts';
 import type { Commit as _ringtune_v1_Commit, Commit__Output as _ringtune_v1_Commit__Output } from './ringtune/v1/Commit.ts';
 import type { CoordinatorClient as _ringtune_v1_CoordinatorClient, CoordinatorDefinition as _ringtune_v1_CoordinatorDefinition } from './ringtune/v1/Coordinator.ts';
 import type { CoordinatorMessage as _ringtune_v1_CoordinatorMessage, CoordinatorMessage__Output as _ringtune_v1_CoordinatorMessage__Output } from './ringtune/v1/CoordinatorMessage.ts';
@@ -22,6 +23,9 @@ import type { Interrupted as _ringtune_v1_Interrupted, Interrupted__Output as _r
 import type { Join as _ringtune_v1_Join, Join__Output as _ringtune_v1_Join__Output } from './ringtune/v1/Join.ts';
 import type { Leaving as _ringtune_v1_Leaving, Leaving__Output as _ringtune_v1_Leaving__Output } from './ringtune/v1/Leaving.ts';
 import type { Ledger as _ringtune_v1_Ledger, Ledger__Output as _ringtune_v1_Ledger__Output } from './ringtune/v1/Ledger.ts';
+import type { Link as _ringtune_v1_Link, Link__Output as _ringtune_v1_Link__Output } from './ringtune/v1/Link.ts';
+import type { MeasureLinksRequest as _ringtune_v1_MeasureLinksRequest, MeasureLinksRequest__Output as _ringtune_v1_MeasureLinksRequest__Output } from './ringtune/v1/MeasureLinksRequest.ts';
+import type { MeasuredLink as _ringtune_v1_MeasuredLink, MeasuredLink__Output as _ringtune_v1_MeasuredLink__Output } from './ringtune/v1/MeasuredLink.ts';
 import type { Member as _ringtune_v1_Member, Member__Output as _ringtune_v1_Member__Output } from './ringtune/v1/Member.ts';
 import type { NotSaved as _ringtune_v1_NotSaved, NotSaved__Output as _ringtune_v1_NotSaved__Output } from './ringtune/v1/NotSaved.ts';
 import type { Peer as _ringtune_v1_Peer, Peer__Output as _ringtune_v1_Peer__Output } from './ringtune/v1/Peer.ts';
@@ -61,6 +65,7 @@ export interface ProtoGrpcType {
       Admin: SubtypeConstructor<typeof grpc.Client, _ringtune_v1_AdminClient> & { service: _ringtune_v1_AdminDefinition }
       AdminReply: MessageTypeDefinition<_ringtune_v1_AdminReply, _ringtune_v1_AdminReply__Output>
       Applied: MessageTypeDefinition<_ringtune_v1_Applied, _ringtune_v1_Applied__Output>
+      Clock: MessageTypeDefinition<_ringtune_v1_Clock, _ringtune_v1_Clock__Output>
       Commit: MessageTypeDefinition<_ringtune_v1_Commit, _ringtune_v1_Commit__Output>
       Coordinator: SubtypeConstructor<typeof grpc.Client, _ringtune_v1_CoordinatorClient> & { service: _ringtune_v1_CoordinatorDefinition }
       CoordinatorMessage: MessageTypeDefinition<_ringtune_v1_CoordinatorMessage, _ringtune_v1_CoordinatorMessage__Output>
@@ -79,6 +84,9 @@ export interface ProtoGrpcType {
       Join: MessageTypeDefinition<_ringtune_v1_Join, _ringtune_v1_Join__Output>
       Leaving: MessageTypeDefinition<_ringtune_v1_Leaving, _ringtune_v1_Leaving__Output>
       Ledger: MessageTypeDefinition<_ringtune_v1_Ledger, _ringtune_v1_Ledger__Output>
+      Link: MessageTypeDefinition<_ringtune_v1_Link, _ringtune_v1_Link__Output>
+      MeasureLinksRequest: MessageTypeDefinition<_ringtune_v1_MeasureLinksRequest, _ringtune_v1_MeasureLinksRequest__Output>
+      MeasuredLink: MessageTypeDefinition<_ringtune_v1_MeasuredLink, _ringtune_v1_MeasuredLink__Output>
       Member: MessageTypeDefinition<_ringtune_v1_Member, _ringtune_v1_Member__Output>
       NotSaved: MessageTypeDefinition<_ringtune_v1_NotSaved, _ringtune_v1_NotSaved__Output>
       Peer: MessageTypeDefinition<_ringtune_v1_Peer, _ringtune_v1_Peer__Output>

@@ -182,7 +182,17 @@ describe("a worker that talks nonsense", () => {
   }
   const formed = (step = 0, generation = 1): Send => ({
     kind: "formed",
-    value: { generation, step, engine: "none", engineWhy: [], gpuUuid: "", parameters: 1, digest: "x", notices: [] },
+    value: {
+      generation,
+      step,
+      engine: "none",
+      engineWhy: [],
+      gpuUuid: "",
+      links: [],
+      parameters: 1,
+      digest: "x",
+      notices: [],
+    },
   });
 
   test("of other steps and generations is not heard; a loss that is no number ends the run", async () => {

@@ -4,7 +4,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Finding } from "../../coordinator/doctor/finding.ts";
-import { finish, smallRun } from "../support/cli.ts";
+import { childrenOf, finish, smallRun, start } from "../support/cli.ts";
 
 test("runs one worker for real, says what it takes, and leaves nothing behind", async () => {
   const { folder, config } = await smallRun();
@@ -50,4 +50,27 @@ test("bench throughput trains for real with each number of workers, and draws it
   expect(await readFile(join(folder, "out/throughput.html"), "utf8")).toContain("Tokens per second, by workers");
   const results = JSON.parse(await readFile(join(folder, "out/throughput.json"), "utf8")) as { workers: number }[];
   expect(results.map(({ workers }) => workers)).toEqual([1, 2]);
+});
+
+test("measures the clocks and the links of a run that is going on, which goes on as before", async () => {
+  const { folder, config } = await smallRun({ steps: 1_000_000, eval_every: 0, learning_rate: 1e-5 });
+  const run = join(folder, "runs/looked-at");
+  const train = start(["train", config, "--workers", "3", "--set", "checkpoint.name=looked-at"], { cwd: folder });
+  await train.waitFor(/step +\d+\/1000000/);
+  const workers = await childrenOf(train.child.pid!);
+  const { code, stdout, stderr } = await finish(["doctor", "--run", run, "--json"]);
+  expect(code, stderr + stdout).toBe(0);
+  const findings = JSON.parse(stdout) as Finding[];
+  const about = (area: string): string[] => findings.filter((each) => each.area === area).map((each) => each.sentence);
+  expect(about("run")).toEqual([expect.stringMatching(/^looked-at has 3 workers on 1 host, step \d+ of 1000000$/)]);
+  for (const sentence of about("clock")) expect(sentence).toMatch(/^worker w\d .* is [\d.e-]+ ms (ahead of|behind) /);
+  expect(about("clock")).toHaveLength(3);
+  const links = about("links").map(
+    (sentence) => /^(\w+ to \w+) \(on one host, over a socket\): [\d.]+[MG]B\/s, [\d.]+ ms/.exec(sentence)?.[1],
+  );
+  expect(links.sort()).toEqual(["w0 to w1", "w0 to w2", "w1 to w0", "w1 to w2", "w2 to w0", "w2 to w1"]);
+  expect(await childrenOf(train.child.pid!)).toEqual(workers);
+  await train.waitFor(/generation 2 is formed: 3 workers hold step \d+[^]*step +\d+\//);
+  train.child.kill("SIGINT");
+  expect((await train.finished).code).toBe(130);
 });

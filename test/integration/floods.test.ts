@@ -8,6 +8,7 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { serveAdmin, callAdmin, type RunStatus } from "../../proto/admin.ts";
+import type { Refusal } from "../../proto/front-door.ts";
 import { grpc } from "../../proto/grpc.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import { openSession, serveSessions, type SessionServer, type WorkerSession } from "../../proto/session.ts";
@@ -22,13 +23,17 @@ interface Served extends SessionServer {
   readonly sessions: WorkerSession[];
   readonly heard: FromWorker[];
   readonly noticed: string[];
+  /** How often somebody was turned away, by reason. */
+  readonly refused: Partial<Record<Refusal, number>>;
 }
 
 /** Answers whoever says anything with finish. */
 async function serve({ answer = true, proveWithinMs = 20_000 } = {}): Promise<Served> {
   const [closed, sessions, heard, noticed]: [string[], WorkerSession[], FromWorker[], string[]] = [[], [], [], []];
+  const refused: Served["refused"] = {};
   const server = await serveSessions({
     ...{ host, port: 0, proveWithinMs, noticed: (sentence) => noticed.push(sentence) },
+    refused: (why) => (refused[why] = (refused[why] ?? 0) + 1),
     accept(session) {
       sessions.push(session);
       return {
@@ -41,7 +46,7 @@ async function serve({ answer = true, proveWithinMs = 20_000 } = {}): Promise<Se
     },
   });
   onTestFinished(() => server.close());
-  return { ...server, closed, sessions, heard, noticed };
+  return { ...server, closed, sessions, heard, noticed, refused };
 }
 
 /** A worker that says something and waits for the answer. */
@@ -102,6 +107,7 @@ test("noise, HTTP/2 that is none, and streams left half open are hung up on", as
   }
   // What stops in the middle of a frame is half-open: that takes as long as a join may take.
   await Promise.all(sockets.map(closing));
+  expect(Object.keys(server.refused)).toEqual(["silent"]);
   expect(server.heard).toEqual([]);
   expect(await speak(server)).toBe("finish");
 });
@@ -113,6 +119,7 @@ test("messages that are too large, or none of ours, end the call with both numbe
   const malformed = await callWith(server, Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x01]));
   expect(malformed.details).toMatch(/^it sent 7 bytes that are no message of ours \(/);
   expect(server.closed).toEqual([large.details, malformed.details]);
+  expect(server.refused).toEqual({ unreadable: 2 });
   // gRPC itself stops reading here.
   const huge = await callWith(server, Buffer.alloc(1024 * 1024 + 1));
   expect([huge.code, huge.details]).toEqual([
@@ -134,6 +141,7 @@ test("connections that say nothing give way to those who come later", async () =
   }
   await Promise.all(silent.slice(0, 76).map(closing));
   expect(silent.filter(({ closed }) => closed).length).toBeLessThan(200);
+  expect(server.refused["crowded"]).toBeGreaterThanOrEqual(76);
   expect(await speak(server)).toBe("finish");
   expect(server.noticed).toEqual([
     "closed connections of strangers so far: 1 that had not joined when more than 1024 were waiting",
@@ -165,6 +173,7 @@ test("a worker that does not read is cut off before much waits for it, and its s
     "it does not read: 65 messages (68157440 bytes) wait for it, of at most 64 (268451840 bytes)",
   ]);
   await cut;
+  expect(server.refused).toEqual({ unread: 1 });
   expect(await speak(await serve())).toBe("finish");
 });
 
@@ -173,7 +182,15 @@ test("an unknown admin command, a wrong token and a request too large are refuse
   const none = (): never => {
     throw new Error("not asked");
   };
-  const handlers = { status: () => status, scale: none, drain: none, stop: none, trace: none, issueToken: none };
+  const handlers = {
+    status: () => status,
+    scale: none,
+    drain: none,
+    trace: none,
+    stop: none,
+    measureLinks: none,
+    issueToken: none,
+  };
   const server = await serveAdmin("right", handlers);
   onTestFinished(() => server.close());
   const client = new grpc.Client(server.address, grpc.credentials.createInsecure());
@@ -236,6 +253,7 @@ test("a run goes on under a flood of connections and scrapes", async () => {
     return answer.status;
   };
   await expect.poll(() => scrape().catch(() => 0), { timeout: 30_000 }).toBe(200);
+  expect(metrics).toMatch(/^ringtune_refusals_total\{port="workers",reason="silent"\} \d/m);
   const shown = metrics + running.output();
   for (const secret of [admin.token, await readFile(join(folder, "runs/run/join-token"), "utf8")]) {
     expect(secret.trim().length).toBeGreaterThan(30);

@@ -19,6 +19,10 @@ test("a run on one screen while it lasts, and its log afterwards: all of it, or 
   expect(traced.stdout, traced.stderr).toMatch(/from the last vote to the commit the coordinator took [\d.]+ ms/);
   const { traceEvents } = JSON.parse(await readFile(out, "utf8")) as ChromeTrace;
   expect(traceEvents.filter(({ name }) => name === "all-reduce")).toHaveLength(2 * 3);
+  const summary = await finish(["trace", run, "--summary"], { cwd: folder });
+  expect(summary.stdout, summary.stderr).toMatch(
+    /^steps \d+ to \d+: .*\n +median +p90 +max\n[^]*coordinator: last vote to commit +[\d.e-]+ ms +[\d.e-]+ ms +[\d.e-]+ ms\n/,
+  );
   train.child.kill("SIGINT");
   expect((await train.finished).code, train.output()).toBe(130);
   expect(await watch.finished).toMatchObject({ code: 0 });

@@ -55,7 +55,11 @@ test("a storm of scrapes is collected once at a time, and what is too much is re
     await gate;
     return "x 1\n";
   };
-  const server = await serveMetrics({ host: "127.0.0.1", port: 0, metrics: { text, contentType: "text/plain" } });
+  const refused = { full: 0, rate: 0, password: 0 };
+  const server = await serveMetrics({
+    ...{ host: "127.0.0.1", port: 0, metrics: { text, contentType: "text/plain" } },
+    refused: (why) => refused[why]++,
+  });
   onTestFinished(() => server.close());
   const { port } = new URL(server.url);
   const sockets: Socket[] = [];
@@ -78,6 +82,7 @@ test("a storm of scrapes is collected once at a time, and what is too much is re
   expect(counts.get("200")).toBeGreaterThanOrEqual(1);
   expect([...counts.keys()].filter((status) => !["200", "429", "closed"].includes(status))).toEqual([]);
   expect(collected).toBe(1);
+  expect(refused).toEqual({ full: counts.get("closed") ?? 0, rate: counts.get("429") ?? 0, password: 0 });
   // And afterwards it answers again.
   await expect.poll(async () => (await fetch(server.url)).status).toBe(200);
 });

@@ -79,6 +79,7 @@ export function drive(overrides: Partial<Job> = {}) {
         engine: "e",
         engineWhy: [],
         gpuUuid: "",
+        links: [],
         parameters: 10,
         digest: "d",
         notices: [],

@@ -20,7 +20,7 @@ function createLine() {
   const call = (peer: string, change: Partial<Join> = {}) => {
     const rejected: string[] = [];
     const session: WorkerSession = {
-      ...{ peer, send: () => undefined, end: () => undefined },
+      ...{ peer, arrivedMs: 0, send: () => undefined, end: () => undefined },
       reject(error) {
         rejected.push(error.message);
         handlers.closed(error.message);

@@ -73,6 +73,7 @@ const formed = {
     ...{ generation: 1, step: 0, parameters: 1, digest: "", engineWhy: [] as string[], notices: [] as string[] },
     engine: "onnx cuda:0 (NVIDIA H100)",
     gpuUuid: "GPU-5f0d",
+    links: [] as never[],
   },
 } as const;
 
@@ -105,6 +106,8 @@ describe("metrics", () => {
       Object.fromEntries([...found].filter(([name]) => name.startsWith("ringtune_") && !name.includes("{"))),
     ).toEqual({
       ringtune_checkpoint_failures_total: 0,
+      ringtune_recovery_seconds_count: 0,
+      ringtune_recovery_seconds_sum: 0,
       ringtune_train_loss: 3,
       ringtune_validation_loss: 2,
       ringtune_validation_perplexity: Math.E ** 2,
@@ -177,6 +180,47 @@ describe("metrics", () => {
     const later = samples(text);
     const counts = ["joined", "lost", "refused"].map((what) => later.get(`ringtune_workers_${what}_total`));
     expect(counts).toEqual([2, 1, 1]);
+  });
+
+  test("tell how long it took from the loss of a worker to the next step, and of newcomers nothing", async () => {
+    const clock = { ms: 1_000_000 };
+    const metrics = createMetrics(() => clock.ms);
+    const recoveries = async (): Promise<unknown[]> => {
+      const found = samples(await metrics.text());
+      return ["count", "sum"].map((what) => found.get(`ringtune_recovery_seconds_${what}`));
+    };
+    metrics.setGeneration(3);
+    for (const id of ["w0", "w1"]) metrics.observeSession({ kind: "said", id, message: formed });
+    metrics.observeSession({ kind: "joined", id: "w2", host: "node-2" });
+    metrics.observeSession({ kind: "left", id: "w2", expected: false });
+    metrics.observeStep({ ...record, generation: 4 });
+    expect(await recoveries()).toEqual([0, 0]);
+    metrics.observeSession({ kind: "left", id: "w1", expected: false });
+    // The survivors still apply what was committed before.
+    metrics.observeStep({ ...record, generation: 3 });
+    clock.ms += 750;
+    metrics.setGeneration(4);
+    metrics.observeStep({ ...record, generation: 4 });
+    metrics.observeStep({ ...record, generation: 4 });
+    expect(await recoveries()).toEqual([1, 0.75]);
+  });
+
+  test("count who was turned away by reason, from 0", async () => {
+    const metrics = createMetrics();
+    metrics.observeRefusal("workers", "silent");
+    metrics.observeRefusal("metrics", "rate");
+    metrics.observeRefusal("metrics", "rate");
+    const found = [...samples(await metrics.text())].filter(([name]) => name.startsWith("ringtune_refusals_total"));
+    expect(Object.fromEntries(found.map(([name, value]) => [name.slice(23), value]))).toEqual({
+      '{port="workers",reason="silent"}': 1,
+      '{port="workers",reason="crowded"}': 0,
+      '{port="workers",reason="full"}': 0,
+      '{port="workers",reason="unreadable"}': 0,
+      '{port="workers",reason="unread"}': 0,
+      '{port="metrics",reason="full"}': 0,
+      '{port="metrics",reason="rate"}': 2,
+      '{port="metrics",reason="password"}': 0,
+    });
   });
 
   test("have no value for what has not happened", async () => {

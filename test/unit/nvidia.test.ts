@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { listNvidiaGpus, parseList, visibleGpus, type NvidiaGpu } from "../../common/nvidia.ts";
+import { listNvidiaGpus, parseList, readGpuMemory, visibleGpus, type NvidiaGpu } from "../../common/nvidia.ts";
 import { withNvidiaSmi } from "../support/nvidia-smi.ts";
 
 const list = `GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-11111111-aaaa)
@@ -61,4 +61,14 @@ test("says why there is no list", async () => {
     kind: "unknown",
     reason: "nvidia-smi fails: NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
   });
+});
+
+test("reads how much memory the GPUs have, and how much of it is free", async () => {
+  const env = await withNvidiaSmi(`
+case "$1" in --query-gpu=uuid,memory.total,memory.free) ;; *) exit 1 ;; esac
+echo "GPU-11111111-aaaa, 81559, 80999"
+echo "GPU-22222222-bbbb, 24564, [N/A]"`);
+  const found = await readGpuMemory(env);
+  expect([...found]).toEqual([["GPU-11111111-aaaa", { totalBytes: 81559 * 2 ** 20, freeBytes: 80999 * 2 ** 20 }]]);
+  expect((await readGpuMemory(await withNvidiaSmi("exit 9"))).size).toBe(0);
 });

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { chromeTrace } from "../../coordinator/trace/chrome-trace.ts";
+import { summariseTrace } from "../../coordinator/trace/summary.ts";
 import { createTimeline, overheadMs } from "../../coordinator/trace/timeline.ts";
 
 /** A step of two workers that begins at `at`: w1 computes longer, so w0 waits for it in the all-reduce. */
@@ -33,6 +34,35 @@ test("what the coordinator adds to a step is the time from the last vote to the 
   const timeline = createTimeline(() => clock.now);
   play(timeline, clock, 1, 1000);
   expect(timeline.last(8).map(overheadMs)).toEqual([2]);
+});
+
+test("a summary says where the time went, and what the coordinator added", () => {
+  const clock = { now: 0 };
+  const timeline = createTimeline(() => clock.now);
+  for (const [step, at] of [
+    [1, 1000],
+    [2, 1200],
+    [3, 1500],
+  ] as const) {
+    play(timeline, clock, step, at);
+  }
+  const cells = summariseTrace(timeline.last(64))
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.trim().split(/ {2,}/));
+  expect(cells).toEqual([
+    ["median", "p90", "max"],
+    ["wait for the shard, slowest", "5.00 ms", "5.00 ms", "5.00 ms"],
+    ["forward and backward, slowest", "100 ms", "100 ms", "100 ms"],
+    ["all-reduce, of the last to come", "10.0 ms", "10.0 ms", "10.0 ms"],
+    ["first vote to last", "1.00 ms", "1.00 ms", "1.00 ms"],
+    ["coordinator: last vote to commit", "2.00 ms", "2.00 ms", "2.00 ms"],
+    ["optimizer, slowest", "10.0 ms", "10.0 ms", "10.0 ms"],
+    ["commit until all have applied it", "16.0 ms", "16.0 ms", "16.0 ms"],
+    ["commit to commit", "200 ms", "300 ms", "300 ms"],
+  ]);
+  // Of one step alone there is no way from commit to commit.
+  expect(summariseTrace(timeline.last(1))).toMatch(/commit to commit +\? +\? +\?\n$/);
 });
 
 test("a trace has a row for the coordinator and for each worker, and its spans do not overlap", () => {

@@ -42,6 +42,12 @@ export interface Collective {
   allGather(buffer: Summable, call: CollectiveCall): Promise<CollectiveStats>;
   /** Copies `buffer` of rank `root` into `buffer` of all others. */
   broadcast(buffer: Uint8Array, root: number, call: CollectiveCall): Promise<CollectiveStats>;
+  /** Copies `buffer` of rank `from` to rank `to`, over their link; other ranks need not call. Resolves when it has arrived. */
+  transfer(
+    buffer: Uint8Array,
+    between: { readonly from: number; readonly to: number },
+    call: CollectiveCall,
+  ): Promise<CollectiveStats>;
   /** Resolves when every rank has called it. */
   barrier(call: CollectiveCall): Promise<void>;
   /** Pending calls reject with `collective_failed`. The endpoint stays open for the next generation. */

@@ -12,7 +12,7 @@ import { createLinks, type DropReason, type Links, type Position } from "./links
 import { orderByBandwidth, type Bandwidths } from "./measure-hosts.ts";
 import { cutInto } from "./pieces.ts";
 import { createRingCall } from "./ring-call.ts";
-import { scheduleRing } from "./ring.ts";
+import { scheduleBroadcast, scheduleRing } from "./ring.ts";
 import { neighboursOf, routeOf, type Kind, type Phase, type RouteOptions } from "./route.ts";
 import { agreeOnMemory } from "./shared-memory/agree.ts";
 import { createMemoryCall } from "./shared-memory/memory-call.ts";
@@ -137,8 +137,14 @@ export function createSession(
     }
   };
 
-  const createCall = (work: Work, call: Pick<CollectiveCall, "step" | "bucket">): Call => {
-    const phases = routeOf({ ...work, byteLength: work.bytes.byteLength }, topology, rank, options);
+  const route = (work: Work): Phase[] =>
+    routeOf({ ...work, byteLength: work.bytes.byteLength }, topology, rank, options);
+
+  const createCall = (
+    work: Work,
+    call: Pick<CollectiveCall, "step" | "bucket">,
+    phases: readonly Phase[] = route(work),
+  ): Call => {
     return inSequence(phases.map((phase) => () => begin(phase, work, call)), call); // prettier-ignore
   };
 
@@ -204,7 +210,8 @@ export function createSession(
   connect(); // who can't be called is known at once, not at the first call
   let turn: Promise<void> = worldSize > 1 ? agree() : Promise.resolve();
 
-  const run = async (work: Work, options: CollectiveCall): Promise<CollectiveStats> => {
+  /** By way of `phases`, or as the topology has it, which is known when its turn has come. */
+  const run = async (work: Work, options: CollectiveCall, phases?: readonly Phase[]): Promise<CollectiveStats> => {
     const startedAt = performance.now();
     const { signal, step, bucket } = options;
     signal.throwIfAborted();
@@ -217,7 +224,7 @@ export function createSession(
       signal.throwIfAborted();
       if (broken !== undefined) throw broken;
       if (worldSize > 1) {
-        const call = createCall(work, { step, bucket });
+        const call = createCall(work, { step, bucket }, phases);
         await perform(call, signal);
         bytes = { bytesSent: call.bytesSent, bytesBetweenHosts: call.bytesBetweenHosts };
       }
@@ -243,6 +250,16 @@ export function createSession(
     async broadcast(buffer, root, call) {
       assert(Number.isInteger(root) && root >= 0 && root < worldSize, `root ${root} is a rank below ${worldSize}`);
       return run({ kind: "broadcast", bytes: buffer, dtype: "bytes", root }, call);
+    },
+    async transfer(buffer, { from, to }, call) {
+      assert(from !== to && Math.max(from, to) < worldSize, `ranks ${from} and ${to} of ${worldSize}`);
+      if (rank !== from && rank !== to) return { bytesSent: 0, bytesBetweenHosts: 0, seconds: 0 };
+      // A broadcast in a ring of the two.
+      const [position, other] = rank === from ? [0, to] : [1, from];
+      const cut = cutInto(2, buffer.byteLength, options.segmentBytes);
+      const schedule = scheduleBroadcast({ position, chunks: [[0], [1]] }, 0, cut);
+      const phase: Phase = { kind: "ring", schedule, successor: other, predecessor: other };
+      return run({ kind: "broadcast", bytes: buffer, dtype: "bytes" }, call, [phase]);
     },
     async barrier(call) {
       // An element for each rank to be in charge of: nobody has them all before everybody gave one.

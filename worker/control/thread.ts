@@ -7,6 +7,7 @@ import type { Credentials } from "../../common/certificates.ts";
 import { describeError, RingtuneError, type ErrorCode } from "../../common/errors.ts";
 import type { FromCoordinator } from "../../proto/messages.ts";
 import { openSession, type CoordinatorSession } from "../../proto/session.ts";
+import { clockOffset } from "./clock-offset.ts";
 import { serveHealth, type Health, type HealthOptions } from "./health.ts";
 
 export type Sendable = Parameters<CoordinatorSession["send"]>[0];
@@ -68,9 +69,16 @@ function attend(tell: (message: FromThread) => void): void {
   const cancelled = new AbortController();
   /** The first message of a stream is Join. */
   let hasJoined = false;
+  let joinedMs = 0;
   const beat = (number: number): void => {
     if (hasJoined) session?.send({ kind: "heartbeat", value: { ...activity, count: number } });
   };
+
+  /** Here, where messages arrive whatever the main thread does. */
+  function compareClocks({ arrivedMs, sentMs }: { arrivedMs: number; sentMs: number }): void {
+    const value = clockOffset({ joinedMs, arrivedMs, sentMs, welcomedMs: Date.now() });
+    session?.send({ kind: "clock", value });
+  }
 
   async function open(order: Extract<ToThread, { kind: "open" }>): Promise<void> {
     const { address, timeoutMs, patient, watchful, credentials } = order;
@@ -86,7 +94,10 @@ function attend(tell: (message: FromThread) => void): void {
         ...(credentials === undefined ? {} : { credentials: ownBuffers(credentials) }),
         signal: cancelled.signal,
         handlers: {
-          message: (message) => tell({ kind: "message", message }),
+          message: (message) => {
+            if (message.kind === "welcome") compareClocks(message.value);
+            tell({ kind: "message", message });
+          },
           closed: (error) => {
             hasJoined = false;
             health?.closed();
@@ -108,6 +119,7 @@ function attend(tell: (message: FromThread) => void): void {
       case "send":
         if (order.message.kind === "formed") health?.formed();
         session?.send(order.message);
+        if (order.message.kind === "join") joinedMs = Date.now();
         hasJoined ||= order.message.kind === "join";
         return;
       case "doing":

@@ -13,6 +13,7 @@ import { createPartWriter } from "./checkpoint-writer.ts";
 import { evaluateShard } from "./evaluating.ts";
 import { createGradientExchange } from "./gradient-exchange.ts";
 import { initialLossScale } from "./loss-scale.ts";
+import { measureLinks } from "./measure-links.ts";
 import type { OptimizerSettings } from "./optimizer.ts";
 import { shardGradients, type Computing } from "./shard-gradients.ts";
 import { computeStep } from "./step.ts";
@@ -170,6 +171,7 @@ export function createTrainer(
         if (!form.peer.keeps) step = form.step;
       }
       whole = true;
+      const links = form.measureLinks ? await measureLinks(collective, { step: form.step, signal }) : [];
       await collective.barrier({ step: form.step, bucket: 0, signal });
       if (form.rank === 0 && collective.path !== toldPath) notices.push(`gradients: ${(toldPath = collective.path)}`);
       state.settle();
@@ -181,6 +183,7 @@ export function createTrainer(
           engine: description,
           engineWhy: [...why],
           gpuUuid: gpuUuid ?? "",
+          links,
           parameters: trainable.size,
           digest: state.digest(),
           notices: notices.splice(0),

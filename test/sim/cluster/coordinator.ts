@@ -28,6 +28,7 @@ export interface Beginning {
 /** The coordinator's end of a stream, as the sessions know it. */
 class Session implements WorkerSession {
   readonly peer: string;
+  readonly arrivedMs = 0;
   readonly stream: Stream<FromWorker, Task>;
 
   constructor(peer: string, stream: Stream<FromWorker, Task>) {

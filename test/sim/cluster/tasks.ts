@@ -191,7 +191,7 @@ export class Tasks {
     this.isWhole = true;
     this.#reduced = null;
     const value = { generation, step: this.steps, digest: this.#digest(), engine: "simulated", engineWhy: [] };
-    this.#worker.say({ kind: "formed", value: { ...value, parameters: 1, notices: [], gpuUuid: "" } });
+    this.#worker.say({ kind: "formed", value: { ...value, parameters: 1, notices: [], gpuUuid: "", links: [] } });
     this.#worker.do("waiting for a plan");
     this.#next();
   }

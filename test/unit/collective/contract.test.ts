@@ -246,6 +246,42 @@ describe.each(transportKinds)("%s", (kind) => {
     );
   });
 
+  test("a transfer copies from one rank to one other, either way, and the rest need not come", async () => {
+    const n = 4;
+    const pairs = [
+      { from: 0, to: 1 },
+      { from: 3, to: 1 },
+      { from: 1, to: 3 },
+      { from: 2, to: 0 },
+    ];
+    const filled = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
+    const seen = await onAllRanks(
+      kind,
+      { n, lengths: [], seed: 3, allocated: false, segmentBytes: 1000 },
+      async (rank) => {
+        const { collective } = rank;
+        const buffers: Uint8Array[] = [];
+        for (const [step, between] of pairs.entries()) {
+          const buffer = filled(5003, collective.rank);
+          await rank.late();
+          const { bytesSent } = await collective.transfer(buffer, between, call(step));
+          expect(bytesSent).toBe(collective.rank === between.from ? 5003 : 0);
+          buffers.push(buffer);
+          // Among transfers there are calls of all.
+          await collective.barrier(call(step));
+        }
+        return buffers;
+      },
+    );
+    for (const [rank, buffers] of seen.entries()) {
+      for (const [i, { from, to }] of pairs.entries()) {
+        expect(Buffer.from(filled(5003, rank === to ? from : rank)).equals(buffers[i]!), `rank ${rank}, ${i}`).toBe(
+          true,
+        );
+      }
+    }
+  });
+
   test("nobody leaves a barrier before everybody has come", async () => {
     for (const n of [1, 2, 5]) {
       let came = 0;

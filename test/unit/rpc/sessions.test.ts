@@ -21,7 +21,7 @@ function createDoor() {
   const call = (change: Partial<Join> = {}) => {
     const rejected: RingtuneError[] = [];
     const session = {
-      ...{ peer: "10.0.0.5:1", send: () => undefined, end: () => undefined },
+      ...{ peer: "10.0.0.5:1", arrivedMs: 0, send: () => undefined, end: () => undefined },
       reject(error: RingtuneError) {
         rejected.push(error);
         handlers.closed(error.message);

@@ -47,7 +47,7 @@ const cases: readonly (readonly [string, Case])[] = [
 async function train({ model, settings = {}, labels }: Case, worlds: readonly number[], firstScale = 1024) {
   const welcome: Message<"welcome"> = {
     ...{ jobId: "job", heartbeatSeconds: 1, engine: "onnx", device: "cpu", threads: 1, seed: 7 },
-    ...{ workerId: "w0", recoverSeconds: 0 },
+    ...{ workerId: "w0", recoverSeconds: 0, arrivedMs: 0, sentMs: 0 },
     modelConfigJson: JSON.stringify(model),
     ...{ tokenizerJson: "", tokenizerConfigJson: "", baseModelPath: "", taskJson: "" },
     optimizerJson: JSON.stringify({ name: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 }),
@@ -95,7 +95,15 @@ async function train({ model, settings = {}, labels }: Case, worlds: readonly nu
     await all(members, (rank) => {
       const before = worlds[index - 1] ?? 0;
       const source = step === 1 ? { seed: {} } : { peer: { root: 0, keeps: rank < before } };
-      const form = { generation, rank, step: index, localWorldSize: members, members: ring, ...source };
+      const form = {
+        generation,
+        rank,
+        step: index,
+        localWorldSize: members,
+        members: ring,
+        measureLinks: false,
+        ...source,
+      };
       return trainers[rank]!.form(form, signal);
     });
     const rows = step === 4 ? 5 : 7;

@@ -40,7 +40,7 @@ const tokenizer = {
 };
 const welcome: Message<"welcome"> = {
   ...{ jobId: "job", heartbeatSeconds: 1, engine: "onnx", device: "cpu", threads: 1, seed: 7 },
-  ...{ workerId: "w0", recoverSeconds: 0 },
+  ...{ workerId: "w0", recoverSeconds: 0, arrivedMs: 0, sentMs: 0 },
   modelConfigJson: JSON.stringify(sizes),
   tokenizerJson: JSON.stringify(tokenizer),
   tokenizerConfigJson: "",
@@ -52,7 +52,10 @@ const welcome: Message<"welcome"> = {
 
 interface Ranks {
   /** Forms the next generation of the first `size` ranks. */
-  form(source: Partial<Message<"form">> & { step: number }, size?: number): Promise<Said<"formed">[]>;
+  form(
+    source: Omit<Partial<Message<"form">>, "measureLinks"> & { step: number },
+    size?: number,
+  ): Promise<Said<"formed">[]>;
   /** One step of the ranks of the last generation; nothing is committed when `commits` is false. */
   step(step: number, options?: { commits?: boolean; globalTokens?: number }): Promise<Said<"reduced">[]>;
   /** What was said of the last committed step. */
@@ -94,7 +97,7 @@ async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
       const ring = world.endpoints
         .slice(0, size)
         .map(({ address }, rank) => ({ workerId: `w${rank}`, ringEndpoint: address }));
-      const message = { generation, members: ring, localWorldSize: size, ...source };
+      const message = { generation, members: ring, localWorldSize: size, measureLinks: false, ...source };
       // A newcomer is the last rank.
       await all((trainer, rank) => {
         const peer = source.peer ? { peer: { root: 0, keeps: rank < size - 1 } } : {};

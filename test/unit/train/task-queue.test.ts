@@ -13,7 +13,7 @@ const plan = (step: number): FromCoordinator => ({
 const commit = (step: number): FromCoordinator => ({ kind: "commit", value: { generation: 1, step } });
 const form = (generation: number, step: number): FromCoordinator => ({
   kind: "form",
-  value: { generation, step, rank: 0, members: [], localWorldSize: 1, held: {} },
+  value: { generation, step, rank: 0, members: [], localWorldSize: 1, measureLinks: false, held: {} },
 });
 
 test("gives tasks in the order in which they came", async () => {

@@ -40,7 +40,7 @@ const status: RunStatus = {
   ...{ run: "run1", phase: "running", generation: 2, step: 2, totalSteps: 10, saved: 0 },
   workers: [worker("w0", "healthy", 0), worker("w10", "suspect", 1)],
   dead: ["worker w9 (rank 2, host node1, pid 9): its connection closed"],
-  ...{ joinCommand: "", ledger: null, standbys: [] },
+  ...{ joinCommand: "", ledger: null, standbys: [], links: [], measuresLinks: false },
 };
 
 test("a frame shows how far the run is, its speed, its loss, and each worker in columns", () => {

@@ -4,6 +4,7 @@ import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { AdminReply as _ringtune_v1_AdminReply, AdminReply__Output as _ringtune_v1_AdminReply__Output } from '../../ringtune/v1/AdminReply.ts';
 import type { DrainRequest as _ringtune_v1_DrainRequest, DrainRequest__Output as _ringtune_v1_DrainRequest__Output } from '../../ringtune/v1/DrainRequest.ts';
+import type { MeasureLinksRequest as _ringtune_v1_MeasureLinksRequest, MeasureLinksRequest__Output as _ringtune_v1_MeasureLinksRequest__Output } from '../../ringtune/v1/MeasureLinksRequest.ts';
 import type { ScaleRequest as _ringtune_v1_ScaleRequest, ScaleRequest__Output as _ringtune_v1_ScaleRequest__Output } from '../../ringtune/v1/ScaleRequest.ts';
 import type { StatusReply as _ringtune_v1_StatusReply, StatusReply__Output as _ringtune_v1_StatusReply__Output } from '../../ringtune/v1/StatusReply.ts';
 import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output as _ringtune_v1_StatusRequest__Output } from '../../ringtune/v1/StatusRequest.ts';
@@ -31,6 +32,15 @@ export interface AdminClient extends grpc.Client {
   issueToken(argument: _ringtune_v1_TokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
   issueToken(argument: _ringtune_v1_TokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
   issueToken(argument: _ringtune_v1_TokenRequest, callback: grpc.requestCallback<_ringtune_v1_TokenReply__Output>): grpc.ClientUnaryCall;
+  
+  MeasureLinks(argument: _ringtune_v1_MeasureLinksRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  MeasureLinks(argument: _ringtune_v1_MeasureLinksRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  MeasureLinks(argument: _ringtune_v1_MeasureLinksRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  MeasureLinks(argument: _ringtune_v1_MeasureLinksRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  measureLinks(argument: _ringtune_v1_MeasureLinksRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  measureLinks(argument: _ringtune_v1_MeasureLinksRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  measureLinks(argument: _ringtune_v1_MeasureLinksRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
+  measureLinks(argument: _ringtune_v1_MeasureLinksRequest, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
   
   Scale(argument: _ringtune_v1_ScaleRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
   Scale(argument: _ringtune_v1_ScaleRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_ringtune_v1_AdminReply__Output>): grpc.ClientUnaryCall;
@@ -75,6 +85,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   
   IssueToken: grpc.handleUnaryCall<_ringtune_v1_TokenRequest__Output, _ringtune_v1_TokenReply>;
   
+  MeasureLinks: grpc.handleUnaryCall<_ringtune_v1_MeasureLinksRequest__Output, _ringtune_v1_AdminReply>;
+  
   Scale: grpc.handleUnaryCall<_ringtune_v1_ScaleRequest__Output, _ringtune_v1_AdminReply>;
   
   Status: grpc.handleUnaryCall<_ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply>;
@@ -88,6 +100,7 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
 export interface AdminDefinition extends grpc.ServiceDefinition {
   Drain: MethodDefinition<_ringtune_v1_DrainRequest, _ringtune_v1_AdminReply, _ringtune_v1_DrainRequest__Output, _ringtune_v1_AdminReply__Output>
   IssueToken: MethodDefinition<_ringtune_v1_TokenRequest, _ringtune_v1_TokenReply, _ringtune_v1_TokenRequest__Output, _ringtune_v1_TokenReply__Output>
+  MeasureLinks: MethodDefinition<_ringtune_v1_MeasureLinksRequest, _ringtune_v1_AdminReply, _ringtune_v1_MeasureLinksRequest__Output, _ringtune_v1_AdminReply__Output>
   Scale: MethodDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_AdminReply, _ringtune_v1_ScaleRequest__Output, _ringtune_v1_AdminReply__Output>
   Status: MethodDefinition<_ringtune_v1_StatusRequest, _ringtune_v1_StatusReply, _ringtune_v1_StatusRequest__Output, _ringtune_v1_StatusReply__Output>
   Stop: MethodDefinition<_ringtune_v1_StopRequest, _ringtune_v1_AdminReply, _ringtune_v1_StopRequest__Output, _ringtune_v1_AdminReply__Output>

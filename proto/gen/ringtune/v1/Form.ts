@@ -17,6 +17,7 @@ export interface Form {
   'held'?: (_ringtune_v1_Held | null);
   'localWorldSize'?: (number);
   'peer'?: (_ringtune_v1_Peer | null);
+  'measureLinks'?: (boolean);
   'source'?: "seed"|"folder"|"held"|"peer";
 }
 
@@ -30,5 +31,6 @@ export interface Form__Output {
   'held'?: (_ringtune_v1_Held__Output | null);
   'localWorldSize': (number);
   'peer'?: (_ringtune_v1_Peer__Output | null);
+  'measureLinks': (boolean);
   'source'?: "seed"|"folder"|"held"|"peer";
 }

@@ -1,5 +1,6 @@
 // Original file: proto/ringtune/v1/coordinator.proto
 
+import type { Link as _ringtune_v1_Link, Link__Output as _ringtune_v1_Link__Output } from '../../ringtune/v1/Link.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Formed {
@@ -11,6 +12,7 @@ export interface Formed {
   'engineWhy'?: (string)[];
   'notices'?: (string)[];
   'gpuUuid'?: (string);
+  'links'?: (_ringtune_v1_Link)[];
 }
 
 export interface Formed__Output {
@@ -22,4 +24,5 @@ export interface Formed__Output {
   'engineWhy': (string)[];
   'notices': (string)[];
   'gpuUuid': (string);
+  'links': (_ringtune_v1_Link__Output)[];
 }

@@ -4,9 +4,11 @@
 export interface TraceReply {
   'json'?: (string);
   'sentence'?: (string);
+  'summary'?: (string);
 }
 
 export interface TraceReply__Output {
   'json': (string);
   'sentence': (string);
+  'summary': (string);
 }

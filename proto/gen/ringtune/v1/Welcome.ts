@@ -18,6 +18,8 @@ export interface Welcome {
   'taskJson'?: (string);
   'workerId'?: (string);
   'recoverSeconds'?: (number | string);
+  'arrivedMs'?: (number | string);
+  'sentMs'?: (number | string);
 }
 
 export interface Welcome__Output {
@@ -36,4 +38,6 @@ export interface Welcome__Output {
   'taskJson': (string);
   'workerId': (string);
   'recoverSeconds': (number);
+  'arrivedMs': (number);
+  'sentMs': (number);
 }

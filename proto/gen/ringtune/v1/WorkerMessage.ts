@@ -12,6 +12,7 @@ import type { Interrupted as _ringtune_v1_Interrupted, Interrupted__Output as _r
 import type { Prepared as _ringtune_v1_Prepared, Prepared__Output as _ringtune_v1_Prepared__Output } from '../../ringtune/v1/Prepared.ts';
 import type { Leaving as _ringtune_v1_Leaving, Leaving__Output as _ringtune_v1_Leaving__Output } from '../../ringtune/v1/Leaving.ts';
 import type { NotSaved as _ringtune_v1_NotSaved, NotSaved__Output as _ringtune_v1_NotSaved__Output } from '../../ringtune/v1/NotSaved.ts';
+import type { Clock as _ringtune_v1_Clock, Clock__Output as _ringtune_v1_Clock__Output } from '../../ringtune/v1/Clock.ts';
 
 export interface WorkerMessage {
   'join'?: (_ringtune_v1_Join | null);
@@ -26,7 +27,8 @@ export interface WorkerMessage {
   'prepared'?: (_ringtune_v1_Prepared | null);
   'leaving'?: (_ringtune_v1_Leaving | null);
   'notSaved'?: (_ringtune_v1_NotSaved | null);
-  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving"|"notSaved";
+  'clock'?: (_ringtune_v1_Clock | null);
+  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving"|"notSaved"|"clock";
 }
 
 export interface WorkerMessage__Output {
@@ -42,5 +44,6 @@ export interface WorkerMessage__Output {
   'prepared'?: (_ringtune_v1_Prepared__Output | null);
   'leaving'?: (_ringtune_v1_Leaving__Output | null);
   'notSaved'?: (_ringtune_v1_NotSaved__Output | null);
-  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving"|"notSaved";
+  'clock'?: (_ringtune_v1_Clock__Output | null);
+  'message'?: "join"|"formed"|"reduced"|"applied"|"evaluated"|"saved"|"heartbeat"|"failed"|"interrupted"|"prepared"|"leaving"|"notSaved"|"clock";
 }

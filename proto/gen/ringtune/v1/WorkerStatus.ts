@@ -1,5 +1,6 @@
 // Original file: proto/ringtune/v1/coordinator.proto
 
+import type { Clock as _ringtune_v1_Clock, Clock__Output as _ringtune_v1_Clock__Output } from '../../ringtune/v1/Clock.ts';
 
 export interface WorkerStatus {
   'id'?: (string);
@@ -12,6 +13,7 @@ export interface WorkerStatus {
   'limitSeconds'?: (number | string);
   'lagSeconds'?: (number | string);
   'rowsPerSecond'?: (number | string);
+  'clock'?: (_ringtune_v1_Clock | null);
 }
 
 export interface WorkerStatus__Output {
@@ -25,4 +27,5 @@ export interface WorkerStatus__Output {
   'limitSeconds': (number);
   'lagSeconds': (number);
   'rowsPerSecond': (number);
+  'clock': (_ringtune_v1_Clock__Output | null);
 }
