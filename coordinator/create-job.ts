@@ -17,13 +17,15 @@ export async function createJob(
   workers: number,
   /** They look for a coordinator that is gone, instead of ending with it. */
   lasting: boolean,
+  /** The state of the run is kept, so that its records need not say how far it was. */
+  isKept = false,
 ): Promise<Job> {
   const { train, cluster, checkpoint } = config;
   const samplesPerEpoch = data.train.sampleCount;
   const totalSamples =
     train.steps === undefined ? Math.ceil((train.epochs ?? 1) * samplesPerEpoch) : train.steps * train.global_batch;
   const steps = Math.ceil(totalSamples / train.global_batch);
-  const start = await startOf(config, directory);
+  const start = await startOf(config, directory, isKept);
   if (start.step >= steps) {
     throw new RingtuneError(
       "config_invalid",
@@ -94,10 +96,10 @@ function earlyStoppingOf({ train: { early_stopping: section } }: Config): EarlyS
   return { metric: section.metric, patience: section.patience, minDelta: section.min_delta };
 }
 
-async function startOf(config: Config, directory: RunDirectory): Promise<Start> {
+async function startOf(config: Config, directory: RunDirectory, isKept: boolean): Promise<Start> {
   if (directory.checkpoint !== undefined) {
     const { path, step } = directory.checkpoint;
-    const records = await directory.readRecords();
+    const records = isKept ? [] : await directory.readRecords();
     const validations = records.filter((record) => record.kind === "validation").filter((each) => each.step <= step);
     const last = records.findLast((record) => record.kind === "step" && record.step === step);
     const ledger = last?.kind === "step" ? last.ledger : undefined;

@@ -9,10 +9,9 @@ import { resolveModelConfig } from "../common/config/sizes.ts";
 import { describeError } from "../common/errors.ts";
 import type { RunRecord, ValidationRecord } from "../common/records.ts";
 import { totalSteps, type Job } from "./core/job.ts";
-import { isOver } from "./core/durable.ts";
+import { isEstablished, isOver } from "./core/durable.ts";
 import type { End } from "./core/state.ts";
 import { createJob } from "./create-job.ts";
-import { renderCurve } from "./curve.ts";
 import { prepareData, type PrepareOptions } from "./data/prepare.ts";
 import { planDevices } from "./devices.ts";
 import { firstState, readPort, writePort } from "./durable/kept-run.ts";
@@ -25,7 +24,6 @@ import type { Progress } from "./progress.ts";
 import { now, type HandedOver } from "./rpc/driver.ts";
 import { openServers } from "./servers.ts";
 import { obtainSources } from "./sources.ts";
-import { amongSeveral } from "./stand-by.ts";
 import { freeBytes } from "./store/disk-space.ts";
 import type { RunDirectory } from "./store/run-directory.ts";
 import { train } from "./training.ts";
@@ -76,7 +74,10 @@ export async function run(options: RunOptions): Promise<RunResult> {
 
 async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResult> {
   const { config: given, progress, signal } = options;
-  const several = await amongSeveral(options, onClose);
+  const { store } = given.cluster;
+  // Code that most runs do not need is loaded by those that do: a coordinator that is started again is waited for.
+  const several =
+    store.kind === "etcd" ? await (await import("./stand-by.ts")).amongSeveral(options, store, onClose) : undefined;
   const { directory, kept, resumed } = await openRun(options, onClose, several?.elected);
   const earlier = directory.checkpoint;
   const ended = kept?.facts !== undefined && isOver(kept.facts);
@@ -118,8 +119,9 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   await assertSameData(directory, data, resumed);
   const devices = await planDevices(config, options.launch);
   devices.notices.forEach((notice) => progress.notice(notice));
-  const createJobNow = (): Promise<Job> => createJob(config, directory, data, devices.workers, kept !== undefined);
-  const job = await createJobNow();
+  const createJobNow = (isKept = false): Promise<Job> =>
+    createJob(config, directory, data, devices.workers, kept !== undefined, isKept);
+  const job = await createJobNow(inPlace && isEstablished(kept.facts));
   const state = firstState(job, kept?.facts, directory.path, now());
   progress.setTotalSteps(totalSteps(job));
   servers.metrics.begin({
@@ -134,7 +136,18 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const { elected } = several ?? {};
   const trained = await train(
     options,
-    { config, directory, data, modelConfigJson, createJob: createJobNow, servers, devices, onHub, kept, elected },
+    {
+      config,
+      directory,
+      data,
+      modelConfigJson,
+      createJob: () => createJobNow(),
+      servers,
+      devices,
+      onHub,
+      kept,
+      elected,
+    },
     { job, state },
     onClose,
   );
@@ -170,6 +183,7 @@ async function closeAll(closers: readonly Closer[]): Promise<void> {
 /** A picture is no reason to fail: the records that it shows are on disk. */
 async function writeCurve(directory: RunDirectory, records: readonly RunRecord[], progress: Progress): Promise<void> {
   try {
+    const { renderCurve } = await import("./curve.ts");
     await directory.writeCurve(renderCurve(records));
   } catch (error) {
     progress.notice(`no curve: ${describeError(error)}`);

@@ -40,13 +40,12 @@ export interface Several {
   readonly ahead: Ahead | undefined;
 }
 
-/** Stands by until this coordinator leads; undefined when it is the only one. Throws `usage` for one that starts workers. */
+/** Stands by until this coordinator leads. Throws `usage` for one that starts workers. */
 export async function amongSeveral(
   { config, launch, progress, signal }: RunOptions,
+  settings: EtcdSettings,
   onClose: OnClose,
-): Promise<Several | undefined> {
-  const { store } = config.cluster;
-  if (store.kind !== "etcd") return undefined;
+): Promise<Several> {
   if (launch) {
     const sentence =
       "cluster.store.kind etcd is for several coordinators, and the workers of ringtune train end with theirs; use ringtune coordinator and ringtune worker, or --set cluster.store.kind=embedded";
@@ -56,7 +55,7 @@ export async function amongSeveral(
   const path = runPath(config);
   let ahead: Ahead | undefined;
   const elected = await standBy({
-    settings: store,
+    settings,
     name: basename(path),
     host: config.cluster.host,
     address: addressToCall(config.cluster.host, servers.sessions.port),

@@ -110,6 +110,16 @@ export async function train(
     if (waiting > 0 && records === 0) progress.notice(`metrics.jsonl has all records again, ${waiting} had waited`);
     waiting = records;
   });
+  const { workers: count } = first.job;
+  // Said before those that wait on the line come in.
+  const isRecovering = first.state.phase === "recovering";
+  if (isRecovering) {
+    const { committed, recovery } = first.state;
+    const who = recovery?.order.join(", ");
+    progress.notice(
+      `going on after step ${committed}: waiting at ${called} for ${who} to come back, up to ${config.cluster.recover_s} s`,
+    );
+  }
   let closeAdmin = await begin(first);
   onClose(() => closeAdmin());
   // Workers may still look for the coordinator of a run that is not over.
@@ -117,7 +127,6 @@ export async function train(
     await elected?.permit();
     if (driver.state.over) await tokens.discard();
   });
-  const { workers: count } = first.job;
   if (options.launch) {
     const workers = launchWorkers({
       count,
@@ -133,13 +142,7 @@ export async function train(
     });
     launched = workers;
     onClose(() => workers.close(WORKER_GRACE_MS));
-  } else if (first.state.phase === "recovering") {
-    const { committed, recovery } = first.state;
-    const who = recovery?.order.join(", ");
-    progress.notice(
-      `going on after step ${committed}: waiting at ${called} for ${who} to come back, up to ${config.cluster.recover_s} s`,
-    );
-  } else {
+  } else if (!isRecovering) {
     progress.notice(`waiting for ${count} workers at ${called}; start each on a terminal of its own:`);
     progress.notice(`  ${commandOfWorker}`);
   }

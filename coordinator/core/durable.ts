@@ -61,6 +61,11 @@ export function isOver(facts: Facts): boolean {
   return facts["over"] === true;
 }
 
+/** Somebody has held weights, so that `recover` needs no records of the run. */
+export function isEstablished(facts: Facts): boolean {
+  return facts["established"] === true;
+}
+
 /**
  * The state of a coordinator that starts again, waiting for its workers. `job.start` is what is on disk now.
  * Throws `checkpoint_invalid` when the facts are of another job or version.

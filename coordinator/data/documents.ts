@@ -6,7 +6,6 @@ import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { RingtuneError } from "../../common/errors.ts";
 import { createDocument, type Document, isBlank, largestTextBytes } from "./document.ts";
-import { loadSpamAssassin } from "./email/spam-assassin.ts";
 import { readJsonl } from "./jsonl.ts";
 import { loadSotu } from "./sotu.ts";
 import { checkText, invalidData, normalizeText } from "./utf8.ts";
@@ -148,6 +147,7 @@ function emptyFile(path: string, size: number): RingtuneError {
 }
 
 async function loadMails({ signal }: LoadDocumentsOptions): Promise<Document[]> {
+  const { loadSpamAssassin } = await import("./email/spam-assassin.ts");
   const mails = await loadSpamAssassin({ signal });
   return mails.map(({ id, text, label }) => createDocument(id, "spam-assassin", Buffer.from(text), label));
 }

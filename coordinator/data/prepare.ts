@@ -2,15 +2,15 @@
 
 import { hasLabels } from "../../common/task.ts";
 import type { DataConfig, PreparedData, PrepareOptions } from "./prepared.ts";
-import { prepareSupervised } from "./supervised.ts";
-import { prepareText } from "./text.ts";
 
 export type { DataOrigin, DataSummary, PreparedData, PrepareOptions } from "./prepared.ts";
 
 /**
  * @throws RingtuneError data_invalid, tokenizer_invalid, config_invalid; the signal's reason when it is aborted
  */
-export function prepareData(config: DataConfig, options: PrepareOptions): Promise<PreparedData> {
+export async function prepareData(config: DataConfig, options: PrepareOptions): Promise<PreparedData> {
   const isSupervised = config.task.kind === "instruction" || hasLabels(config.task);
-  return isSupervised ? prepareSupervised(config, options) : prepareText(config, options);
+  return isSupervised
+    ? (await import("./supervised.ts")).prepareSupervised(config, options)
+    : (await import("./text.ts")).prepareText(config, options);
 }

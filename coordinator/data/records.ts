@@ -6,7 +6,6 @@ import { extname } from "node:path";
 import type { Config } from "../../common/config/schema.ts";
 import { isBlank } from "./document.ts";
 import { listFiles, type LoadDocumentsOptions } from "./documents.ts";
-import { loadSpamAssassin } from "./email/spam-assassin.ts";
 import { kindOf, linesOf, parseObjectLine } from "./jsonl.ts";
 import { checkText, invalidData } from "./utf8.ts";
 
@@ -42,6 +41,7 @@ export async function loadRecords(
   const mails: DataRecord[] = [];
   for (const path of typeof source === "string" ? [source] : source) {
     if (path === "spam-assassin") {
+      const { loadSpamAssassin } = await import("./email/spam-assassin.ts");
       for (const { id, text, label } of await loadSpamAssassin(options)) {
         mails.push({ where: id, value: { [textField]: text, [labelField]: label } });
         hash.update(text).update("\n");

@@ -1,7 +1,7 @@
 // metrics.jsonl: one RunRecord a line, appended as they come. A crash may tear the last line, never an earlier one; a disk that
 // is full makes them wait in memory, and no line is torn or lost by it. What the records mean is not known here.
 
-import { open, readFile } from "node:fs/promises";
+import { appendFile, open, readFile, type FileHandle } from "node:fs/promises";
 import { writeFileAtomic } from "../../common/atomic-file.ts";
 import { describeError, RingtuneError } from "../../common/errors.ts";
 import type { RunRecord } from "../../common/records.ts";
@@ -116,16 +116,61 @@ export async function readRecordLog(path: string): Promise<RunRecord[]> {
 }
 
 /**
- * Adds those of `records`, in order, that a crash kept from the file, and cuts a torn last line off, in one atomic rewrite.
- * It is another file then, whatever was in it: a coordinator that was stopped and superseded may still write to the old one.
+ * Adds those of `records`, the last ones of the run in order, that a crash kept from the file, and cuts a torn last line off.
+ * With `anew` it is another file then, in one atomic rewrite: a coordinator that was stopped and superseded may still write
+ * to the old one. Only the end is looked at: a run of a million steps is waited for, too.
  */
-export async function completeRecordLog(path: string, records: readonly RunRecord[]): Promise<void> {
-  const text = await readText(path);
-  const present = parseLines(path, text);
-  const known = new Set(present.map(({ record }) => nameOf(record)));
-  const missing = records.filter((record) => !known.has(nameOf(record))).map((record) => JSON.stringify(record));
-  const whole = [...present.map(({ line }) => line), ...missing].map((line) => `${line}\n`).join("");
-  if (whole !== "") await writeFileAtomic(path, whole);
+export async function completeRecordLog(path: string, records: readonly RunRecord[], anew = false): Promise<void> {
+  const file = await open(path, "r+").catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw diskError(`can't open ${path}`, error);
+    return records.length === 0 ? undefined : open(path, "w+");
+  });
+  if (file === undefined) return;
+  try {
+    const { size } = await file.stat();
+    const { text, end } = await readTail(file, size, records.length);
+    const known = new Set((await parseTail(path, text)).map(nameOf));
+    const missing = records.filter((record) => !known.has(nameOf(record)));
+    const added = missing.map((record) => `${JSON.stringify(record)}\n`).join("");
+    if (anew) return await writeFileAtomic(path, [await readBytes(file, 0, end), added]);
+    if (end < size) await file.truncate(end);
+    await appendFile(path, added);
+    if (end < size || added !== "") await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+const TAIL_BYTES = 1 << 18;
+
+/** The last whole lines of the file, `count` at least if it has so many, and where they end. */
+async function readTail(file: FileHandle, size: number, count: number): Promise<{ text: string; end: number }> {
+  for (let length = TAIL_BYTES; ; length *= 2) {
+    const from = Math.max(0, size - length);
+    const bytes = await readBytes(file, from, size);
+    const begin = from === 0 ? 0 : bytes.indexOf("\n") + 1;
+    const end = bytes.lastIndexOf("\n") + 1;
+    const text = bytes.toString("utf8", begin, Math.max(begin, end));
+    if (from === 0 || text.split("\n").length > count) return { text, end: from + end };
+  }
+}
+
+async function readBytes(file: FileHandle, from: number, to: number): Promise<Buffer> {
+  const bytes = Buffer.alloc(to - from);
+  for (let at = 0; at < bytes.length;) {
+    const { bytesRead } = await file.read(bytes, at, bytes.length - at, from + at);
+    if (bytesRead === 0) return bytes.subarray(0, at);
+    at += bytesRead;
+  }
+  return bytes;
+}
+
+async function parseTail(path: string, text: string): Promise<RunRecord[]> {
+  const lines = text.split("\n").slice(0, -1);
+  const records = lines.map(parseRecord);
+  // Says which line it is.
+  if (records.includes(undefined)) await readRecordLog(path);
+  return records.filter((record) => record !== undefined);
 }
 
 function nameOf({ kind, step }: RunRecord): string {

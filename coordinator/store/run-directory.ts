@@ -137,9 +137,9 @@ export async function openRunDirectory(
     const config = await readRunConfig(path);
     await assertReachable(path);
     const kept = await look(path);
-    if (kept !== undefined) await settle(path, kept, config);
+    if (kept !== undefined) await settle(path, kept, config, permit !== undefined);
     const checkpoint = kept?.inPlace ? await readNewest(path) : await readLatest(path);
-    await readRecordLog(join(path, "metrics.jsonl")); // says what is wrong with it, if anything
+    if (!kept?.inPlace) await readRecordLog(join(path, "metrics.jsonl")); // says what is wrong with it, if anything
     const leftovers = await findLeftovers(path, checkpoint?.step ?? 0);
     const ofLock = leftovers.filter((leftover) => basename(leftover.path).startsWith(".run.lock."));
     await removeLeftovers(ofLock);
@@ -178,8 +178,13 @@ export async function readRunConfig(given: string): Promise<Config> {
 }
 
 /** Does what was decided before a crash and had not happened: the last records, and the move of `latest`. */
-async function settle(path: string, { records, published }: KeptRun, config: Config): Promise<void> {
-  await completeRecordLog(join(path, "metrics.jsonl"), records);
+async function settle(
+  path: string,
+  { records, published }: KeptRun,
+  config: Config,
+  superseding: boolean,
+): Promise<void> {
+  await completeRecordLog(join(path, "metrics.jsonl"), records, superseding);
   const latest = await readNewest(path);
   const { step, best } = published;
   if (step <= (latest?.step ?? 0)) return;
