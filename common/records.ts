@@ -31,11 +31,13 @@ export interface LedgerCounts {
   readonly digest: string;
 }
 
-/** One committed optimizer step. */
+/** One committed optimizer step, or a round of local ones: the means and sums are then of all of them. */
 export interface StepRecord {
   readonly kind: "step";
   /** From 1: the number of optimizer steps done, this one included. */
   readonly step: number;
+  /** How many of them were taken and reduced together, see train.local_steps; absent for one. */
+  readonly steps?: number;
   /** Passes over the training data, this step included. */
   readonly epoch: number;
   /** Mean cross entropy over the step's unmasked targets, in nats, before the update. */

@@ -62,6 +62,7 @@ export async function createJob(
     workers,
     globalBatch: train.global_batch,
     microbatch: train.microbatch,
+    localSteps: 1,
     bitIdentical: train.bit_identical,
     balance: cluster.balance,
     totalSamples,

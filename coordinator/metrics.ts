@@ -141,7 +141,7 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
       set("ringtune_all_reduce_bus_bandwidth_bytes_per_second", record.busBandwidth);
       add("ringtune_tokens_processed_total", record.tokens);
       add("ringtune_samples_processed_total", record.samples);
-      add("ringtune_steps_committed_total", 1);
+      add("ringtune_steps_committed_total", record.steps ?? 1);
       if (record.ledger !== undefined) {
         for (const state of ["leased", "committed", "requeued", "duplicated", "lost"] as const) {
           set("ringtune_ledger_samples", record.ledger[state], { state });

@@ -67,7 +67,7 @@ export function createProgress({ stream, env = process.env, verbose = false }: P
     },
     record(record) {
       if (record.kind === "validation") return line(formatValidation(record, { totalSteps }, colors));
-      const secondsPerStep = rate.add(record.seconds.total);
+      const secondsPerStep = rate.add(record.seconds.total / (record.steps ?? 1));
       line(formatStep(record, { totalSteps, secondsPerStep }, colors));
       if (record.step !== totalSteps)
         show(`step ${record.step + 1}${totalSteps === undefined ? "" : `/${totalSteps}`} ...`);

@@ -54,7 +54,7 @@ export async function checkRun(given: {
     ...endedAlone.map((sentence) => `${sentence} though nobody had killed it`),
     ...restored.map((sentence) => `a checkpoint was restored: ${sentence}`),
   ];
-  const wrong = steps.findIndex(({ step }, index) => step !== index + 1);
+  const wrong = steps.findIndex(({ step, steps: taken = 1 }, index) => step !== (steps[index - 1]?.step ?? 0) + taken);
   if (wrong >= 0) violations.push(`line ${wrong + 1} of the steps is step ${steps[wrong]!.step}`);
   if (repeated.length > 0)
     violations.push(`${repeated.length} steps were committed again, the first is ${repeated[0]}`);
@@ -95,7 +95,7 @@ function compare(final: Final, reference: Final): NonNullable<Verdict["reference
 export async function readFinal(run: string, checkpoint = join(run, "latest")): Promise<Final> {
   const folder = await realpath(checkpoint);
   const step = Number(/step-(\d+)$/.exec(folder)?.[1]);
-  const steps = (await readSteps(run)).slice(0, step);
+  const steps = (await readSteps(run)).filter((record) => record.step <= step);
   return {
     step,
     digest: await digestOfCheckpoint(folder),

@@ -7,7 +7,7 @@ import { measure, rebalance } from "./balance.ts";
 import { completeWhenDone, finishStep, finishValidation, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { findDiverged, heal, redo } from "./divergence.ts";
-import { batchOf, positionAfter, reducedBytes } from "./job.ts";
+import { batchOf, nextStep, positionAfter, reducedBytes } from "./job.ts";
 import { leaseOf, settle } from "./ledger.ts";
 import { changeMembers, drain } from "./leaving.ts";
 import { compareClock, noteLinks } from "./measuring.ts";
@@ -56,7 +56,7 @@ export function said(draft: Draft, member: Member, message: FromWorker): void {
       return compareClock(draft, member, message.value);
     case "prepared":
       member.ready = true;
-      draft.because(`worker ${member.id} is ready and joins after step ${state.committed + 1}`);
+      draft.because(`worker ${member.id} is ready and joins after step ${nextStep(draft.job, state.committed)}`);
       return;
     case "leaving":
       return drain(draft, member.id, message.value.reason);
@@ -137,8 +137,8 @@ function nameSharedGpus(draft: Draft): void {
 }
 
 function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, { kind: "reduced" }>["value"]): void {
-  const { state } = draft;
-  const next = state.committed + 1;
+  const { job, state } = draft;
+  const next = nextStep(job, state.committed);
   if (state.phase !== "running" || reduced.step !== next || state.enough !== null) return;
   const { rows } = leaseOf(state.ledger, member.id, next);
   if (reduced.rows !== rows) {
@@ -164,7 +164,7 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
 /** Commits the next step if all members have reduced it, and nothing has to come first. */
 export function commitWhenReduced(draft: Draft): void {
   const { job, state } = draft;
-  const next = state.committed + 1;
+  const next = nextStep(job, state.committed);
   const [first] = state.members;
   if (state.phase !== "running" || state.stopping !== null || state.enough !== null || first === undefined) return;
   if (!state.members.every(({ id }) => id in state.votes) || holdsBack(draft)) return;
@@ -195,6 +195,7 @@ export function commitWhenReduced(draft: Draft): void {
     );
   }
   measure(state.members, votes, shards);
+  const taken = next - state.committed;
   state.committed = next;
   state.attempts = 0;
   state.complaints = {};
@@ -224,6 +225,7 @@ export function commitWhenReduced(draft: Draft): void {
       worldSize: state.members.length,
       generation: state.generation,
       timeMs: Math.round(draft.nowMs),
+      ...(taken > 1 ? { steps: taken } : {}),
       ...(verdict.kind === "skip" ? { skipped: true } : {}),
     },
   };

@@ -10,7 +10,7 @@
 // shorter by MIN_GAIN: another number of rows may be a shape that has to be compiled first.
 
 import type { Draft } from "./draft.ts";
-import { batchOf, shardUnit, totalSteps, type Range } from "./job.ts";
+import { batchOf, nextStep, shardUnit, totalSteps, type Range } from "./job.ts";
 import { equally, shardsOf } from "./shards.ts";
 import type { Member, Vote } from "./state.ts";
 
@@ -69,7 +69,8 @@ export function rebalance(draft: Draft): void {
   if (job.balance !== "speed" || members.length < 2 || state.planned >= totalSteps(job)) return;
   if (members.some(({ pace }) => pace.votes < UNSETTLED + MEASURED)) return;
   const speeds = speedsOf(members);
-  const batch = batchOf(job, state.planned + 1);
+  const next = nextStep(job, state.planned);
+  const batch = batchOf(job, next);
   const [before, after] = [state.speeds, speeds].map((each) => shardsOf(batch, each, shardUnit(job))) as [
     Range[],
     Range[],
@@ -82,7 +83,7 @@ export function rebalance(draft: Draft): void {
   const each = members.map(
     ({ id }, rank) => `${id} ${before[rank]!.rows} -> ${after[rank]!.rows} (${speeds[rank]!.toPrecision(3)} rows/s)`,
   );
-  draft.because(`shards follow the measured speeds from step ${state.planned + 1} on: ${each.join(", ")}`);
+  draft.because(`shards follow the measured speeds from step ${next} on: ${each.join(", ")}`);
 }
 
 /** Who has not been measured is taken to be like the others. */

@@ -4,6 +4,9 @@
 // The samples of all epochs form one stream (coordinator/data/sampler.ts). Step s (from 1) consumes positions
 // [(s-1)*G, s*G) of it, G being the global batch; only the last step of a job given in epochs may be smaller. So the
 // number of committed steps is the whole state of the data: nothing can be lost or counted twice.
+//
+// With local steps H (docs/compression.md) H steps are planned, reduced and committed together, as a round. Rounds end at
+// multiples of H and after the last step; whatever is due within a round comes when it ends.
 
 import type { Scoring } from "../../common/evaluation/scoring.ts";
 import type { LedgerCounts, ValidationRecord } from "../../common/records.ts";
@@ -18,6 +21,8 @@ export interface Job {
   readonly globalBatch: number;
   /** Sequences that a worker computes at once. */
   readonly microbatch: number;
+  /** Steps that workers take alone before they reduce what these have changed; 1 reduces the gradient of every step. */
+  readonly localSteps: number;
   /** Results have the same bits at any number of workers; see docs/reproducibility.md. */
   readonly bitIdentical: boolean;
   /** By what a batch is divided: into equal parts, or by the speed of each worker. */
@@ -79,10 +84,26 @@ export function totalSteps(job: Job): number {
   return Math.ceil(job.totalSamples / job.globalBatch);
 }
 
-/** The samples of step `step` (from 1). */
+/** The step that the commit after `step` leads to: the next one, or the last of the next round. Beyond the last step too. */
+export function nextStep(job: Job, step: number): number {
+  const { localSteps } = job;
+  const end = (Math.floor(step / localSteps) + 1) * localSteps;
+  return step < totalSteps(job) ? Math.min(end, totalSteps(job)) : end;
+}
+
+/** The committed step from which a commit leads to `step`. */
+export function stepBefore(job: Job, step: number): number {
+  return Math.max(job.start.step, roundStart(job, step));
+}
+
+function roundStart({ localSteps }: Job, step: number): number {
+  return Math.floor((step - 1) / localSteps) * localSteps;
+}
+
+/** The samples of the step, or of the round, that leads to `step` (from 1). */
 export function batchOf(job: Job, step: number): Range {
-  const start = (step - 1) * job.globalBatch;
-  return { start, rows: Math.min(job.globalBatch, job.totalSamples - start) };
+  const start = stepBefore(job, step) * job.globalBatch;
+  return { start, rows: positionAfter(job, step) - start };
 }
 
 /** Samples of the stream that the first `step` steps consume. */
@@ -102,11 +123,16 @@ export function reducedBytes({ bitIdentical }: Job): number {
 
 export function validatesAfter(job: Job, step: number): boolean {
   if (job.validationSequences === 0) return false;
-  return step === 0 || step === totalSteps(job) || (job.evalEvery > 0 && step % job.evalEvery === 0);
+  return step === 0 || step === totalSteps(job) || isDueAt(job, step, job.evalEvery);
 }
 
 export function savesAfter(job: Job, step: number): boolean {
   if (step === 0) return false;
   if (job.earlyStopping !== null && validatesAfter(job, step)) return true;
-  return step === totalSteps(job) || (job.checkpointEvery > 0 && step % job.checkpointEvery === 0);
+  return step === totalSteps(job) || isDueAt(job, step, job.checkpointEvery);
+}
+
+/** Whether `step`, or another of the round that it ends, is a multiple of `every`; 0 is never. */
+export function isDueAt(job: Job, step: number, every: number): boolean {
+  return every > 0 && Math.floor(step / every) > Math.floor(roundStart(job, step) / every);
 }

@@ -2,7 +2,7 @@
 // generation, whoever drains leaves with the last one.
 
 import type { Draft } from "./draft.ts";
-import { totalSteps } from "./job.ts";
+import { nextStep, totalSteps } from "./job.ts";
 import { form, lost, memberOf, stop } from "./membership.ts";
 import type { Member } from "./state.ts";
 
@@ -23,7 +23,7 @@ export function changeMembers(draft: Draft): boolean {
 
 /** A worker is to go. The last one takes the run with it, once what is committed is saved. */
 export function drain(draft: Draft, id: string, reason: string): void {
-  const { state } = draft;
+  const { job, state } = draft;
   const member = memberOf(state, id);
   if (member === undefined) {
     const there = [...state.members, ...state.joining].map((each) => each.id).join(", ");
@@ -41,7 +41,7 @@ export function drain(draft: Draft, id: string, reason: string): void {
   state.wanted = Math.max(1, state.wanted - 1);
   member.status = "draining";
   member.leaving = reason;
-  draft.because(`worker ${id} drains (${reason}): it goes when step ${state.committed + 1} is committed`);
+  draft.because(`worker ${id} drains (${reason}): it goes when step ${nextStep(job, state.committed)} is committed`);
 }
 
 /** So many workers are to train: more are started, or the last ones drain. */

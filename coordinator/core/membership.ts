@@ -6,7 +6,7 @@ import { beginPace, createPace } from "./balance.ts";
 import { finishStep } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { createPulse } from "./detection.ts";
-import { batchOf, shardUnit, totalSteps } from "./job.ts";
+import { batchOf, nextStep, shardUnit, totalSteps } from "./job.ts";
 import { requeue } from "./ledger.ts";
 import { absent, awaitReturn, endWait, leftAgain, misfit, returned } from "./returning.ts";
 import { equally, shardsOf } from "./shards.ts";
@@ -58,9 +58,9 @@ export function joined(draft: Draft, worker: NewWorker, brings?: Brings): void {
   state.joining.push(member);
   const who = `worker ${worker.id} (host ${worker.host}, pid ${worker.pid})`;
   draft.effects.push({ kind: "welcome", to: worker.id });
-  if (member.ready) return draft.because(`${who} is back and joins after step ${state.committed + 1}`);
+  if (member.ready) return draft.because(`${who} is back and joins after step ${nextStep(job, state.committed)}`);
   const localWorldSize = 1 + others.filter(({ host }) => host === worker.host).length;
-  const batch = batchOf(job, Math.min(state.committed + 1, totalSteps(job)));
+  const batch = batchOf(job, nextStep(job, Math.min(state.committed, totalSteps(job) - 1)));
   // With the last of so many shards it tries its engine, so that the others don't wait when it takes part.
   const shard = shardsOf(batch, equally(state.members.length + 1), shardUnit(job)).at(-1)!;
   draft.effects.push({ kind: "prepare", to: worker.id, localWorldSize, batch, shard });

@@ -1,7 +1,17 @@
 // The program that the coordinator writes for the workers of a generation: plans, and what stands between them.
 // Pure; only `state.planned`, the ledger and the list of checkpoints under way move.
 
-import { batchOf, shardUnit, totalSteps, validatesAfter, type Job, type Range } from "./job.ts";
+import {
+  batchOf,
+  isDueAt,
+  nextStep,
+  shardUnit,
+  stepBefore,
+  totalSteps,
+  validatesAfter,
+  type Job,
+  type Range,
+} from "./job.ts";
 import { lease } from "./ledger.ts";
 import { isDue, planSave } from "./saving.ts";
 import { learningRateAt } from "./schedule.ts";
@@ -14,21 +24,28 @@ const PLANS_AHEAD = 2;
 /** Plans up to PLANS_AHEAD steps past the committed one, each followed by what comes after it. */
 export function planAhead(job: Job, state: State): Effect[] {
   const effects: Effect[] = [];
-  const last = Math.min(state.committed + PLANS_AHEAD, totalSteps(job));
-  while (state.planned < last) {
-    state.planned += 1;
-    const step = state.planned;
+  let last = state.committed;
+  for (let ahead = 0; ahead < PLANS_AHEAD; ahead++) last = nextStep(job, last);
+  while (state.planned < Math.min(last, totalSteps(job))) {
+    const step = nextStep(job, state.planned);
+    state.planned = step;
     const batch = batchOf(job, step);
-    const learningRate = learningRateAt(step - 1, job.schedule);
-    const verify = job.verifyEvery > 0 && step % job.verifyEvery === 0;
+    const learningRates = learningRatesOf(job, step);
+    const verify = isDueAt(job, step, job.verifyEvery);
     for (const [rank, shard] of shardsOf(batch, state.speeds, shardUnit(job)).entries()) {
       const to = state.members[rank]!.id;
       lease(state.ledger, to, step, shard);
-      effects.push({ kind: "plan", to, generation: state.generation, step, batch, shard, learningRate, verify });
+      effects.push({ kind: "plan", to, generation: state.generation, step, batch, shard, learningRates, verify });
     }
     effects.push(...between(job, state, step));
   }
   return effects;
+}
+
+/** Of the step, or of each of the round, that leads to `step`. */
+function learningRatesOf(job: Job, step: number): number[] {
+  const before = stepBefore(job, step);
+  return Array.from({ length: step - before }, (_, taken) => learningRateAt(before + taken, job.schedule));
 }
 
 /** What stands between step `done` and the next: validation and checkpoint, unless they are complete. */

@@ -14,6 +14,7 @@ import { createPace } from "./balance.ts";
 import { finishStep } from "./completion.ts";
 import { createPulse } from "./detection.ts";
 import type { Draft } from "./draft.ts";
+import { stepBefore, type Job } from "./job.ts";
 import { requeue } from "./ledger.ts";
 import { form } from "./membership.ts";
 import type { Absent, Brings, Member, NewWorker, State } from "./state.ts";
@@ -60,7 +61,7 @@ export function returned(draft: Draft, worker: NewWorker, brings: Brings | undef
   if (recovery === null) return false;
   const known = recovery.awaited.find(({ id }) => id === worker.id);
   recovery.awaited = recovery.awaited.filter((each) => each !== known);
-  const mayApply = brings !== undefined && holdsCommitted(state, brings);
+  const mayApply = brings !== undefined && holdsCommitted(job, state, brings);
   const holds = mayApply || (brings?.whole === true && brings.step === state.committed);
   const isMember = brings?.ready === true && (holds || known !== undefined);
   if (isMember) {
@@ -92,11 +93,11 @@ export function returned(draft: Draft, worker: NewWorker, brings: Brings | undef
 }
 
 /** It has reduced the committed step, and waits to be told. */
-function holdsCommitted({ committed, reduction }: State, { whole, step, reduced }: Brings): boolean {
+function holdsCommitted(job: Job, { committed, reduction }: State, { whole, step, reduced }: Brings): boolean {
   return (
     whole &&
     reduction !== null &&
-    step === committed - 1 &&
+    step === stepBefore(job, committed) &&
     reduced?.step === committed &&
     reduced.generation === reduction.generation &&
     reduced.digest === reduction.digest

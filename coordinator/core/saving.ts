@@ -12,7 +12,7 @@ import { commitWhenReduced } from "./answers.ts";
 import { completeWhenDone, isLast } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { isBetter } from "../../common/evaluation/stopping-metrics.ts";
-import { positionAfter, savesAfter, totalSteps, validatesAfter, type Job } from "./job.ts";
+import { nextStep, positionAfter, savesAfter, totalSteps, validatesAfter, type Job } from "./job.ts";
 import { form } from "./membership.ts";
 import type { Effect, Member, Saving, State } from "./state.ts";
 
@@ -254,8 +254,8 @@ function keptWith({ job, state }: Draft, step: number): State["kept"] {
 }
 
 function nextDue(job: Job, committed: number): number {
-  let step = committed + 1;
-  while (step < totalSteps(job) && !savesAfter(job, step)) step += 1;
+  let step = nextStep(job, committed);
+  while (step < totalSteps(job) && !savesAfter(job, step)) step = nextStep(job, step);
   return step;
 }
 

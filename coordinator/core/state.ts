@@ -290,7 +290,8 @@ export type Effect =
       /** Of the sample stream: the whole batch, and this worker's part. */
       readonly batch: Range;
       readonly shard: Range;
-      readonly learningRate: number;
+      /** One for each step that is taken. */
+      readonly learningRates: readonly number[];
       readonly verify: boolean;
     }
   | { readonly kind: "commit"; readonly to: string; readonly generation: number; readonly step: number }

@@ -1,7 +1,7 @@
 // Who is waited for, and what follows when they have had their time, or when the ring broke and nobody was lost.
 
 import type { Draft } from "./draft.ts";
-import { totalSteps, validatesAfter } from "./job.ts";
+import { nextStep, totalSteps, validatesAfter } from "./job.ts";
 import { form, lost } from "./membership.ts";
 import { lateWriters } from "./saving.ts";
 import type { Member } from "./state.ts";
@@ -89,7 +89,7 @@ function awaited(draft: Draft): Awaited {
     return { members: without(validating?.sums ?? {}), task: `validate step ${committed}`, isCollective: false };
   }
   if (committed < totalSteps(job) && !isEnding && without(state.votes).length > 0) {
-    return { members: without(state.votes), task: `reduce step ${committed + 1}`, isCollective: true };
+    return { members: without(state.votes), task: `reduce step ${nextStep(job, committed)}`, isCollective: true };
   }
   const [save] = state.saves;
   return {

@@ -210,8 +210,9 @@ export function createDriver(host: DriverHost): Driver {
         return send({ kind: "form", value: formMessage(effect) });
       case "plan": {
         const { shard, batchTokens } = host.training.shard(effect.batch, effect.shard);
-        const { generation, step, learningRate } = effect;
-        const plan = { generation, step, learningRate, shard, microbatch: job.microbatch, globalTokens: batchTokens };
+        const { generation, step } = effect;
+        const learningRates = [...effect.learningRates];
+        const plan = { generation, step, learningRates, shard, microbatch: job.microbatch, globalTokens: batchTokens };
         const firstRow = effect.shard.start - effect.batch.start;
         const value = { ...plan, clip: job.clip ?? 0, verify: effect.verify, firstRow, batchRows: effect.batch.rows };
         host.timeline.planned(effect.to, step, generation);

@@ -39,8 +39,9 @@ function progressLine({ step, totalSteps }: RunStatus, steps: readonly StepRecor
   const done = `${bar} step ${step}/${totalSteps}`;
   if (!(seconds > 0)) return done;
   const tokens = recent.reduce((sum, record) => sum + record.tokens, 0) / seconds;
-  const left = ((totalSteps - step) * seconds) / recent.length;
-  return `${done}  ${describeQuantity(tokens)} tokens/s  ${significant(recent.length / seconds, 3)} steps/s  ETA ${describeDuration(left)}`;
+  const taken = recent.reduce((sum, record) => sum + (record.steps ?? 1), 0);
+  const left = ((totalSteps - step) * seconds) / taken;
+  return `${done}  ${describeQuantity(tokens)} tokens/s  ${significant(taken / seconds, 3)} steps/s  ETA ${describeDuration(left)}`;
 }
 
 function lossLine(steps: readonly StepRecord[], columns: number): string {

@@ -1,7 +1,7 @@
 // What is simulated: for each campaign the schedule of a seed, and what its end must be, worked out without the core.
 
 import { createRandom } from "../../common/random.ts";
-import { totalSteps, type Job } from "../../coordinator/core/job.ts";
+import { nextStep, totalSteps, validatesAfter, type Job } from "../../coordinator/core/job.ts";
 import type { Result, Schedule } from "./cluster/schedule.ts";
 import { validationLoss } from "./cluster/validation-loss.ts";
 import { faultNames, type Fault } from "./cluster/faults.ts";
@@ -116,8 +116,9 @@ function unfinished(job: Job, result: Result, last: number): string | undefined 
   return unsaved(job, result, last);
 }
 
-function unsaved({ start }: Job, { steps, published, validations }: Result, last: number): string | undefined {
-  const expected = last - start.step;
+function unsaved(job: Job, { steps, published, validations }: Result, last: number): string | undefined {
+  let expected = 0;
+  for (let step = job.start.step; step < last; step = nextStep(job, step)) expected += 1;
   if (steps.length !== expected) return `${steps.length} steps are recorded, not ${expected}`;
   if (expected > 0 && published.at(-1) !== last)
     return `the last checkpoint is of step ${published.at(-1)}, not ${last}`;
@@ -131,8 +132,9 @@ function whereItStops(job: Job, seed: number): { last: number; best: number } {
   const total = totalSteps(job);
   let best = { step: 0, loss: Infinity };
   let [reference, since, last] = [Infinity, 0, total];
-  for (let step = job.start.step + 1; step <= total; step++) {
-    if (step !== total && step % job.evalEvery !== 0) continue;
+  for (let step = job.start.step; step < total;) {
+    step = nextStep(job, step);
+    if (!validatesAfter(job, step)) continue;
     const loss = validationLoss(seed, step);
     if (loss < best.loss) best = { step, loss };
     if (reference - loss > minDelta) [reference, since] = [loss, 0];

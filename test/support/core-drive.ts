@@ -3,7 +3,7 @@
 import { digestOfSample } from "../../common/sample-digest.ts";
 import { advance, initialState } from "../../coordinator/core/coordinator.ts";
 import { factsOf, recover } from "../../coordinator/core/durable.ts";
-import type { Job } from "../../coordinator/core/job.ts";
+import { nextStep, type Job } from "../../coordinator/core/job.ts";
 import { leaseOf } from "../../coordinator/core/ledger.ts";
 import type { Brings, Effect, Event, State } from "../../coordinator/core/state.ts";
 import { frozen } from "./frozen.ts";
@@ -27,6 +27,7 @@ export const job: Job = {
   joinTimeoutMs: 1000,
   recoverMs: 0,
   stepTimeoutMs: 5000,
+  localSteps: 1,
   bitIdentical: false,
   balance: "equal",
   verifyEvery: 0,
@@ -88,7 +89,7 @@ export function drive(overrides: Partial<Job> = {}) {
     },
     reduced: (id: string, extra = {}) => {
       const times = { dataSeconds: 0, computeSeconds: id === "w0" ? 0.2 : 0.3, allReduceSeconds: 0.1 };
-      const { rows } = leaseOf(state.ledger, id, state.committed + 1);
+      const { rows } = leaseOf(state.ledger, id, nextStep(spec, state.committed));
       const sampleDigest = digestOfSample([state.committed, rows]);
       const vote = {
         rows,
@@ -101,7 +102,7 @@ export function drive(overrides: Partial<Job> = {}) {
         bytesSent: 40,
         notFiniteRows: [],
       };
-      const value = { generation: state.generation, step: state.committed + 1, ...vote, ...extra };
+      const value = { generation: state.generation, step: nextStep(spec, state.committed), ...vote, ...extra };
       return run.post({ kind: "said", id, message: { kind: "reduced", value } });
     },
     /** A worker has written its part of the checkpoint of a step. */

@@ -207,7 +207,7 @@ export function createTrainer(
         reduced = null;
       }
       const applying = performance.now();
-      state.apply(exchange.gradients, norm, plan);
+      state.apply(exchange.gradients, norm, { learningRate: plan.learningRates[0] ?? 0, clip: plan.clip });
       step = plan.step;
       const applySeconds = (performance.now() - applying) / 1000;
       report.send({

@@ -1,7 +1,7 @@
 // What is done to a simulated cluster, and whether it took effect: a fault has fired when something met it (a message that
 // waited for a healed way, a worker that answered nonsense), not when it was asked for.
 
-import { totalSteps } from "../../../coordinator/core/job.ts";
+import { nextStep, totalSteps } from "../../../coordinator/core/job.ts";
 import type { Cluster } from "./cluster.ts";
 import type { SimulatedCoordinator } from "./coordinator.ts";
 import { coordinatorName, type Way } from "./network.ts";
@@ -200,7 +200,7 @@ function replay(cluster: Cluster, fired: () => void, triesLeft = 100): void {
   for (const worker of cluster.workers) {
     const old = worker.said.find(({ kind, value }) => {
       if (kind !== "reduced" || state?.phase !== "running") return false;
-      return value.step === state.committed + 1 && value.generation < state.generation;
+      return value.step === nextStep(cluster.job, state.committed) && value.generation < state.generation;
     });
     if (old === undefined || !worker.alive || worker.standsStill) continue;
     worker.say(old);

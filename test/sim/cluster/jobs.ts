@@ -12,6 +12,7 @@ export function randomJob(seed: number, overrides: Partial<Job> = {}): Job {
     workers: 1 + random.integer(Math.min(5, globalBatch)),
     globalBatch,
     microbatch: 1 + (seed % 3),
+    localSteps: seed % 4 === 3 ? 1 + random.integer(4) : 1,
     bitIdentical: seed % 2 === 0,
     balance: seed % 5 === 0 ? "speed" : "equal",
     totalSamples: globalBatch * steps - random.integer(globalBatch),

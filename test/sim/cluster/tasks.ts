@@ -249,7 +249,7 @@ export class Tasks {
   #apply(plan: Plan): void {
     this.#holding = undefined;
     this.#reduced = null;
-    this.#world.invariants.hold("exactly once", this.steps === plan.step - 1, () => {
+    this.#world.invariants.hold("exactly once", this.steps === plan.step - plan.learningRates.length, () => {
       return `${this.#worker.name} applies step ${plan.step} to weights with ${this.steps} steps`;
     });
     this.steps = plan.step;

@@ -2,7 +2,7 @@
 // the cluster. It knows the invariants of ARCHITECTURE.md and nothing of how the core keeps them.
 
 import type { StepRecord, ValidationRecord } from "../../../common/records.ts";
-import { batchOf, totalSteps } from "../../../coordinator/core/job.ts";
+import { batchOf, isDueAt, nextStep, stepBefore, totalSteps } from "../../../coordinator/core/job.ts";
 import type { Decision, Effect, Event, State } from "../../../coordinator/core/state.ts";
 import type { Call } from "./ring.ts";
 import { digestOfRange, lossOf, type Plan } from "./tasks.ts";
@@ -76,7 +76,7 @@ export function createWitness(world: World): Witness {
       return `step ${committed} of generation ${generation}, then step ${state.committed} of ${state.generation}`;
     });
     if (state.committed === committed) return;
-    invariants.hold("a commit needs every vote", state.committed === committed + 1, () => {
+    invariants.hold("a commit needs every vote", state.committed === nextStep(job, committed), () => {
       return `step ${state.committed} follows step ${committed}`;
     });
     invariants.hold("a commit needs every vote", isReduced.has(`${generation} step ${state.committed}`), () => {
@@ -114,7 +114,8 @@ export function createWitness(world: World): Witness {
     for (const { id, holds } of state.members) {
       const { alive, tasks } = world.workerNamed(id);
       if (!holds || !alive) continue;
-      const isBehind = state.applying?.pending.includes(id) === true && tasks.steps === state.committed - 1;
+      const isBehind =
+        state.applying?.pending.includes(id) === true && tasks.steps === stepBefore(job, state.committed);
       invariants.hold("no weights differ unseen", tasks.steps === state.committed || isBehind, () => {
         return `${id} is said to hold step ${state.committed} and has ${tasks.steps}`;
       });
@@ -238,7 +239,11 @@ export function createWitness(world: World): Witness {
       seenStep = Math.max(seenStep, record.step);
       if (record.kind !== "step") return;
       const last = records.findLast(({ kind }) => kind === "step")?.step ?? job.start.step;
-      invariants.hold("exactly once", record.step === last + 1, () => `step ${record.step} is recorded after ${last}`);
+      invariants.hold(
+        "exactly once",
+        record.step === nextStep(job, last),
+        () => `step ${record.step} is recorded after ${last}`,
+      );
       const { start, rows } = batchOf(job, record.step);
       invariants.hold("same maths", Math.abs(record.loss * rows - lossOf(start, rows)) < 1e-6, () => {
         return `step ${record.step} has loss ${record.loss}, not ${lossOf(start, rows) / rows}`;
@@ -259,7 +264,7 @@ export function createWitness(world: World): Witness {
       });
       // What has changed after the step was applied shows at the next comparison.
       const isNew = flaw.endsWith(`after step ${step}`);
-      const isCompared = job.verifyEvery > 0 && step % job.verifyEvery === 0;
+      const isCompared = isDueAt(job, step, job.verifyEvery);
       invariants.hold("no weights differ unseen", flaw === "" || isNew || !isCompared, () => {
         return `checkpoint ${step} has a ${flaw}`;
       });

@@ -92,3 +92,35 @@ test("a vote of an older generation is not counted", () => {
 test("the last step takes the samples that are left", () => {
   expect(batchOf(job, 4)).toEqual({ start: 24, rows: 4 });
 });
+
+test("takes local steps in rounds, and what is due within one comes when it ends", () => {
+  const rounds = { localSteps: 3, evalEvery: 2, validationSequences: 4, verifyEvery: 4 };
+  const run = drive(rounds);
+  run.join("w0");
+  run.join("w1");
+  run.formed("w0");
+  const effects = run.formed("w1");
+  const plans = effects.filter((effect) => effect.kind === "plan");
+  expect(plans.map(({ to, step, batch, shard }) => [to, step, batch.rows, shard.start])).toEqual([
+    ["w0", 3, 24, 0],
+    ["w1", 3, 24, 12],
+    ["w0", 4, 4, 24],
+    ["w1", 4, 4, 26],
+  ]);
+  expect(plans.map(({ learningRates }) => learningRates.length)).toEqual([3, 3, 1, 1]);
+  expect(plans.map(({ verify }) => verify)).toEqual([false, false, true, true]);
+  const validated = effects.filter((effect) => effect.kind === "evaluate" && effect.to === "w0");
+  expect(validated.map((effect) => effect.kind === "evaluate" && effect.step)).toEqual([0, 3, 4]);
+});
+
+test("commits a round of local steps as one, and counts its samples and steps", () => {
+  const run = running({ localSteps: 3 });
+  run.reduced("w0");
+  expect(kinds(run.reduced("w1"))).toContain("commit");
+  expect(run.state.committed).toBe(3);
+  run.applied("w0");
+  const [effect] = run.applied("w1");
+  const record = { step: 3, steps: 3, samples: 24, ledger: { committed: 24 } };
+  expect(effect).toMatchObject({ kind: "record", record });
+  expect(run.state.ledger.position).toBe(24);
+});

@@ -112,7 +112,7 @@ async function train({ model, settings = {}, labels }: Case, worlds: readonly nu
     await all(members, (rank) => {
       const { start, rows: count } = shards[rank]!;
       const plan = {
-        ...{ generation, step, microbatch, globalTokens, learningRate: 0.01, clip: 0.5, verify: true },
+        ...{ generation, step, microbatch, globalTokens, learningRates: [0.01], clip: 0.5, verify: true },
         ...{ shard: shardOf(step, rows, start, count), firstRow: start, batchRows: rows },
       };
       return trainers[rank]!.runPlan(plan, { waitedSeconds: 0, signal, committed: () => Promise.resolve() });

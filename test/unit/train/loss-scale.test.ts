@@ -114,7 +114,7 @@ async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
         const ids = Int32Array.from({ length: share * length }, (_, i) => ((firstRow * length + i) * 7 + step) % 16);
         const bytes = Buffer.from(ids.buffer);
         const shard = { ...{ rows: share, length, inputIds: bytes, targets: bytes }, ...empty };
-        const rates = { learningRate: 0.01, clip: 0.5, verify: true };
+        const rates = { learningRates: [0.01], clip: 0.5, verify: true };
         return { ...{ generation, step, shard, microbatch: 2, globalTokens, firstRow, batchRows: rows }, ...rates };
       };
       await all(async (trainer, rank) => {

@@ -6,7 +6,7 @@ import { TaskQueue } from "../../../worker/train/task-queue.ts";
 const plan = (step: number): FromCoordinator => ({
   kind: "plan",
   value: {
-    ...{ generation: 1, step, shard: null, microbatch: 1, globalTokens: 1, learningRate: 1, clip: 0 },
+    ...{ generation: 1, step, shard: null, microbatch: 1, globalTokens: 1, learningRates: [1], clip: 0 },
     ...{ verify: false, firstRow: 0, batchRows: 1 },
   },
 });

@@ -9,7 +9,7 @@ export interface Plan {
   'shard'?: (_ringtune_v1_Shard | null);
   'microbatch'?: (number);
   'globalTokens'?: (number | string | Long);
-  'learningRate'?: (number | string);
+  'learningRates'?: (number | string)[];
   'clip'?: (number | string);
   'verify'?: (boolean);
   'firstRow'?: (number | string | Long);
@@ -22,7 +22,7 @@ export interface Plan__Output {
   'shard': (_ringtune_v1_Shard__Output | null);
   'microbatch': (number);
   'globalTokens': (number);
-  'learningRate': (number);
+  'learningRates': (number)[];
   'clip': (number);
   'verify': (boolean);
   'firstRow': (number);
