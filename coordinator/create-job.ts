@@ -60,6 +60,7 @@ export async function createJob(
   return {
     id: directory.name,
     workers,
+    minWorkers: cluster.min_workers === "all" ? workers : Math.min(cluster.min_workers, workers),
     globalBatch: train.global_batch,
     microbatch: train.microbatch,
     localSteps: 1,

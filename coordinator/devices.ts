@@ -16,6 +16,12 @@ export interface DevicePlan {
   readonly notices: readonly string[];
 }
 
+/** Of the configuration. */
+export interface Wanted {
+  readonly cluster: Pick<Config["cluster"], "workers" | "engine" | "device">;
+  readonly train: Pick<Config["train"], "global_batch">;
+}
+
 export interface Installed {
   /** ONNX Runtime's library for CUDA. */
   readonly cuda: boolean;
@@ -28,7 +34,7 @@ export interface Installed {
  * are not launched from here run where they were started, on what they find there.
  */
 export async function planDevices(
-  { cluster, train }: Pick<Config, "cluster" | "train">,
+  { cluster, train }: Wanted,
   launch = true,
   environment: NodeJS.ProcessEnv = process.env,
   installed: Installed = findInstalled(),
@@ -57,7 +63,7 @@ export async function planDevices(
 }
 
 /** Whether the device may be any NVIDIA GPU, so that each worker can have its own. */
-function canSpread({ engine, device }: Config["cluster"]): boolean {
+function canSpread({ engine, device }: Wanted["cluster"]): boolean {
   const { name, index } = parseDevice(device);
   if (index !== undefined) return false;
   return (engine === "onnx" ? ["auto", "cuda", "tensorrt"] : ["auto", "gpu"]).includes(name);

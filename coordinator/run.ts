@@ -12,14 +12,15 @@ import { totalSteps, type Job } from "./core/job.ts";
 import { isEstablished, isOver } from "./core/durable.ts";
 import type { End } from "./core/state.ts";
 import { createJob } from "./create-job.ts";
+import { openCrew } from "./crew.ts";
 import { prepareData, type PrepareOptions } from "./data/prepare.ts";
-import { planDevices } from "./devices.ts";
 import { firstState, readPort, writePort } from "./durable/kept-run.ts";
 import type { Facts } from "./durable/store.ts";
 import { assertSameData, readData, readEarlierModel, readTokenizer, withWayOut } from "./earlier-run.ts";
 import { assertFits, completeModelConfig } from "./model-config.ts";
 import { nameSamples } from "./name-samples.ts";
 import { openRun } from "./open-run.ts";
+import type { HostsRequest } from "./launch/hosts.ts";
 import type { Progress } from "./progress.ts";
 import { now, type HandedOver } from "./rpc/driver.ts";
 import { openServers } from "./servers.ts";
@@ -32,8 +33,10 @@ export interface RunOptions {
   readonly config: Config;
   /** A run directory to go on with. */
   readonly resume?: string;
-  /** Start the workers on this host; otherwise wait for workers that are started by hand. */
+  /** Start the workers, which end with this process; otherwise wait for workers that are started by hand. */
   readonly launch: boolean;
+  /** Start them on these hosts instead of this one. */
+  readonly hosts?: HostsRequest;
   /** A token that lets workers in beside those that the coordinator draws. */
   readonly joinToken?: string;
   readonly progress: Progress;
@@ -97,6 +100,7 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   const model = await readEarlierModel(config, directory);
   if (model !== undefined) assertFits(model, { sequenceLength: config.train.sequence_length });
   if (earlier === undefined) model?.notices.forEach((line) => progress.notice(line));
+  const crew = await openCrew({ ...options, config }, directory.path, onClose);
   const prepareOptions: PrepareOptions = {
     onNotice: (line) => progress.notice(line),
     onProgress: (state) => progress.data(state),
@@ -117,10 +121,8 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
   if (dropped !== "") progress.notice(`dropout in training: ${dropped}`);
   if (!resumed) await directory.writeTokenizer(data.tokenizer.json, data.tokenizerConfigJson);
   await assertSameData(directory, data, resumed);
-  const devices = await planDevices(config, options.launch);
-  devices.notices.forEach((notice) => progress.notice(notice));
   const createJobNow = (isKept = false): Promise<Job> =>
-    createJob(config, directory, data, devices.workers, kept !== undefined, isKept);
+    createJob(config, directory, data, crew.workers, kept !== undefined, isKept);
   const job = await createJobNow(inPlace && isEstablished(kept.facts));
   const state = firstState(job, kept?.facts, directory.path, now());
   progress.setTotalSteps(totalSteps(job));
@@ -143,7 +145,7 @@ async function runToEnd(options: RunOptions, onClose: OnClose): Promise<RunResul
       modelConfigJson,
       createJob: () => createJobNow(),
       servers,
-      devices,
+      crew,
       onHub,
       kept,
       elected,

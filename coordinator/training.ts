@@ -5,16 +5,15 @@ import { rm } from "node:fs/promises";
 import type { Config } from "../common/config/schema.ts";
 import { describeError } from "../common/errors.ts";
 import type { Place } from "../common/log-line.ts";
-import { isEveryAddress } from "../common/loopback.ts";
 import { initialState } from "./core/coordinator.ts";
 import type { Job } from "./core/job.ts";
 import type { End, State } from "./core/state.ts";
+import { credentialsOfWorkers, type Crew } from "./crew.ts";
 import type { PreparedData } from "./data/prepare.ts";
-import type { DevicePlan } from "./devices.ts";
 import { storeFolder, type Kept } from "./durable/kept-run.ts";
 import { describe } from "./durable/etcd/election.ts";
 import { addressToCall } from "./exposure.ts";
-import { launchWorkers, type Launched } from "./launcher.ts";
+import { superviseWorkers, type Supervised } from "./launch/supervise.ts";
 import { describeOutcome, placeIn } from "./log/core-lines.ts";
 import { openAdmin } from "./rpc/admin.ts";
 import { createAdmission } from "./rpc/admission.ts";
@@ -39,7 +38,7 @@ export interface Prepared {
   readonly createJob: () => Promise<Job>;
   readonly onHub: Sources["onHub"];
   readonly servers: Servers;
-  readonly devices: DevicePlan;
+  readonly crew: Crew;
   readonly kept: Kept | undefined;
   /** One of several coordinators. */
   readonly elected: Elected | undefined;
@@ -62,7 +61,7 @@ export async function train(
   onClose: OnClose,
 ): Promise<{ readonly outcome: End | HandedOver; readonly checkpoint: number | undefined }> {
   const { progress, signal } = options;
-  const { config, directory, data, servers, devices, kept, elected } = prepared;
+  const { config, directory, data, servers, crew, kept, elected } = prepared;
   const { metrics, sessions, credentials } = servers;
   const { certs, insecure, join_token_ttl_s: ttlSeconds } = config.cluster;
   // What is there is of a run that went on another way.
@@ -72,7 +71,7 @@ export async function train(
   const extra = [...(certs === undefined ? [] : ["--certs", certs]), ...(insecure ? ["--insecure"] : [])];
   const called = (await elected?.addresses())?.join(",") ?? addressToCall(config.cluster.host, sessions.port);
   const commandOfWorker = ["ringtune worker --coordinator", called, "--token-file", tokens.file, ...extra].join(" ");
-  let launched: Launched | undefined;
+  let launched: Supervised | undefined;
   const permit = elected && (() => elected.permit());
   const runHost = createRunHost({ config, directory, data, metrics, progress, permit });
   const { outlets, log, timeline } = runHost;
@@ -128,12 +127,12 @@ export async function train(
     if (driver.state.over) await tokens.discard();
   });
   if (options.launch) {
-    const workers = launchWorkers({
+    const workers = superviseWorkers({
+      sites: crew.sites,
       count,
-      coordinator: isEveryAddress(config.cluster.host) ? `127.0.0.1:${sessions.port}` : sessions.address,
-      joinToken: tokens.issueOwn(),
-      arguments: extra,
-      environment: devices.environment,
+      coordinator: { host: config.cluster.host, port: sessions.port },
+      secrets: { joinToken: tokens.issueOwn(), ...(await credentialsOfWorkers(certs)) },
+      arguments: insecure ? ["--insecure"] : [],
       restarts: config.cluster.restarts,
       isTraining: () => driver.state.established && driver.state.phase !== "ended",
       needs: (id) => needsWorker(driver.state, id),

@@ -7,6 +7,7 @@ import { readCredentials } from "../common/certificates.ts";
 import { Command, InvalidArgumentError, makeStrict, Option, runProgram, wholeNumber } from "../common/command-line.ts";
 import { describeError, RingtuneError } from "../common/errors.ts";
 import { isLoopback } from "../common/loopback.ts";
+import { readSecrets, type Secrets } from "../common/secrets.ts";
 import type { Reach } from "./collective/address.ts";
 import { createCollectiveEndpoint } from "./collective/zeromq.ts";
 import { chooseRingAddress, type RingAddress } from "./ring-address.ts";
@@ -16,6 +17,7 @@ interface Options {
   readonly coordinator: readonly string[];
   readonly id: string;
   readonly tokenFile?: string;
+  readonly secrets: boolean;
   readonly certs?: string;
   readonly device?: string;
   readonly threads?: number;
@@ -38,6 +40,7 @@ const command = new Command("ringtune worker")
   )
   .option("--id <name>", "name of this worker in messages and metrics", `w-${randomBytes(3).toString("hex")}`)
   .option("--token-file <file>", "file with the run's join token (default: the RINGTUNE_JOIN_TOKEN variable)")
+  .option("--secrets", "read token and certificates from standard input; for programs that start workers", false)
   .option("--certs <folder>", "certificate folder, when the coordinator has one: ca.pem, worker.pem, worker-key.pem")
   .option("--device <name>", "execution provider, instead of the config's")
   .option("--threads <n>", "compute threads, instead of the config's", wholeNumber(1))
@@ -65,8 +68,7 @@ async function run(options: Options): Promise<void> {
     if (drain.signal.aborted) leave.abort(new RingtuneError("cancelled", "stopped by SIGTERM"));
     else drain.abort(new RingtuneError("cancelled", "stopped by SIGTERM"));
   });
-  const joinToken = await readToken(options);
-  const credentials = options.certs === undefined ? undefined : await readCredentials(options.certs, "worker");
+  const { joinToken, credentials } = await readOwnSecrets(options);
   const rings: RingAddress[] = [];
   // None of them may be where others would listen.
   for (const coordinator of options.coordinator) {
@@ -80,7 +82,7 @@ async function run(options: Options): Promise<void> {
     rings.push(address);
   }
   const ring = rings.find(({ host }) => !isLoopback(host)) ?? rings[0]!;
-  const warning = warningOf(options, ring);
+  const warning = warningOf(options.insecure, credentials !== undefined, ring);
   if (warning !== undefined) process.stderr.write(`warning: ${warning}\n`);
   const endpoint = await createCollectiveEndpoint({
     ...ring,
@@ -107,11 +109,19 @@ async function run(options: Options): Promise<void> {
 }
 
 /** What --insecure opens. */
-function warningOf({ insecure, certs }: Options, { host }: RingAddress): string | undefined {
+function warningOf(insecure: boolean, hasCertificates: boolean, { host }: RingAddress): string | undefined {
   if (!insecure || isLoopback(host)) return undefined;
-  return certs === undefined
+  return !hasCertificates
     ? `--insecure: the ring listens at ${host}, beyond loopback; the join token, data and gradients travel unencrypted`
     : `--insecure: the ring at ${host} is not encrypted; gradients and weights can be read on their way`;
+}
+
+async function readOwnSecrets(options: Options): Promise<Secrets> {
+  if (options.secrets) return readSecrets(process.stdin);
+  const joinToken = await readToken(options);
+  return options.certs === undefined
+    ? { joinToken }
+    : { joinToken, credentials: await readCredentials(options.certs, "worker") };
 }
 
 async function readToken({ tokenFile }: Options): Promise<string> {

@@ -65,8 +65,13 @@ function lengthRules({ steps, epochs, warmup_steps: warmup, warmup_ratio: ratio 
   return problems;
 }
 
-function batchRules(train: Config["train"], { workers }: Config["cluster"]): Problem[] {
+function batchRules(train: Config["train"], { workers, min_workers: least }: Config["cluster"]): Problem[] {
   const problems: Problem[] = [];
+  if (workers !== "auto" && least !== "all" && least > workers) {
+    const path = "cluster.min_workers";
+    const message = `${least} is more than cluster.workers ${workers}, so the run could not begin; use at most ${workers}, or all`;
+    problems.push({ path, message, involves: [path, "cluster.workers"] });
+  }
   const { global_batch: batch, microbatch } = train;
   if (batch % microbatch !== 0) {
     const path = "train.microbatch";

@@ -28,6 +28,13 @@ const entries: readonly Entry[] = [
     run: async () => (await import("./train.ts")).buildTrainCommand(),
   },
   {
+    name: "launch",
+    usage: "CONFIG.yaml --hosts a,b",
+    summary: "the same with workers on other hosts, started over ssh",
+    group: "Train and use a model:",
+    run: async () => (await import("./launch.ts")).buildLaunchCommand(),
+  },
+  {
     name: "generate",
     usage: "RUN",
     summary: "write text with a trained model",
@@ -75,6 +82,13 @@ const entries: readonly Entry[] = [
     summary: "compute for a coordinator",
     group: "The parts of a run, each on a terminal of its own:",
     run: "main",
+  },
+  {
+    name: "host",
+    usage: "",
+    summary: "start workers as ringtune launch says, which starts this on each host",
+    group: "The parts of a run, each on a terminal of its own:",
+    run: async () => (await import("./host.ts")).buildHostCommand(),
   },
   {
     name: "certs",

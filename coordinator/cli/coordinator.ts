@@ -6,5 +6,5 @@ import { runCommand, withRunOptions, type RunCommandOptions } from "./train.ts";
 export function buildCoordinatorCommand(): Command {
   return withRunOptions(new Command("coordinator"))
     .description("coordinate a run whose workers are started by hand (ringtune worker)")
-    .action((config: string | undefined, options: RunCommandOptions) => runCommand(config, options, false));
+    .action((config: string | undefined, options: RunCommandOptions) => runCommand(config, options, "coordinator"));
 }

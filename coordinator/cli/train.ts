@@ -9,6 +9,7 @@ import type { Config } from "../../common/config/schema.ts";
 import { assertNever, RingtuneError } from "../../common/errors.ts";
 import type { ValidationRecord } from "../../common/records.ts";
 import { createJsonProgress } from "../log/json-progress.ts";
+import type { HostsRequest } from "../launch/hosts.ts";
 import { createProgress } from "../progress.ts";
 import { run, type RunResult } from "../run.ts";
 import { significant } from "./quantities.ts";
@@ -16,6 +17,8 @@ import { readRunConfig } from "../store/run-directory.ts";
 
 export interface RunCommandOptions {
   readonly set: readonly string[];
+  /** What other options change. */
+  readonly overrides?: readonly Override[];
   readonly resume?: string;
   readonly workers?: number;
   readonly insecure?: true;
@@ -26,7 +29,7 @@ export function buildTrainCommand(): Command {
   return withRunOptions(new Command("train"))
     .description("train a model: start a coordinator and one worker process for each device on this machine")
     .option("--workers <n>", "worker processes, instead of cluster.workers", wholeNumber(1))
-    .action((config: string | undefined, options: RunCommandOptions) => runCommand(config, options, true));
+    .action((config: string | undefined, options: RunCommandOptions) => runCommand(config, options, "train"));
 }
 
 /** What `train` and `coordinator` have in common. */
@@ -58,7 +61,13 @@ function givenToken(): { joinToken?: string } {
 }
 
 /** Runs to the end, prints where the results are, and throws what the exit code is to say. */
-export async function runCommand(path: string | undefined, options: RunCommandOptions, launch: boolean): Promise<void> {
+export async function runCommand(
+  path: string | undefined,
+  options: RunCommandOptions,
+  command: "train" | "coordinator" | "launch",
+  hosts?: HostsRequest,
+): Promise<void> {
+  const launch = command !== "coordinator";
   const config = await readConfig(path, options);
   const isJson = options.log === "json";
   const progress = isJson
@@ -75,6 +84,7 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
     const request = {
       config,
       launch,
+      ...(hosts === undefined ? {} : { hosts }),
       ...(launch ? {} : givenToken()),
       progress,
       signal: stop.signal,
@@ -83,16 +93,18 @@ export async function runCommand(path: string | undefined, options: RunCommandOp
     const result = await run(request);
     progress.end();
     const print = (text: string): unknown => (isJson ? progress.notice(text) : process.stdout.write(text));
-    conclude(result, launch ? "train" : "coordinator", print);
+    conclude(result, command, print);
   } finally {
     progress.end();
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
 }
 
-async function readConfig(path: string | undefined, options: RunCommandOptions): Promise<Config> {
+/** The configuration with what the options change. Throws `usage` or `config_invalid`. */
+export async function readConfig(path: string | undefined, options: RunCommandOptions): Promise<Config> {
   const overrides: Override[] = [...options.set];
   if (options.workers !== undefined) overrides.push({ option: "--workers", set: `cluster.workers=${options.workers}` });
+  overrides.push(...(options.overrides ?? []));
   for (const set of options.insecure ? ["cluster.insecure=true", "metrics.insecure=true"] : []) {
     overrides.push({ option: "--insecure", set });
   }

@@ -25,7 +25,7 @@ import { joined, lost, memberOf, stop } from "./membership.ts";
 import { endWait } from "./returning.ts";
 import { notWritten, published, retrySave, unpublished, wrote } from "./saving.ts";
 import type { Decision, Event, State } from "./state.ts";
-import { retry, timeout } from "./waiting.ts";
+import { launchFailed, retry, timeout } from "./waiting.ts";
 
 /** `generation`: the last one of this job, if there was one before. */
 export function initialState(job: Job, nowMs: number, generation = 0): State {
@@ -108,8 +108,7 @@ function handle(draft: Draft, event: Event): void {
       return said(draft, member, event.message);
     }
     case "launch-failed":
-      if (draft.state.phase === "gathering") draft.fail("worker_lost", event.reason);
-      return;
+      return launchFailed(draft, event.reason);
     case "disk-failed":
       return draft.fail("disk_failed", event.reason);
     case "published":

@@ -17,6 +17,8 @@ export interface Job {
   readonly id: string;
   /** Workers to wait for before the first step. */
   readonly workers: number;
+  /** Enough to begin with when the others do not come in time. */
+  readonly minWorkers: number;
   /** Sequences per step, over all workers. */
   readonly globalBatch: number;
   /** Sequences that a worker computes at once. */

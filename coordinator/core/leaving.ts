@@ -48,7 +48,7 @@ export function drain(draft: Draft, id: string, reason: string): void {
 export function scale(draft: Draft, workers: number): void {
   const { job, state } = draft;
   if (state.phase === "gathering") {
-    return refuse(draft, `the run still waits for the ${job.workers} workers that it begins with`);
+    return refuse(draft, `the run still waits for the ${state.wanted} workers that it begins with`);
   }
   if (state.phase === "recovering") return refuse(draft, "the run still waits for its workers to come back");
   if (workers < 1) return refuse(draft, `${workers} workers can't train; stop the run with Ctrl-C instead`);

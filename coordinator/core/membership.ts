@@ -45,8 +45,8 @@ export function joined(draft: Draft, worker: NewWorker, brings?: Brings): void {
   if (isEarly) {
     state.members.push(member);
     draft.effects.push({ kind: "welcome", to: worker.id });
-    draft.because(`worker ${worker.id} joined, ${state.members.length} of ${job.workers}`);
-    if (state.members.length === job.workers) form(draft, "all workers have joined");
+    draft.because(`worker ${worker.id} joined, ${state.members.length} of ${state.wanted}`);
+    if (state.members.length === state.wanted) form(draft, "all workers have joined");
     return;
   }
   // Those that may come back have their place.

@@ -34,14 +34,27 @@ export function retry(draft: Draft, reason: string): void {
   lost(draft, [culprit!.id], sentence);
 }
 
+/** A worker that the run was to begin with can't be started: the others begin without it, if they are enough. */
+export function launchFailed(draft: Draft, reason: string): void {
+  const { job, state } = draft;
+  if (state.phase !== "gathering") return;
+  if (state.wanted - 1 < job.minWorkers) return draft.fail("worker_lost", reason);
+  state.wanted -= 1;
+  draft.because(`${reason}; the run begins with ${state.wanted} workers, ${job.minWorkers} are enough`);
+  if (state.members.length === state.wanted) form(draft, "all others have joined");
+}
+
 /** Whoever is waited for has had its time. */
 export function timeout(draft: Draft): void {
   const { job, state } = draft;
   if (state.phase === "gathering") {
     const seconds = job.joinTimeoutMs / 1000;
-    const joined = `${state.members.length} of ${job.workers} workers joined within ${seconds} s`;
+    const joined = `${state.members.length} of ${state.wanted} workers joined within ${seconds} s`;
     const why = state.losses.length > 0 ? `; lost ${state.losses.join("; ")}` : "";
-    return draft.fail("timed_out", `${joined}${why}`);
+    const { length: there } = state.members;
+    if (there === 0 || there < job.minWorkers) return draft.fail("timed_out", `${joined}${why}`);
+    state.wanted = there;
+    return form(draft, `${joined}, and ${job.minWorkers} are enough${why}`);
   }
   const { members, task, isCollective } = awaited(draft);
   // The run directory is waited for, or the time to try a checkpoint again.

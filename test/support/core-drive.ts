@@ -11,6 +11,7 @@ import { frozen } from "./frozen.ts";
 export const job: Job = {
   id: "job",
   workers: 2,
+  minWorkers: 2,
   globalBatch: 8,
   microbatch: 4,
   totalSamples: 28,

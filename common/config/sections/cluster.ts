@@ -11,6 +11,12 @@ export const cluster = z
       .union([z.literal("auto"), upTo(4096)])
       .default("auto")
       .describe('Worker processes that take part; "auto" is one for each NVIDIA GPU that the device can use, or one.'),
+    min_workers: z
+      .union([z.literal("all"), upTo(4096)])
+      .default("all")
+      .describe(
+        "Workers that are enough to begin with when the others do not come within join_timeout_s, can't be started, or their hosts do not answer; they may join later. all: the run ends with the cause instead.",
+      ),
     balance: z
       .enum(["equal", "speed"])
       .default("equal")

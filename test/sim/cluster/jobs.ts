@@ -22,6 +22,7 @@ export function randomJob(seed: number, overrides: Partial<Job> = {}): Job {
     checkpointEvery: random.integer(4),
     writers: (["host", "all", "one"] as const)[random.integer(3)]!,
     saveRetryMs: 1e9,
+    minWorkers: Infinity,
     schedule: { schedule: "cosine", peak: 1, min: 0, warmupSteps: 1, totalSteps: steps },
     clip: 1,
     skipsOverflow: false,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Effect } from "../../../coordinator/core/state.ts";
-import { kinds, running } from "../../support/core-drive.ts";
+import { drive, kinds, running } from "../../support/core-drive.ts";
 
 test("a step that takes too long costs the worker that others wait for", () => {
   const run = running();
@@ -107,4 +107,40 @@ test("a newcomer for which the ring breaks twice goes, not those that train", ()
   }
   expect(run.state.members.map(({ id }) => id)).toEqual(["w0", "w1"]);
   expect(run.reason).toMatch(/lost worker w2 .*the ring broke 2 times in a row/);
+});
+
+test("a run that has waited long enough for its workers begins with those that are there, if they are enough", () => {
+  const short = drive({ workers: 3, minWorkers: 2 });
+  short.join("w0");
+  short.nowMs = 1000;
+  short.tick();
+  expect(short.reason).toBe("1 of 3 workers joined within 1 s");
+  expect(short.state.phase).toBe("ended");
+
+  const run = drive({ workers: 3, minWorkers: 2 });
+  run.join("w0");
+  expect(run.join("w1")).toMatchObject([{ kind: "welcome" }]);
+  run.nowMs = 1000;
+  expect(kinds(run.tick())).toEqual(["form", "form"]);
+  expect(run.reason).toBe("generation 0 -> 1 with 2 workers: 2 of 3 workers joined within 1 s, and 2 are enough");
+  expect(run.state.wanted).toBe(2);
+});
+
+test("workers that can't be started are not waited for, as long as the others are enough", () => {
+  const run = drive({ workers: 4, minWorkers: 2 });
+  run.join("w0");
+  expect(run.post({ kind: "launch-failed", reason: "worker w3 (host b) ended with exit code 4" })).toEqual([]);
+  expect(run.reason).toBe("worker w3 (host b) ended with exit code 4; the run begins with 3 workers, 2 are enough");
+  run.join("w1");
+  expect(kinds(run.post({ kind: "launch-failed", reason: "worker w2 ended with exit code 4" }))).toEqual([
+    "form",
+    "form",
+  ]);
+  // It has begun: the launcher starts workers again by itself.
+  expect(run.post({ kind: "launch-failed", reason: "worker w1 was killed" })).toEqual([]);
+
+  const strict = drive({ workers: 2 });
+  strict.join("w0");
+  expect(kinds(strict.post({ kind: "launch-failed", reason: "worker w1 ended with exit code 4" }))).toContain("ended");
+  expect(strict.reason).toBe("worker w1 ended with exit code 4");
 });

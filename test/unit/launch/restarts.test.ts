@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { defaultRestartPolicy, Restarts } from "../../coordinator/restarts.ts";
+import { defaultRestartPolicy, Restarts } from "../../../coordinator/launch/restarts.ts";
 
 const crashed = { code: 1, signal: null };
 const killed = { code: null, signal: "SIGKILL" } as const;

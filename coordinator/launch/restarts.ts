@@ -1,5 +1,5 @@
 // Whether a process that has ended is started again, and when: decided from its exit and its history alone. Starting it
-// is the launcher's part (launcher.ts here, launch/remote.ts over ssh).
+// is the supervisor's part (supervise.ts).
 
 export interface RestartPolicy {
   /** So many within `withinMs`; 0 never starts anything again. */
