@@ -35,8 +35,8 @@ const WAIT_SLICE_MS = 100;
 /** A coordinator that listens and does not answer is asked why, so often. */
 const DIAGNOSE_EVERY_MS = 500;
 
-/** Answered by the coordinator's process, not by its host: one that is stopped does not. */
-const pings = { "grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 3000 };
+/** Answered by the coordinator's process, not by its host: one that is stopped does not. After as long its lease runs out. */
+const pings = { "grpc.keepalive_time_ms": 500, "grpc.keepalive_timeout_ms": 2000 };
 
 const channelOptions = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,

@@ -47,6 +47,12 @@ export async function findCoordinator<T>(search: Search<T>): Promise<T> {
   }
 }
 
+/** The addresses in their order, from the one after `lost` on: there it was last, and is the least likely to be. */
+export function startingAfter(lost: string | undefined, addresses: readonly string[]): readonly string[] {
+  const next = lost === undefined ? 0 : addresses.indexOf(lost) + 1;
+  return [...addresses.slice(next), ...addresses.slice(0, next)];
+}
+
 /** Nobody is there, or nobody that takes workers now. */
 export function isPassing({ code }: RingtuneError): boolean {
   return code === "unavailable" || code === "worker_lost" || code === "timed_out";

@@ -9,7 +9,7 @@ import type { FromCoordinator } from "../../proto/messages.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { CollectiveEndpoint } from "../collective/collective.ts";
 import { createConnection, gone, type Connection } from "../control/connection.ts";
-import { findCoordinator, isPassing } from "../control/find-coordinator.ts";
+import { findCoordinator, isPassing, startingAfter } from "../control/find-coordinator.ts";
 import type { HealthOptions } from "../control/health.ts";
 import type { Sendable } from "../control/thread.ts";
 import { aborted, TaskQueue, type QueuedTask } from "./task-queue.ts";
@@ -86,6 +86,9 @@ async function attend(options: SessionOptions): Promise<Ending> {
     closed: (error) => void comeBack(error ?? gone(coordinators.join(", "))),
   });
   let isThere = false;
+  /** The addresses that took this worker, and that it called, last. */
+  let found: string | undefined;
+  let called: string | undefined;
   const late = { step: -1, times: 0 };
 
   /** Joins at the first address that takes this worker; while there is time. */
@@ -93,11 +96,11 @@ async function attend(options: SessionOptions): Promise<Ending> {
     const isNew = welcome === undefined;
     const patient = isNew && coordinators.length === 1;
     const answer = await findCoordinator({
-      addresses: coordinators,
+      addresses: startingAfter(found, coordinators),
       withinMs,
       attempt: (address, timeoutMs) =>
         connection.join({
-          address,
+          address: (called = address),
           timeoutMs: patient ? timeoutMs : Math.min(timeoutMs, ROUND_TIMEOUT_MS),
           patient,
           watchful: coordinators.length > 1,
@@ -109,6 +112,7 @@ async function attend(options: SessionOptions): Promise<Ending> {
     });
     if (answer.kind !== "welcome") return answer;
     isThere = true;
+    found = called;
     connection.beatEvery(answer.value.heartbeatSeconds * 1000);
     return answer;
   }

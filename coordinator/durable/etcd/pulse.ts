@@ -38,6 +38,7 @@ export function watchPulse(pulse: Pulse, gone: () => void): () => void {
   let socket: Socket | undefined;
   let met = false;
   let stopped = false;
+  let pauseMs = callAgainMs;
 
   function call(): void {
     let said = "";
@@ -52,7 +53,9 @@ export function watchPulse(pulse: Pulse, gone: () => void): () => void {
       const wasSame = said === `${pulse.name}\n`;
       if (met && (refused || (said !== "" && !wasSame))) return gone();
       met ||= wasSame;
-      setTimeout(() => stopped || call(), wasSame ? lookAfterMs : callAgainMs).unref();
+      // A process that ends may take a call and reset it before nobody listens any more.
+      pauseMs = wasSame ? lookAfterMs : met ? Math.min(2 * pauseMs, callAgainMs) : callAgainMs;
+      setTimeout(() => stopped || call(), pauseMs).unref();
     });
   }
 
@@ -63,6 +66,6 @@ export function watchPulse(pulse: Pulse, gone: () => void): () => void {
   };
 }
 
-/** A connection that broke is looked into soon, one that can't be made now and then. */
+/** A connection that broke is looked into soon and again, less and less often; one that can't be made now and then. */
 const lookAfterMs = 5;
 const callAgainMs = 1000;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { RingtuneError } from "../../../common/errors.ts";
-import { findCoordinator, isPassing } from "../../../worker/control/find-coordinator.ts";
+import { findCoordinator, isPassing, startingAfter } from "../../../worker/control/find-coordinator.ts";
 
 const { signal } = new AbortController();
 
@@ -34,6 +34,14 @@ test.each(["unauthenticated", "protocol_mismatch", "cancelled", "usage"] as cons
     expect(calls).toBe(1);
   },
 );
+
+test("begins with the address after the one that was lost", () => {
+  const addresses = ["a:1", "b:2", "c:3"];
+  expect(startingAfter(undefined, addresses)).toEqual(addresses);
+  expect(startingAfter("a:1", addresses)).toEqual(["b:2", "c:3", "a:1"]);
+  expect(startingAfter("c:3", addresses)).toEqual(addresses);
+  expect(startingAfter("a:1", ["a:1"])).toEqual(["a:1"]);
+});
 
 test("throws what the last one said when the time is over, and the reason when nobody needs to be found any more", async () => {
   const attempt = (address: string): Promise<never> =>

@@ -52,6 +52,22 @@ test("says its name to who calls, and breaks the call when it is closed", async 
   await once(call, "close");
 });
 
+test("a process that resets a call while it ends is looked into again soon", async () => {
+  const { server, sockets, pulse } = await listen((socket) => {
+    if (sockets.length === 1) socket.write("leader\n");
+    else socket.resetAndDestroy();
+  });
+  const { gone } = watch(pulse);
+  await eventually(() => expect(sockets).toHaveLength(1));
+  const pauses = vi.spyOn(globalThis, "setTimeout");
+  onTestFinished(() => pauses.mockRestore());
+  sockets[0]!.end();
+  await eventually(() => expect(sockets.length).toBeGreaterThanOrEqual(3));
+  server.close();
+  await eventually(() => expect(gone).toHaveBeenCalledOnce());
+  expect(pauses.mock.calls.map(([, ms]) => ms)).toEqual(expect.arrayContaining([5, 10, 20]));
+});
+
 test("another process with its port is not the leader", async () => {
   let name = "leader\n";
   const { sockets, pulse } = await listen((socket) => socket.write(name));
