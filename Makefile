@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-step bench-start bench-recovery bench-failover soak demo demo-spam demo-lora clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-wire bench-step bench-start bench-recovery bench-failover soak demo demo-spam demo-lora clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ bench-failover: build ## from the loss of the leading coordinator to the next co
 # A higher priority for both sides alike, where it is allowed, so that other work on the machine disturbs less.
 bench-allreduce: build ## bus bandwidth, beside gloo in the same run: make bench-allreduce [PEERS=path]
 	RINGTUNE_PEERS="$(PEERS)" nice -n -19 node dist/test/bench/all-reduce.js
+
+bench-wire: build ## the share of a wire of 1 Gb/s that the all-reduce between two hosts reaches; needs root on Linux
+	node dist/test/bench/wire.js $(ARGS)
 
 demo: build ## train a GPT on two centuries of speeches with two workers, then let it speak
 	@run=demo-$$(date +%Y%m%d-%H%M%S) && \

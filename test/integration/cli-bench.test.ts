@@ -8,7 +8,7 @@ test("bench allreduce prints a row for each size, and how the bytes travelled", 
   const memory = await finish(args);
   expect(memory, memory.stderr).toMatchObject({ code: 0 });
   expect(memory.stdout).toMatch(/^shared memory of 2 ranks; medians of 3/);
-  expect(memory.stdout).toMatch(/\n +64 KB +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +\d+ %\n +1 MB .*%\n$/);
+  expect(memory.stdout).toMatch(/\n +64 KB +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +\d+ % +\d+\n +1 MB .*% +\d+\n$/);
   const tcp = await finish([...args, "--reach", "tcp"]);
   expect(tcp.stdout).toMatch(/^ring of 2 ranks;/);
 });

@@ -1,69 +1,20 @@
 // Real processes that sum over real ZeroMQ on TCP: the sums, a killed neighbour, and the generation after it.
 
-import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
 import { defaultRingOptions } from "../../worker/collective/endpoint.ts";
 import type { Reach } from "../../worker/collective/address.ts";
-import type { Answer, Order } from "../support/collective-worker.ts";
-
-const script = fileURLToPath(new URL("../../dist/test/support/collective-worker.js", import.meta.url));
-
-class Rank {
-  readonly child: ChildProcess;
-  address = "";
-
-  constructor(reach: Reach) {
-    this.child = fork(script, [reach]);
-  }
-
-  async answer(): Promise<Answer> {
-    const listening = new AbortController();
-    const { signal } = listening;
-    const ended = once(this.child, "exit", { signal }).then(([code]) => {
-      throw new Error(`a rank ended with ${code} instead of answering`);
-    });
-    const answered = once(this.child, "message", { signal }).then(([message]) => message as Answer);
-    try {
-      return await Promise.race([answered, ended]);
-    } finally {
-      listening.abort();
-      await Promise.allSettled([answered, ended]);
-    }
-  }
-
-  async obey(order: Order): Promise<Answer> {
-    const answer = this.answer();
-    this.child.send(order);
-    return answer;
-  }
-}
+import { all, digestsOf, formRing, RankProcess } from "../support/collective-process.ts";
+import type { Order } from "../support/collective-worker.ts";
 
 const reaches: readonly Reach[] = ["tcp", "ipc", "memory"];
-const started: Rank[] = [];
+const started: RankProcess[] = [];
 
-async function startRanks(count: number, reach: Reach): Promise<Rank[]> {
-  const ranks = Array.from({ length: count }, () => new Rank(reach));
+async function startRanks(count: number, reach: Reach): Promise<RankProcess[]> {
+  const ranks = Array.from({ length: count }, () => new RankProcess(reach));
   started.push(...ranks);
-  for (const rank of ranks) {
-    const ready = await rank.answer();
-    rank.address = ready.kind === "ready" ? ready.address : "";
-  }
+  await Promise.all(ranks.map((rank) => rank.ready()));
   return ranks;
-}
-
-async function formRing(ranks: readonly Rank[], generation: number): Promise<void> {
-  const endpoints = ranks.map((rank) => rank.address);
-  await Promise.all(ranks.map((rank, i) => rank.obey({ kind: "form", generation, rank: i, endpoints })));
-}
-
-async function all(ranks: readonly Rank[], order: Order): Promise<Answer[]> {
-  return Promise.all(ranks.map((rank) => rank.obey(order)));
-}
-
-function digestsOf(answers: readonly Answer[]): Set<string> {
-  return new Set(answers.map((answer) => (answer.kind === "done" ? answer.digest : JSON.stringify(answer))));
 }
 
 afterEach(() => {
@@ -102,7 +53,7 @@ test.each(reaches)(
     const ranks = await startRanks(3, reach);
     await formRing(ranks, 1);
     await all(ranks, { kind: "sum", lengths: [1000], firstStep: 1 });
-    const [first, second, victim] = ranks as [Rank, Rank, Rank];
+    const [first, second, victim] = ranks as [RankProcess, RankProcess, RankProcess];
     const abandon: Order = { kind: "abandon", length: 900_000, step: 2, afterMs: 30_000 };
     const named = second.obey(abandon);
     victim.child.kill("SIGKILL");

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { packageRoot } from "../../common/package-root.ts";
 import { temporaryFolder } from "../support/cli.ts";
-import { createOtherHost, noOtherHost } from "../support/network-namespace.ts";
+import { noOtherHost, openOtherHost } from "../support/network-namespace.ts";
 import { hasPrometheus } from "../support/prometheus.ts";
 
 /** The commands of a section's code blocks, without their comments. */
@@ -100,7 +100,9 @@ describe.skipIf(!hasPrometheus || noOtherHost !== undefined)("the README's way t
       ...["npx ringtune scale", "npx ringtune status", "kill", "promtool"],
     ]);
     const [train, curl, prometheus, scale, status, kill, promtool] = commands as [string, ...string[]];
-    const shell = openShell(await freshClone(), createOtherHost().prefix);
+    const host = openOtherHost();
+    onTestFinished(host.close);
+    const shell = openShell(await freshClone(), host.prefix);
     const training = shell.run(train);
     const until = async (what: () => Promise<unknown>, wanted: unknown, message: string): Promise<void> => {
       const look = async (): Promise<unknown> => {

@@ -2,14 +2,15 @@
 
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { finish, readSteps, smallRun, start } from "../support/cli.ts";
-import { createOtherHost, noOtherHost } from "../support/network-namespace.ts";
+import { noOtherHost, openOtherHost } from "../support/network-namespace.ts";
 import { sentenceOf } from "../support/refusal.ts";
 
 describe.skipIf(noOtherHost !== undefined)(`with another host (${noOtherHost ?? "a network namespace"})`, () => {
   test("two hosts train together over mutual TLS and CURVE, and whoever lacks a certificate or a token gets nothing", async () => {
-    const { here, prefix } = createOtherHost();
+    const { here, prefix, close } = openOtherHost();
+    onTestFinished(close);
     const small = await smallRun({ steps: 20, eval_every: 0 });
     const ours = join(small.folder, "certs");
     expect(await finish(["certs", "init", ours])).toMatchObject({ code: 0 });

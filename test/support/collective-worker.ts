@@ -26,8 +26,8 @@ export function inputAt(rank: number, step: number, i: number): number {
   return ((i * 31 + step * 7) % 1009) * (rank + 1);
 }
 
-const [reach = "memory"] = process.argv.slice(2) as Reach[];
-const endpoint = await createCollectiveEndpoint({ host: "127.0.0.1", reach });
+const [reach = "memory", host = "127.0.0.1"] = process.argv.slice(2);
+const endpoint = await createCollectiveEndpoint({ host, reach: reach as Reach });
 const shared = endpoint.allocate(1_000_000);
 let collective: SessionCollective | undefined;
 

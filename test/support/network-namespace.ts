@@ -1,7 +1,6 @@
 // A second host for a test: a network namespace with an address of its own, joined to this one by a cable. For root on Linux.
 
 import { spawnSync } from "node:child_process";
-import { onTestFinished } from "vitest";
 
 export interface OtherHost {
   /** Of this host, as the other one calls it, and the other way round. */
@@ -9,31 +8,57 @@ export interface OtherHost {
   readonly there: string;
   /** What a command is put behind to run there. */
   readonly prefix: readonly string[];
+  /** This host's end of the cable. */
+  readonly device: string;
+  readonly close: () => void;
 }
 
 /** Why there can't be one here, or undefined. */
 export const noOtherHost: string | undefined = reason();
 
-/** Gone at the end of the test. */
-export function createOtherHost(): OtherHost {
+/** Why its cable can't be slowed down, or undefined. */
+export const noSlowCable: string | undefined =
+  noOtherHost ?? (spawnSync("tc", ["-V"]).status === 0 ? undefined : "tc is not installed (iproute2)");
+
+export interface Cable {
+  /** Of the cable, each way, as tc names it: "1gbit". As fast as memory unless it is said. */
+  readonly rate?: string;
+}
+
+/** It is there until it is closed. */
+export function openOtherHost({ rate }: Cable = {}): OtherHost {
   const name = `ringtune-${process.pid}`;
   const [near, far] = [`rt${process.pid}n`, `rt${process.pid}f`].map((link) => link.slice(-15));
   const third = process.pid % 250;
   const [here, there] = [`10.231.${third}.1`, `10.231.${third}.2`];
-  onTestFinished(() => void spawnSync("ip", ["netns", "del", name]));
-  for (const args of [
-    ["netns", "add", name],
-    ["link", "add", "name", near!, "type", "veth", "peer", "name", far!, "netns", name],
-    ["addr", "add", `${here}/30`, "dev", near!],
-    ["link", "set", near!, "up"],
-    ["-n", name, "addr", "add", `${there}/30`, "dev", far!],
-    ["-n", name, "link", "set", far!, "up"],
-    ["-n", name, "link", "set", "lo", "up"],
-  ]) {
-    const { status, stderr } = spawnSync("ip", args, { encoding: "utf8" });
-    if (status !== 0) throw new Error(`ip ${args.join(" ")}: ${stderr}`);
+  const close = (): void => {
+    spawnSync("ip", ["link", "del", near!]); // at once, where the namespace waits for its last process
+    spawnSync("ip", ["netns", "del", name]);
+  };
+  // A burst holds the largest packet that a virtual cable passes, and the queue what TCP may have under way.
+  const shaper = ["root", "tbf", "rate", rate ?? "", "burst", "256kb", "limit", "16mb"];
+  const steps: (readonly [string, ...string[]])[] = [
+    ["ip", "netns", "add", name],
+    ["ip", "link", "add", "name", near!, "type", "veth", "peer", "name", far!, "netns", name],
+    ["ip", "addr", "add", `${here}/30`, "dev", near!],
+    ["ip", "link", "set", near!, "up"],
+    ["ip", "-n", name, "addr", "add", `${there}/30`, "dev", far!],
+    ["ip", "-n", name, "link", "set", far!, "up"],
+    ["ip", "-n", name, "link", "set", "lo", "up"],
+    ...(rate === undefined
+      ? []
+      : ([
+          ["tc", "qdisc", "add", "dev", near!, ...shaper],
+          ["tc", "-n", name, "qdisc", "add", "dev", far!, ...shaper],
+        ] as const)),
+  ];
+  for (const [command, ...args] of steps) {
+    const { status, stderr, error } = spawnSync(command, args, { encoding: "utf8" });
+    if (status === 0) continue;
+    close();
+    throw new Error(`${command} ${args.join(" ")}: ${error?.message ?? stderr}`);
   }
-  return { here, there, prefix: ["ip", "netns", "exec", name] };
+  return { here, there, prefix: ["ip", "netns", "exec", name], device: near!, close };
 }
 
 function reason(): string | undefined {

@@ -14,6 +14,17 @@ export interface AllReduceBench {
   readonly reach: Reach;
   /** With CURVE. */
   readonly encrypted?: boolean;
+  /** Where each rank runs: on this host, over loopback, unless it is said. */
+  readonly places?: readonly Place[];
+}
+
+export interface Place {
+  /** Address that the rank listens on. */
+  readonly host: string;
+  /** What its process is put behind, such as ip netns exec NAME. */
+  readonly prefix?: readonly string[];
+  /** The address by which others reach it, instead of its own. */
+  readonly reachedBy?: (address: string) => Promise<string>;
 }
 
 export interface Measurement {
@@ -27,9 +38,20 @@ export interface Measurement {
   readonly limitSeconds: number;
   /** How the bytes travelled. */
   readonly path: string;
+  /** Payload of one all-reduce that left its host, of all ranks together. */
+  readonly bytesBetweenHosts: number;
+  /** Most memory, of any rank, beyond what it had before it reduced: 0 where the system does not tell. */
+  readonly extraBytes: number;
 }
 
-export interface RankTask extends AllReduceBench {
+/** What a rank is started with. */
+export interface RankSettings {
+  readonly reach: Reach;
+  readonly encrypted: boolean;
+  readonly host: string;
+}
+
+export interface RankTask extends Omit<AllReduceBench, "places"> {
   readonly rank: number;
   readonly endpoints: readonly string[];
 }
@@ -37,20 +59,35 @@ export interface RankTask extends AllReduceBench {
 export type FromRank = { readonly address: string } | { readonly measurements: readonly Measurement[] };
 
 /** Runs the ranks to their end. Throws `collective_failed` if one of them dies. */
-export async function benchAllReduce(bench: AllReduceBench): Promise<readonly Measurement[]> {
-  const script = fileURLToPath(new URL("./rank.js", import.meta.url));
-  const children = Array.from({ length: bench.ranks }, () =>
-    fork(script, [bench.reach, ...(bench.encrypted === true ? ["encrypted"] : [])]),
-  );
+export async function benchAllReduce({ places = [], ...bench }: AllReduceBench): Promise<readonly Measurement[]> {
+  const { ranks, reach, encrypted = false } = bench;
+  const all = Array.from({ length: ranks }, (_, rank): Place => places[rank] ?? { host: "127.0.0.1" });
+  const children = all.map(({ host, prefix }) => startRank({ reach, encrypted, host }, prefix));
   try {
-    const endpoints = await Promise.all(children.map((child) => answerOf(child, "address")));
+    const own = await Promise.all(children.map((child) => answerOf(child, "address")));
+    const endpoints = await Promise.all(
+      own.map(async (address, rank) => (await all[rank]!.reachedBy?.(address)) ?? address),
+    );
     const answers = children.map((child) => answerOf(child, "measurements"));
     children.forEach((child, rank) => child.send({ ...bench, rank, endpoints } satisfies RankTask));
-    const [ofRank0 = []] = await Promise.all(answers);
-    return ofRank0;
+    const [first = [], ...others] = await Promise.all(answers);
+    return first.map((measurement, size) => {
+      const ofAll = [measurement, ...others.map((measurements) => measurements[size]!)];
+      return {
+        ...measurement,
+        bytesBetweenHosts: ofAll.reduce((sum, { bytesBetweenHosts }) => sum + bytesBetweenHosts, 0),
+        extraBytes: Math.max(...ofAll.map(({ extraBytes }) => extraBytes)),
+      };
+    });
   } finally {
     for (const child of children) child.kill();
   }
+}
+
+function startRank(settings: RankSettings, prefix: readonly string[] = []): ChildProcess {
+  const script = fileURLToPath(new URL("./rank.js", import.meta.url));
+  const [command = process.execPath, ...rest] = [...prefix, process.execPath];
+  return fork(script, [JSON.stringify(settings)], { execPath: command, execArgv: rest });
 }
 
 /** Bytes per second as nccl-tests counts them. */

@@ -39,14 +39,14 @@ async function allReduce({ ranks, sizes, iterations, reach, encrypted }: Options
   const rows = await benchAllReduce({ ranks, sizesBytes: sizes, iterations, reach, encrypted });
   const gigabytes = (bytesPerSecond: number): string => (bytesPerSecond / 1e9).toFixed(2).padStart(7);
   console.log(`${rows[0]?.path ?? "nothing to measure"}; medians of ${iterations}; GB/s`);
-  console.log("       size      time us    algbw    busbw   memory's limit    share");
-  for (const { sizeBytes, seconds, limitSeconds } of rows) {
+  console.log("       size      time us    algbw    busbw   memory's limit    share   extra MB");
+  for (const { sizeBytes, seconds, limitSeconds, extraBytes } of rows) {
     const { algbw, busbw } = bandwidthOf(sizeBytes, ranks, seconds);
     const limit = bandwidthOf(sizeBytes, ranks, limitSeconds).busbw;
     const share = `${((100 * busbw) / limit).toFixed(0)} %`;
     console.log(
       `${describeSize(sizeBytes).padStart(11)} ${(seconds * 1e6).toFixed(1).padStart(12)}  ${gigabytes(algbw)}  ${gigabytes(busbw)} ` +
-        `${gigabytes(limit).padStart(16)} ${share.padStart(8)}`,
+        `${gigabytes(limit).padStart(16)} ${share.padStart(8)} ${(extraBytes / 1e6).toFixed(0).padStart(10)}`,
     );
   }
 }

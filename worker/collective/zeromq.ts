@@ -15,6 +15,7 @@ import { createRingEndpoint, defaultRingOptions, type RingEndpoint } from "./end
 import { hostIdentity } from "./host-identity.ts";
 import type { RingOptions } from "./session.ts";
 import { createSharedMemory } from "./shared-memory/shared-memory.ts";
+import { createSweeper } from "./sweep.ts";
 import type { Connection, ConnectionEvents, Transport } from "./transport.ts";
 
 export interface CollectiveEndpointOptions extends Partial<RingOptions> {
@@ -178,6 +179,7 @@ function openConnection(dealer: Dealer, address: string, events: ConnectionEvent
 
 /** Delivers every message until the socket is closed; resolves with why it ended. A throw of `onMessage` is not caught. */
 async function receiveAll(socket: Router | Dealer, onMessage: (parts: Buffer[]) => void): Promise<string> {
+  const sweep = createSweeper();
   for (;;) {
     let parts: Buffer[];
     try {
@@ -186,6 +188,7 @@ async function receiveAll(socket: Router | Dealer, onMessage: (parts: Buffer[]) 
       return error instanceof Error ? error.message : String(error);
     }
     onMessage(parts);
+    sweep(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
   }
 }
 
