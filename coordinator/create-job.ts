@@ -66,6 +66,7 @@ export async function createJob(
     localSteps: 1,
     bitIdentical: train.bit_identical,
     balance: cluster.balance,
+    sharesDevices: cluster.share_devices,
     totalSamples,
     samplesPerEpoch,
     validationSequences,

@@ -18,7 +18,7 @@ export interface DevicePlan {
 
 /** Of the configuration. */
 export interface Wanted {
-  readonly cluster: Pick<Config["cluster"], "workers" | "engine" | "device">;
+  readonly cluster: Pick<Config["cluster"], "workers" | "engine" | "device" | "share_devices">;
   readonly train: Pick<Config["train"], "global_batch">;
 }
 
@@ -52,11 +52,16 @@ export async function planDevices(
       ? unpinned(`${all} are here, but what uses them is not installed (${command}); starting one worker`)
       : unpinned();
   }
-  const workers = wanted ?? Math.min(gpus.length, train.global_batch);
+  const most = cluster.share_devices ? Infinity : gpus.length;
+  const workers = Math.min(wanted ?? Math.min(gpus.length, train.global_batch), most);
   const notices: string[] = [];
   if (wanted === undefined && workers < gpus.length) {
     notices.push(`using ${workers} of ${all}: train.global_batch ${train.global_batch} has no sequence for more`);
   }
+  if (wanted !== undefined && wanted > workers)
+    notices.push(
+      `starting ${workers} of ${wanted} workers, one for each of ${all}; cluster.share_devices lets more share them`,
+    );
   if (workers > gpus.length) notices.push(`${workers} workers share ${all}`);
   const uuidOf = (index: number): string => gpus[index % gpus.length]?.uuid ?? "";
   return { workers, environment: (index) => ({ CUDA_VISIBLE_DEVICES: uuidOf(index) }), notices };

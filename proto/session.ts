@@ -35,8 +35,11 @@ const WAIT_SLICE_MS = 100;
 /** A coordinator that listens and does not answer is asked why, so often. */
 const DIAGNOSE_EVERY_MS = 500;
 
-/** Answered by the coordinator's process, not by its host: one that is stopped does not. After as long its lease runs out. */
-const pings = { "grpc.keepalive_time_ms": 500, "grpc.keepalive_timeout_ms": 2000 };
+/** Answered by the coordinator's process, not by its host: one that is stopped does not. */
+function pings(silenceMs: number): grpc.ChannelOptions {
+  if (silenceMs === 0) return {};
+  return { "grpc.keepalive_time_ms": silenceMs / 5, "grpc.keepalive_timeout_ms": (silenceMs * 4) / 5 };
+}
 
 const channelOptions = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -215,6 +218,8 @@ export interface CoordinatorSession {
   send(message: { [K in FromWorker as K["kind"]]: { kind: K["kind"]; value: K["value"] } }[FromWorker["kind"]]): void;
   /** Resolves when everything sent has arrived, or the coordinator no longer answers. */
   end(): Promise<void>;
+  /** Gives the coordinator up: the stream is over at once, for this reason. */
+  giveUp(error: RingtuneError): void;
 }
 
 export interface CoordinatorSessionHandlers {
@@ -226,13 +231,13 @@ export interface CoordinatorSessionHandlers {
 /**
  * Calls the coordinator. Rejects with `timed_out` when it can't be reached within `timeoutMs`, and with the signal's
  * reason when that aborts before it is reached. Without `patient`, a refused connection rejects at once with `unavailable`.
- * With `watchful`, a coordinator that does not answer pings for some seconds is given up: there are others.
+ * A coordinator whose process has not answered for `silenceMs` is given up; 0, the default, waits as long as the connection stands.
  */
 export async function openSession(options: {
   address: string;
   timeoutMs: number;
   patient?: boolean;
-  watchful?: boolean;
+  silenceMs?: number;
   credentials?: Credentials;
   signal?: AbortSignal;
   handlers: CoordinatorSessionHandlers;
@@ -243,7 +248,7 @@ export async function openSession(options: {
     ...channelOptions,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
-    ...(options.watchful === true ? pings : {}),
+    ...pings(options.silenceMs ?? 0),
   });
   await untilReady(client, options);
   const stream: grpc.ClientDuplexStream<WorkerMessage, CoordinatorMessage__Output> = client.Session();
@@ -278,6 +283,10 @@ export async function openSession(options: {
       await closed;
       clearTimeout(patience);
     },
+    giveUp(error) {
+      stream.cancel();
+      close(error);
+    },
   };
 }
 
@@ -292,12 +301,14 @@ async function untilReady(
     signal,
   }: { address: string; timeoutMs: number; patient?: boolean; credentials?: Credentials; signal?: AbortSignal },
 ): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  let diagnoseAt = Date.now() + DIAGNOSE_EVERY_MS;
+  const deadline = performance.now() + timeoutMs;
+  let diagnoseAt = performance.now() + DIAGNOSE_EVERY_MS;
   try {
     for (;;) {
       signal?.throwIfAborted();
-      const moment = Math.min(deadline, Date.now() + WAIT_SLICE_MS);
+      const leftMs = Math.min(deadline - performance.now(), WAIT_SLICE_MS);
+      // gRPC wants a time of the day; a clock that jumps costs one slice at most.
+      const moment = Date.now() + leftMs;
       const ready = await new Promise<boolean>((resolve) => {
         client.waitForReady(moment, (error) => resolve(error === undefined));
       });
@@ -305,14 +316,14 @@ async function untilReady(
       if (!patient && client.getChannel().getConnectivityState(false) === grpc.connectivityState.TRANSIENT_FAILURE) {
         throw new RingtuneError("unavailable", `no coordinator answers at ${address}`);
       }
-      if (patient && Date.now() >= diagnoseAt) {
+      if (patient && performance.now() >= diagnoseAt) {
         const reason = await diagnoseHandshake(address, credentials);
         if (reason !== undefined) {
           throw new RingtuneError("unauthenticated", `the coordinator at ${address} can't be called: ${reason}`);
         }
-        diagnoseAt = Date.now() + DIAGNOSE_EVERY_MS;
+        diagnoseAt = performance.now() + DIAGNOSE_EVERY_MS;
       }
-      if (Date.now() >= deadline) {
+      if (performance.now() >= deadline) {
         if (!patient) throw new RingtuneError("unavailable", `no coordinator answers at ${address}`);
         const sentence = `no coordinator answers at ${address} after ${timeoutMs} ms; is it running, and is the address right?`;
         throw new RingtuneError("timed_out", sentence);

@@ -27,6 +27,7 @@ interface Options {
   readonly reach: Reach;
   readonly insecure: boolean;
   readonly timeout: number;
+  readonly patience: number;
   readonly health?: number;
   readonly healthHost: string;
 }
@@ -54,6 +55,12 @@ const command = new Command("ringtune worker")
   )
   .option("--insecure", "go beyond loopback without --certs, and with --certs leave the ring unencrypted", false)
   .option("--timeout <seconds>", "how long to wait for the coordinator", wholeNumber(1), 30)
+  .option(
+    "--patience <seconds>",
+    "how long the coordinator may be silent before another connection is tried; 0: as long as the connection stands",
+    wholeNumber(0),
+    30,
+  )
   .option("--health <port>", "answer GET /healthz and /readyz on this port; 0 takes a free one", parsePort)
   .option("--health-host <address>", "address that --health listens on", "127.0.0.1")
   .action(run);
@@ -96,6 +103,7 @@ async function run(options: Options): Promise<void> {
     joinToken,
     endpoint,
     connectTimeoutMs: options.timeout * 1000,
+    silenceMs: options.patience * 1000,
     signal: leave.signal,
     ...(credentials === undefined ? {} : { credentials }),
     drain: drain.signal,

@@ -50,14 +50,14 @@ export async function chooseRingAddress(options: RingAddressOptions): Promise<Ri
 /** The local address of packets to the coordinator; none is sent. */
 async function addressTowards({ coordinator, timeoutMs, signal }: RingAddressOptions): Promise<string> {
   const [, host = "", port = ""] = /^\[?(.+?)\]?:(\d+)$/.exec(coordinator) ?? [];
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   for (;;) {
     signal.throwIfAborted();
     try {
       const { address, family } = await lookup(host);
       return await sourceOf(address, Number(port), family === 6 ? "udp6" : "udp4");
     } catch (cause) {
-      if (Date.now() + LOOK_UP_EVERY_MS > deadline) {
+      if (performance.now() + LOOK_UP_EVERY_MS > deadline) {
         const sentence = `no way to the coordinator at ${coordinator} after ${timeoutMs} ms: ${describeError(cause)}; is the address right?`;
         throw new RingtuneError("timed_out", sentence, { cause });
       }

@@ -4,16 +4,16 @@ import { assertNever, type ErrorCode } from "../../common/errors.ts";
 import { metricsOf, sumCounts, type PredictionCounts } from "../../common/evaluation/scoring.ts";
 import type { FromWorker } from "../../proto/messages.ts";
 import { measure, rebalance } from "./balance.ts";
-import { completeWhenDone, finishStep, finishValidation, saveAndFinish } from "./completion.ts";
+import { finishStep, finishValidation, saveAndFinish } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { findDiverged, heal, redo } from "./divergence.ts";
-import { batchOf, nextStep, positionAfter, reducedBytes } from "./job.ts";
+import { batchOf, nextStep, positionAfter, reducedBytes, validatesAfter } from "./job.ts";
 import { leaseOf, settle } from "./ledger.ts";
 import { changeMembers, drain } from "./leaving.ts";
 import { compareClock, noteLinks } from "./measuring.ts";
 import { lost } from "./membership.ts";
-import { between, validationShards } from "./program.ts";
-import { holdsBack, isSaving, notWritten, wrote } from "./saving.ts";
+import { beginProgram, validationShards } from "./program.ts";
+import { goOn, holdsBack, isSaving, notWritten, wrote } from "./saving.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { EvaluatedShard, Member } from "./state.ts";
 import { blamed, busBandwidth, judge, mean, slowest } from "./votes.ts";
@@ -55,6 +55,8 @@ export function said(draft: Draft, member: Member, message: FromWorker): void {
     case "clock":
       return compareClock(draft, member, message.value);
     case "prepared":
+      member.device = message.value.gpuUuid;
+      if (refuseSharers(draft)) return;
       member.ready = true;
       draft.because(`worker ${member.id} is ready and joins after step ${nextStep(draft.job, state.committed)}`);
       return;
@@ -95,51 +97,65 @@ function hasFormed(draft: Draft, member: Member, formed: Extract<FromWorker, { k
     draft.effects.push({ kind: "dismiss", to: member.id, code: "protocol_mismatch", reason });
     return lost(draft, [member.id], reason);
   }
-  const { digest, parameters, gpuUuid } = formed;
-  state.formed[member.id] = { digest, parameters, gpuUuid };
+  state.formed[member.id] = formed.digest;
+  member.device = formed.gpuUuid;
   noteLinks(draft, member, formed.links);
   if (!state.members.every(({ id }) => id in state.formed)) return;
-  const digests = Object.fromEntries(Object.entries(state.formed).map(([id, { digest }]) => [id, digest]));
-  const witnesses = state.members.filter(({ holds }) => holds || !state.established);
+  const isFirst = !state.established;
+  const witnesses = state.members.filter(({ holds }) => holds || isFirst);
   for (const each of state.members) each.holds = true;
   state.established = true;
-  findDiverged(draft, digests, state.committed, witnesses);
+  findDiverged(draft, state.formed, state.committed, witnesses);
   if (state.members.some(({ holds }) => !holds)) return heal(draft);
+  if (refuseSharers(draft)) return;
   state.phase = "running";
   state.parameters = formed.parameters;
-  state.lastStepEndMs = draft.nowMs;
   draft.waitAgain();
   draft.because(
     `generation ${state.generation} is formed: ${state.members.length} workers hold step ${state.committed}`,
   );
-  nameSharedGpus(draft);
   if (state.stopping !== null || state.enough !== null) return saveAndFinish(draft);
-  draft.effects.push(...between(draft.job, state, state.committed));
-  draft.planAhead();
-  completeWhenDone(draft);
+  if (isFirst) {
+    state.lastStepEndMs = draft.nowMs;
+    draft.effects.push(...beginProgram(draft.job, state));
+  }
+  // What those that were quicker have said meanwhile.
+  goOn(draft);
 }
 
-/** Several workers on one GPU are slower than one, and mostly a mistake of whoever started them. Workers of a CPU share it. */
-function nameSharedGpus(draft: Draft): void {
-  const { members, formed } = draft.state;
-  const byGpu = new Map<string, Member[]>();
-  for (const member of members) {
-    const gpu = formed[member.id]?.gpuUuid ?? "";
-    if (gpu !== "") byGpu.set(gpu, [...(byGpu.get(gpu) ?? []), member]);
+/**
+ * Several workers on one GPU are slower than one, and a mistake of whoever started them: all but the first are sent away.
+ * Workers of a CPU share it. True if somebody had to go.
+ */
+function refuseSharers(draft: Draft): boolean {
+  const { job, state } = draft;
+  if (job.sharesDevices) return false;
+  const owners = new Map<string, Member>();
+  const refused: Member[] = [];
+  for (const member of [...state.members, ...state.joining]) {
+    const owner = owners.get(member.device);
+    if (member.device === "") continue;
+    if (owner === undefined) owners.set(member.device, member);
+    else refused.push(member);
   }
-  for (const [gpu, sharing] of byGpu) {
-    if (sharing.length < 2) continue;
-    const names = sharing.map(({ id, pid }) => `${id} (pid ${pid})`).join(" and ");
-    draft.because(
-      `workers ${names} compute on one GPU, ${gpu} of host ${sharing[0]!.host}; start one worker for each, with CUDA_VISIBLE_DEVICES`,
-    );
+  for (const member of refused) {
+    const { id, pid, device } = member;
+    const owner = owners.get(device)!;
+    const both = `worker ${owner.id} (pid ${owner.pid}) computes on GPU ${device} of host ${owner.host}, and worker ${id} (pid ${pid}) claims it too`;
+    const reason = `${both}; start one worker for each GPU, with CUDA_VISIBLE_DEVICES, or set cluster.share_devices`;
+    draft.because(reason);
+    draft.effects.push({ kind: "dismiss", to: id, code: "no_device", reason });
   }
+  if (refused.length === 0) return false;
+  const ids = refused.map(({ id }) => id);
+  lost(draft, ids, "its GPU is taken");
+  return true;
 }
 
 function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, { kind: "reduced" }>["value"]): void {
   const { job, state } = draft;
   const next = nextStep(job, state.committed);
-  if (state.phase !== "running" || reduced.step !== next || state.enough !== null) return;
+  if (!["forming", "running"].includes(state.phase) || reduced.step !== next || state.enough !== null) return;
   const { rows } = leaseOf(state.ledger, member.id, next);
   if (reduced.rows !== rows) {
     const reason = `it has reduced ${reduced.rows} rows of step ${next}, and ${rows} were leased to it`;
@@ -168,6 +184,8 @@ export function commitWhenReduced(draft: Draft): void {
   const [first] = state.members;
   if (state.phase !== "running" || state.stopping !== null || state.enough !== null || first === undefined) return;
   if (!state.members.every(({ id }) => id in state.votes) || holdsBack(draft)) return;
+  // Of one that is not finite, which waits for a checkpoint: every other one was complete before the votes.
+  if (validatesAfter(job, state.committed) && state.validated < state.committed) return;
   const votes = state.members.flatMap(({ id }) => state.votes[id] ?? []);
 
   const batch = batchOf(job, next);
@@ -254,30 +272,41 @@ function hasEvaluated(
   member: Member,
   evaluated: Extract<FromWorker, { kind: "evaluated" }>["value"],
 ): void {
-  const { job, state } = draft;
+  const { state } = draft;
   if (evaluated.step !== state.committed || state.validated >= evaluated.step) return;
   state.validating ??= { sums: {}, sinceMs: draft.nowMs };
   const { lossSum, tokens, notFiniteRows, counts } = evaluated;
   state.validating.sums[member.id] = { lossSum, tokens, notFiniteRows, counts };
-  const found = state.validating.sums;
+  endValidation(draft);
+}
+
+/** Once all members have validated the committed step, the validation is recorded, or ends the run. */
+export function endValidation(draft: Draft): void {
+  const { job, state } = draft;
+  if (state.phase !== "running" || state.validating === null) return;
+  const { sums: found, sinceMs } = state.validating;
   if (!state.members.every(({ id }) => id in found)) return;
+  const step = state.committed;
   const sums = state.members.flatMap(({ id }) => found[id] ?? []);
   const loss = mean(sums);
+  const tokens = sums.reduce((total, sum) => total + sum.tokens, 0);
   if (!Number.isFinite(loss)) {
-    const tokens = sums.reduce((total, sum) => total + sum.tokens, 0);
     const positions = blamed(sums, validationShards(job, sums.length));
-    const what = `the validation after step ${evaluated.step} has loss ${loss} over ${tokens} tokens`;
+    const what = `the validation after step ${step} has loss ${loss} over ${tokens} tokens`;
     const share = positions.length === 0 ? "" : `, in ${positions.length} of ${job.validationSequences} samples`;
     const sentence = `${what}${share}; lower train.learning_rate, or look at the data`;
+    // The weights of earlier checkpoints are good, and their writers are all there.
+    if (state.saves.some((save) => save.step < step))
+      return draft.because(`${sentence}; the run ends when the checkpoint under way is written`);
     return draft.fail("not_finite", sentence, { part: "validation", positions });
   }
   finishValidation(draft, {
     kind: "validation",
-    step: evaluated.step,
+    step,
     loss,
     perplexity: Math.exp(loss),
-    tokens: sums.reduce((total, sum) => total + sum.tokens, 0),
-    seconds: (draft.nowMs - (state.validating.sinceMs ?? draft.nowMs)) / 1000,
+    tokens,
+    seconds: (draft.nowMs - (sinceMs ?? draft.nowMs)) / 1000,
     timeMs: Math.round(draft.nowMs),
     ...(job.scoring === null ? {} : { metrics: metricsOf(sumCounts(countsOf(sums), job.scoring), job.scoring) }),
   });

@@ -27,6 +27,8 @@ export interface Job {
   readonly localSteps: number;
   /** Results have the same bits at any number of workers; see docs/reproducibility.md. */
   readonly bitIdentical: boolean;
+  /** Several workers may compute on one GPU. */
+  readonly sharesDevices: boolean;
   /** By what a batch is divided: into equal parts, or by the speed of each worker. */
   readonly balance: "equal" | "speed";
   /** Length of the sample stream: steps * globalBatch, or epochs * samplesPerEpoch. */

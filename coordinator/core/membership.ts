@@ -7,6 +7,7 @@ import { finishStep } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { createPulse } from "./detection.ts";
 import { batchOf, nextStep, shardUnit, totalSteps } from "./job.ts";
+import { beginProgram } from "./program.ts";
 import { requeue } from "./ledger.ts";
 import { absent, awaitReturn, endWait, leftAgain, misfit, returned } from "./returning.ts";
 import { equally, shardsOf } from "./shards.ts";
@@ -36,6 +37,7 @@ export function joined(draft: Draft, worker: NewWorker, brings?: Brings): void {
     ready: isEarly || brings?.ready === true,
     leaving: "",
     healed: 0,
+    device: "",
     pulse: createPulse(draft.nowMs, job.heartbeatMs),
     doing: isEarly ? "waiting for the other workers" : brings?.ready ? "waiting to take part" : "making its engine",
     inCollective: false,
@@ -101,8 +103,8 @@ export function form(draft: Draft, reason: string): void {
   const measureLinks = state.measure && state.members.length > 1;
   state.measure = false;
   state.links = [];
+  const receivers = [...state.members.keys()].filter((rank) => !state.members[rank]!.holds);
   state.members.forEach((member, rank) => {
-    const peer = { kind: "peer", root, keeps: member.holds } as const;
     draft.effects.push({
       kind: "form",
       to: member.id,
@@ -110,10 +112,14 @@ export function form(draft: Draft, reason: string): void {
       rank,
       members,
       step: state.committed,
-      source: !state.established ? job.start : isHeld ? { kind: "held" } : peer,
+      source: !state.established ? job.start : isHeld ? { kind: "held" } : { kind: "peer", root, receivers },
       measureLinks,
     });
   });
+  if (!state.established || state.stopping !== null || state.enough !== null) return;
+  // Those that hold the weights go on at once; nothing is committed before all have formed and their weights are compared.
+  state.lastStepEndMs = draft.nowMs;
+  draft.effects.push(...beginProgram(job, state));
 }
 
 /** Those that drain go, those that are ready come; but nobody comes to a run that is about to end. */
@@ -163,9 +169,24 @@ export function lost(draft: Draft, ids: readonly string[], reason: string): void
     finishStep(draft);
     if (draft.ended) return;
   }
+  if (state.members.length === 0 && job.recoverMs > 0 && !state.established) return gatherAgain(draft, sentences);
   if (state.members.length === 0)
     return draft.fail("worker_lost", `no worker is left; lost ${state.losses.join("; ")}`);
   form(draft, `lost ${sentences.join("; ")}`);
+}
+
+/** Nobody has any weights yet, so nothing is lost with the last worker: whoever comes now begins. */
+function gatherAgain(draft: Draft, lost: readonly string[]): void {
+  const { job, state } = draft;
+  state.phase = "gathering";
+  state.members = state.joining.map((member) => ({ ...member, status: "healthy", holds: true, ready: true }));
+  state.joining = [];
+  state.formed = {};
+  state.interrupted = null;
+  state.deadlineMs = draft.nowMs + job.joinTimeoutMs;
+  const there = `${state.members.length} of ${job.workers} workers are there`;
+  draft.because(`lost ${lost.join("; ")}: ${there}, waiting up to ${job.joinTimeoutMs / 1000} s for the others`);
+  if (state.members.length >= job.workers) form(draft, "all workers have joined");
 }
 
 /** The user wants to stop: save what is committed and go. */

@@ -21,6 +21,11 @@ import type { Effect, State } from "./state.ts";
 /** Plans a worker holds at most: the one it computes and the next, whose data is then already there. */
 const PLANS_AHEAD = 2;
 
+/** What workers that hold the committed weights, or are about to, do next. */
+export function beginProgram(job: Job, state: State): Effect[] {
+  return [...between(job, state, state.committed), ...planAhead(job, state)];
+}
+
 /** Plans up to PLANS_AHEAD steps past the committed one, each followed by what comes after it. */
 export function planAhead(job: Job, state: State): Effect[] {
   const effects: Effect[] = [];
@@ -32,7 +37,7 @@ export function planAhead(job: Job, state: State): Effect[] {
     const batch = batchOf(job, step);
     const learningRates = learningRatesOf(job, step);
     const verify = isDueAt(job, step, job.verifyEvery);
-    for (const [rank, shard] of shardsOf(batch, state.speeds, shardUnit(job)).entries()) {
+    for (const [rank, shard] of shardsOf(batch, speedsFor(job, state, step), shardUnit(job)).entries()) {
       const to = state.members[rank]!.id;
       lease(state.ledger, to, step, shard);
       effects.push({ kind: "plan", to, generation: state.generation, step, batch, shard, learningRates, verify });
@@ -46,6 +51,15 @@ export function planAhead(job: Job, state: State): Effect[] {
 function learningRatesOf(job: Job, step: number): number[] {
   const before = stepBefore(job, step);
   return Array.from({ length: step - before }, (_, taken) => learningRateAt(before + taken, job.schedule));
+}
+
+/**
+ * Whoever is being given the weights of the committed step computes nothing of the next one, so that nobody waits for it. In a
+ * round of local steps weights change before it is committed, so all begin it together.
+ */
+function speedsFor(job: Job, { established, committed, members, speeds }: State, step: number): readonly number[] {
+  if (!established || job.localSteps > 1 || stepBefore(job, step) !== committed) return speeds;
+  return speeds.map((speed, rank) => (members[rank]!.holds ? speed : 0));
 }
 
 /** What stands between step `done` and the next: validation and checkpoint, unless they are complete. */

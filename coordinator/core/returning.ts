@@ -70,6 +70,7 @@ export function returned(draft: Draft, worker: NewWorker, brings: Brings | undef
       status: known?.status === "draining" ? "draining" : "healthy",
       leaving: known?.leaving ?? "",
       healed: known?.healed ?? 0,
+      device: "",
       ...{ holds, ready: true, inCollective: false, pace: createPace(), clock: null },
       pulse: createPulse(draft.nowMs, job.heartbeatMs),
       doing: "waiting for the others to come back",

@@ -8,7 +8,7 @@
 // writer is gone is abandoned, and one of the then committed step is owed. Nothing here knows files.
 
 import type { FromWorker } from "../../proto/messages.ts";
-import { commitWhenReduced } from "./answers.ts";
+import { commitWhenReduced, endValidation } from "./answers.ts";
 import { completeWhenDone, isLast } from "./completion.ts";
 import type { Draft } from "./draft.ts";
 import { isBetter } from "../../common/evaluation/stopping-metrics.ts";
@@ -47,7 +47,7 @@ export function planSave(job: Job, state: State, done: number): Effect[] {
   const attempt = (state.saveAttempts += 1);
   state.owed = false;
   state.saves.push({
-    ...{ attempt, step: done, facts: "", publishing: false },
+    ...{ attempt, generation: state.generation, step: done, facts: "", publishing: false },
     parts: writers.map(({ id }) => ({ worker: id, files: null })),
   });
   const { generation } = state;
@@ -84,9 +84,11 @@ export function publish(draft: Draft): void {
     );
   const [save] = state.saves;
   if (save !== undefined && !save.publishing && isWhole(save)) {
-    const { step, attempt, facts, parts } = save;
+    const { generation, step, attempt, facts, parts } = save;
+    // While a generation is formed, the weights that its writers copy have not been compared.
+    const isCompared = state.phase !== "forming" || generation < state.generation;
     const isApplied = state.applying === null || state.applying.record.step > step;
-    if (isApplied && !(validatesAfter(job, step) && state.validated < step && state.stopping === null)) {
+    if (isCompared && isApplied && !(validatesAfter(job, step) && state.validated < step && state.stopping === null)) {
       save.publishing = true;
       const files = parts.flatMap((part) => part.files ?? []);
       const best = keptWith(draft, step)?.step ?? null;
@@ -240,8 +242,10 @@ function hasBegun({ committed }: State, { step }: Saving): boolean {
   return step <= committed;
 }
 
-/** Something was waited for no longer. */
-function goOn(draft: Draft): void {
+/** Something is waited for no longer. */
+export function goOn(draft: Draft): void {
+  endValidation(draft);
+  if (draft.ended) return;
   commitWhenReduced(draft);
   publish(draft);
 }

@@ -16,7 +16,8 @@ export function equally(worldSize: number): number[] {
 
 /**
  * The part of each rank; the parts are `range`, in order. Everybody gets something, unless there are fewer units than ranks:
- * then the first by speed do. Of equals the lower rank gets more. `speeds` are positive, on any scale.
+ * then the first by speed do. Of equals the lower rank gets more. `speeds` are on any scale; who has none gets nothing, and
+ * somebody has.
  */
 export function shardsOf(range: Range, speeds: readonly number[], unit = 1): Range[] {
   const end = range.start + range.rows;
@@ -30,8 +31,8 @@ export function shardsOf(range: Range, speeds: readonly number[], unit = 1): Ran
 
 function unitsOf(total: number, speeds: readonly number[]): number[] {
   const sum = speeds.reduce((so, speed) => so + speed, 0);
-  const least = total >= speeds.length ? 1 : 0;
-  const units = speeds.map((speed) => Math.max(least, Math.floor((total * speed) / sum)));
+  const least = total >= speeds.filter((speed) => speed > 0).length ? 1 : 0;
+  const units = speeds.map((speed) => (speed === 0 ? 0 : Math.max(least, Math.floor((total * speed) / sum))));
   let left = total - units.reduce((so, each) => so + each, 0);
   for (; left > 0; left--) give(units, 1, (rank) => (units[rank]! + 1) / speeds[rank]!);
   // Those that are too slow for their one unit took more than they earned: who would be done last gives some back.

@@ -62,6 +62,8 @@ export interface Member extends NewWorker {
   leaving: string;
   /** How often it has been given the weights of another because its own differed. */
   healed: number;
+  /** The GPU that it computes on, "GPU-..."; "" where it has none, or before it has said so. */
+  device: string;
   readonly pulse: Pulse;
   /** What it last said it was doing, for the sentence if it stops. */
   doing: string;
@@ -109,6 +111,8 @@ export interface SavedFile {
 export interface Saving {
   /** From 1; a coordinator that is started again counts on. */
   readonly attempt: number;
+  /** In which it was planned. */
+  readonly generation: number;
   readonly step: number;
   /** Null until they are on stable storage. */
   readonly parts: { readonly worker: string; files: SavedFile[] | null }[];
@@ -148,8 +152,8 @@ export interface State {
   owed: boolean;
   /** A checkpoint that is waited for could not be written, since when, and when to try again. */
   unsaved: { readonly sinceMs: number; atMs: number } | null;
-  /** The answers that are being waited for, by worker. */
-  formed: Record<string, { digest: string; parameters: number; gpuUuid: string }>;
+  /** The answers that are being waited for, by worker: digests of their weights, and votes. */
+  formed: Record<string, string>;
   votes: Record<string, Vote>;
   /** Of the committed step, until all have applied it. */
   applying: {
@@ -252,9 +256,11 @@ export interface BlamedSamples {
   readonly positions: readonly number[];
 }
 
-/** Where the weights of a generation come from; `keeps`: this worker holds them and only passes them on. */
+/** Where the weights of a generation come from. Of a peer: from rank `root` to the ranks `receivers`; the others hold them. */
 export type Source =
-  Start | { readonly kind: "held" } | { readonly kind: "peer"; readonly root: number; readonly keeps: boolean };
+  | Start
+  | { readonly kind: "held" }
+  | { readonly kind: "peer"; readonly root: number; readonly receivers: readonly number[] };
 
 export type Effect =
   | { readonly kind: "welcome"; readonly to: string }

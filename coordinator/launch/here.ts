@@ -29,7 +29,8 @@ export function openHere({ workers, environment }: DevicePlan): Site {
     start({ id, index, arguments: more, secrets }) {
       // It ends with this process: the preload listens on the channel. Detached: Ctrl-C reaches the coordinator alone, which
       // lets the workers finish. Secrets are no arguments, since those are everybody's to see.
-      const args = ["--import", preload, program, "--id", id, "--secrets", ...more];
+      // It has no other coordinator, so one that is stopped is waited for.
+      const args = ["--import", preload, program, "--id", id, "--secrets", "--patience", "0", ...more];
       const child = spawn(process.execPath, args, {
         detached: true,
         stdio: ["pipe", "ignore", "pipe", "ipc"],

@@ -44,6 +44,7 @@ export async function openHosts(
         run,
         engine,
         device,
+        shareDevices: cluster.share_devices,
         globalBatch: train.global_batch,
         ...(slots === undefined ? {} : { slots }),
       };

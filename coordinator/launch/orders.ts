@@ -25,6 +25,7 @@ export const orderSchema = z.discriminatedUnion("kind", [
     /** Of the configuration. */
     engine: z.enum(["onnx", "tfjs"]),
     device: z.string(),
+    shareDevices: z.boolean(),
     globalBatch: z.int().min(1),
     /** Workers to have room for; left out: one for each device. */
     slots: z.int().min(1).optional(),

@@ -72,13 +72,14 @@ export async function serveHost({ input, output, environment = process.env, sign
     }
   }
 
-  async function prepare({ run, engine, device, globalBatch, slots }: Extract<Order, { kind: "prepare" }>) {
+  async function prepare({ run, engine, device, ...wanted }: Extract<Order, { kind: "prepare" }>) {
     if (!existsSync(run)) {
       const why = `does not see the run directory ${run}, which workers write checkpoints into`;
       const what = "put checkpoint.dir on storage that all hosts have at the same path";
       return report({ kind: "unfit", reason: `${why}; ${what}` });
     }
-    const cluster = { engine, device, workers: slots ?? ("auto" as const) };
+    const { globalBatch, slots, shareDevices } = wanted;
+    const cluster = { engine, device, workers: slots ?? ("auto" as const), share_devices: shareDevices };
     const devices = await planDevices({ cluster, train: { global_batch: globalBatch } }, true, environment);
     site = openHere(devices);
     report({ kind: "prepared", slots: devices.workers, notices: [...devices.notices] });

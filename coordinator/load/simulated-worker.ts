@@ -47,7 +47,10 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
           await new Promise<void>((resolve) => (wake = resolve));
         }
         if (committed >= plan.step) {
-          session?.send({ kind: "applied", value: { generation, step: plan.step, seconds: 0, digest: "0" } });
+          session?.send({
+            kind: "applied",
+            value: { generation, step: plan.step, seconds: 0, digest: "0", notices: [] },
+          });
         }
         return;
       }
@@ -83,7 +86,7 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
             return;
           }
           case "prepare":
-            return session?.send({ kind: "prepared", value: {} });
+            return session?.send({ kind: "prepared", value: { gpuUuid: "" } });
           case "form": {
             const { step } = message.value;
             generation = message.value.generation;

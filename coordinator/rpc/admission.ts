@@ -15,6 +15,7 @@ export interface AdmissionOptions {
   readonly run: string;
   /** The ring has to be encrypted, or must not be. */
   readonly encrypted: boolean;
+  /** Of a clock that never jumps; since when does not matter. */
   readonly nowMs?: () => number;
 }
 
@@ -40,7 +41,8 @@ const WINDOW_MS = 60_000;
 /** Addresses whose failures are counted; the first to fail is forgotten. */
 const MAX_ADDRESSES = 1024;
 
-export function createAdmission({ tokens, run, encrypted, nowMs = Date.now }: AdmissionOptions): Admission {
+export function createAdmission(options: AdmissionOptions): Admission {
+  const { tokens, run, encrypted, nowMs = () => performance.now() } = options;
   const waiting = new Map<symbol, (error: RingtuneError) => void>();
   const failures = new Map<string, { count: number; sinceMs: number }>();
 
@@ -70,7 +72,7 @@ export function createAdmission({ tokens, run, encrypted, nowMs = Date.now }: Ad
       );
     }
     if (verdict.kind === "expired") {
-      const [end, now] = [verdict.expiresMs, nowMs()].map((ms) => new Date(ms).toISOString());
+      const [end, now] = [verdict.expiresMs, verdict.nowMs].map((ms) => new Date(ms).toISOString());
       throw refuse(
         `${who} has a join token that expired at ${end}, it is ${now} now; make another: ringtune token ${run}`,
       );

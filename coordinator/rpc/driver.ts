@@ -103,9 +103,10 @@ export function createDriver(host: DriverHost): Driver {
     admission: host.admission,
     post: (event) => post(event),
     observe(event) {
-      if (event.kind === "said" && event.message.kind === "formed") {
-        host.engine(event.message.value.engine, event.message.value.engineWhy);
-        event.message.value.notices.forEach((sentence) => host.noticed(sentence));
+      if (event.kind === "said") {
+        const { kind, value } = event.message;
+        if (kind === "formed") host.engine(value.engine, value.engineWhy);
+        if (kind === "formed" || kind === "applied") value.notices.forEach((sentence) => host.noticed(sentence));
       }
       host.observe(event);
     },
@@ -364,7 +365,7 @@ function sourceMessage(
     case "held":
       return { held: {} };
     case "peer":
-      return { peer: { root: source.root, keeps: source.keeps } };
+      return { peer: { root: source.root, receivers: [...source.receivers] } };
     default:
       return assertNever(source);
   }

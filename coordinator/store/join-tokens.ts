@@ -20,7 +20,9 @@ export interface IssuedToken {
 
 /** What a token is worth now. */
 export type Verdict =
-  { readonly kind: "valid" } | { readonly kind: "unknown" } | { readonly kind: "expired"; readonly expiresMs: number };
+  | { readonly kind: "valid" }
+  | { readonly kind: "unknown" }
+  | { readonly kind: "expired"; readonly expiresMs: number; readonly nowMs: number };
 
 export interface JoinTokens {
   /** Path of the token for workers that are started by hand. */
@@ -95,7 +97,8 @@ export async function openJoinTokens(options: {
     judge(token) {
       const entry = find(token);
       if (entry === undefined) return { kind: "unknown" };
-      return entry.expiresMs > nowMs() ? { kind: "valid" } : { kind: "expired", expiresMs: entry.expiresMs };
+      const [{ expiresMs }, now] = [entry, nowMs()];
+      return expiresMs > now ? { kind: "valid" } : { kind: "expired", expiresMs, nowMs: now };
     },
     async discard() {
       await writing;

@@ -110,7 +110,7 @@ describe("whoever is not a worker of the run is told so, and the run does not mi
     ]);
     expect(
       await refused((stranger) =>
-        stranger.send({ kind: "applied", value: { generation: 1, step: 1, seconds: 0, digest: "" } }),
+        stranger.send({ kind: "applied", value: { generation: 1, step: 1, seconds: 0, digest: "", notices: [] } }),
       ),
     ).toEqual(["protocol_mismatch", "the first message of a session is join, not applied"]);
     expect(await refused((stranger) => stranger.join({ workerId: "\u001b[2Jx" }))).toEqual([
@@ -213,7 +213,7 @@ describe("a worker that talks nonsense", () => {
     ] as const) {
       stranger.send({ kind: "reduced", value: { generation, step, lossSum: 1, ...votes } });
       stranger.send({ kind: "evaluated", value: { generation, step, ...sums } });
-      stranger.send({ kind: "applied", value: { generation, step, seconds: 1, digest: "" } });
+      stranger.send({ kind: "applied", value: { generation, step, seconds: 1, digest: "", notices: [] } });
       stranger.send({ kind: "saved", value: { step, attempt: 1, files: [], factsJson: "", times: null } });
     }
     stranger.send({ kind: "reduced", value: { generation: 1, step: 1, lossSum: NaN, ...votes, rows: 12 } });

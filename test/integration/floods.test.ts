@@ -57,7 +57,7 @@ async function speak(server: SessionServer): Promise<FromCoordinator["kind"]> {
     ...{ address: server.address, timeoutMs: 20_000 },
     handlers: { message: ({ kind }) => hear(kind), closed: () => undefined },
   });
-  session.send({ kind: "prepared", value: {} });
+  session.send({ kind: "prepared", value: { gpuUuid: "" } });
   const kind = await answer;
   await session.end();
   return kind;

@@ -31,6 +31,7 @@ export const job: Job = {
   localSteps: 1,
   bitIdentical: false,
   balance: "equal",
+  sharesDevices: false,
   verifyEvery: 0,
   earlyStopping: null,
   scoring: null,
@@ -120,7 +121,7 @@ export function drive(overrides: Partial<Job> = {}) {
     /** The run directory has taken a checkpoint. */
     published: (step: number) => run.post({ kind: "published", attempt: attemptOf(step) }),
     applied: (id: string, digest = "") => {
-      const value = { generation: state.generation, step: state.committed, seconds: 0, digest };
+      const value = { generation: state.generation, step: state.committed, seconds: 0, digest, notices: [] };
       return run.post({ kind: "said", id, message: { kind: "applied", value } });
     },
   };
@@ -137,3 +138,6 @@ export function running(overrides: Partial<Job> = {}) {
 }
 
 export const kinds = (effects: readonly Effect[]): string[] => effects.map(({ kind }) => kind);
+
+/** Without the plans that follow a new generation at once. */
+export const besidesPlans = (effects: readonly Effect[]): Effect[] => effects.filter(({ kind }) => kind !== "plan");

@@ -8,7 +8,7 @@ const judge = (token: string) =>
   token === "good"
     ? ({ kind: "valid" } as const)
     : token === "old"
-      ? ({ kind: "expired", expiresMs: Date.parse("2026-01-01T00:00:00Z") } as const)
+      ? ({ kind: "expired", expiresMs: Date.parse("2026-01-01"), nowMs: Date.parse("2026-03-01") } as const)
       : ({ kind: "unknown" } as const);
 const create = (encrypted = false): Admission =>
   createAdmission({ tokens: { judge }, run: "runs/a", encrypted, nowMs: () => now });

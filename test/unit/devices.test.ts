@@ -86,8 +86,16 @@ describe("workers: auto", () => {
   });
 });
 
-test("more workers than GPUs share them in turn, and it is said", async () => {
+test("no more workers than GPUs are started, and it is said", async () => {
   const devices = await plan({ cluster: { workers: 5 } });
+  expect(gpusOf(devices)).toEqual(["GPU-a", "GPU-b", "GPU-c"]);
+  expect(devices.notices).toEqual([
+    "starting 3 of 5 workers, one for each of 3 NVIDIA GPUs; cluster.share_devices lets more share them",
+  ]);
+});
+
+test("more workers than GPUs share them in turn when they may, and it is said", async () => {
+  const devices = await plan({ cluster: { workers: 5, share_devices: true } });
   expect(gpusOf(devices)).toEqual(["GPU-a", "GPU-b", "GPU-c", "GPU-a", "GPU-b"]);
   expect(devices.notices).toEqual(["5 workers share 3 NVIDIA GPUs"]);
 });

@@ -96,6 +96,6 @@ test("a stranger that says more than a join, or anything else, is not kept", () 
   const { call } = createLine();
   expect(call("a", { ringEndpoint: "x".repeat(10_000) }).rejected).toHaveLength(1);
   const { handlers, rejected } = call("b");
-  handlers.message({ kind: "prepared", value: {} });
+  handlers.message({ kind: "prepared", value: { gpuUuid: "" } });
   expect(rejected).toHaveLength(1);
 });

@@ -25,7 +25,7 @@ function play(timeline: ReturnType<typeof createTimeline>, clock: { now: number 
   timeline.committed(step);
   clock.now = at + 130;
   for (const worker of ["w0", "w1"]) {
-    timeline.said(worker, { kind: "applied", value: { step, generation: 3, seconds: 0.01, digest: "" } });
+    timeline.said(worker, { kind: "applied", value: { step, generation: 3, seconds: 0.01, digest: "", notices: [] } });
   }
 }
 

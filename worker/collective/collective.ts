@@ -25,7 +25,7 @@ export interface CollectiveCall {
 export type Summable = Float32Array | BigInt64Array;
 
 /**
- * Every rank makes the same calls in the same order, with buffers of equal length and kind. What a buffer holds after a call that
+ * Every rank makes the same calls in the same order, with buffers of equal length and kind, but for `pass`. What a buffer holds after a call that
  * rejects is not defined.
  */
 export interface Collective {
@@ -47,6 +47,15 @@ export interface Collective {
     buffer: Uint8Array,
     between: { readonly from: number; readonly to: number },
     call: CollectiveCall,
+  ): Promise<CollectiveStats>;
+  /**
+   * Copies the buffers of the first of `ranks` into those of the others, one after another; only these ranks call it. Up to
+   * 64 MB leave without this thread, so the first may compute meanwhile; its buffers must not change before this resolves.
+   */
+  pass(
+    buffers: readonly Uint8Array[],
+    ranks: readonly number[],
+    call: Pick<CollectiveCall, "step" | "signal">,
   ): Promise<CollectiveStats>;
   /** Resolves when every rank has called it. */
   barrier(call: CollectiveCall): Promise<void>;

@@ -10,6 +10,7 @@ import type { Collective, CollectiveCall, CollectiveStats, Summable } from "./co
 import { createDirectCall } from "./direct-call.ts";
 import { createLinks, type DropReason, type Links, type Position } from "./links.ts";
 import { orderByBandwidth, type Bandwidths } from "./measure-hosts.ts";
+import { createPassCall } from "./pass-call.ts";
 import { cutInto } from "./pieces.ts";
 import { createRingCall } from "./ring-call.ts";
 import { scheduleBroadcast, scheduleRing } from "./ring.ts";
@@ -210,10 +211,9 @@ export function createSession(
   connect(); // who can't be called is known at once, not at the first call
   let turn: Promise<void> = worldSize > 1 ? agree() : Promise.resolve();
 
-  /** By way of `phases`, or as the topology has it, which is known when its turn has come. */
-  const run = async (work: Work, options: CollectiveCall, phases?: readonly Phase[]): Promise<CollectiveStats> => {
+  /** Makes the call when those before it are done. */
+  const inTurn = async (create: () => Call, signal: AbortSignal): Promise<CollectiveStats> => {
     const startedAt = performance.now();
-    const { signal, step, bucket } = options;
     signal.throwIfAborted();
     const before = turn;
     let passOn = (): void => undefined;
@@ -224,7 +224,7 @@ export function createSession(
       signal.throwIfAborted();
       if (broken !== undefined) throw broken;
       if (worldSize > 1) {
-        const call = createCall(work, { step, bucket }, phases);
+        const call = create();
         await perform(call, signal);
         bytes = { bytesSent: call.bytesSent, bytesBetweenHosts: call.bytesBetweenHosts };
       }
@@ -233,6 +233,10 @@ export function createSession(
     }
     return { ...bytes, seconds: (performance.now() - startedAt) / 1000 };
   };
+
+  /** By way of `phases`, or as the topology has it, which is known when its turn has come. */
+  const run = (work: Work, { signal, ...call }: CollectiveCall, phases?: readonly Phase[]): Promise<CollectiveStats> =>
+    inTurn(() => createCall(work, call, phases), signal);
 
   const collective: SessionCollective = {
     rank,
@@ -260,6 +264,17 @@ export function createSession(
       const schedule = scheduleBroadcast({ position, chunks: [[0], [1]] }, 0, cut);
       const phase: Phase = { kind: "ring", schedule, successor: other, predecessor: other };
       return run({ kind: "broadcast", bytes: buffer, dtype: "bytes" }, call, [phase]);
+    },
+    async pass(buffers, ranks, { step, signal }) {
+      const place = ranks.indexOf(rank);
+      assert(place >= 0 && new Set(ranks).size === ranks.length, `rank ${rank} is one of the ranks ${ranks.join()}`);
+      const [before, after] = [ranks[place - 1], ranks[place + 1]];
+      const neighbours = {
+        before: before === undefined ? undefined : links.from(before),
+        after: after === undefined ? undefined : links.to(after),
+        onOlder: () => onDrop("other_step"),
+      };
+      return inTurn(() => createPassCall(buffers, step, neighbours), signal);
     },
     async barrier(call) {
       // An element for each rank to be in charge of: nobody has them all before everybody gave one.

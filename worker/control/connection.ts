@@ -11,7 +11,8 @@ import type { Activity, FromThread, PlainError, Sendable, ToThread } from "./thr
 export interface Connection {
   /**
    * Calls the coordinator at `address` and says `join()` first; resolves with its first answer. Rejects as openSession does,
-   * and with the coordinator's error when it ends the stream instead. Only while no stream is open.
+   * with `unavailable` when none comes in time, and with the coordinator's error when it ends the stream instead. Only while no
+   * stream is open.
    */
   join(call: Call): Promise<FromCoordinator>;
   /** Lost while no stream is open. */
@@ -30,8 +31,10 @@ export interface Call {
   readonly timeoutMs: number;
   /** Waits for somebody to listen there; otherwise whoever refuses the connection is not asked again. */
   readonly patient: boolean;
-  /** Whether to give the coordinator up when it does not answer pings. */
-  readonly watchful: boolean;
+  /** So long the first answer is waited for. */
+  readonly answerWithinMs: number;
+  /** A coordinator that has not answered a ping for so long is given up; 0 puts up with any silence. */
+  readonly silenceMs: number;
   readonly join: () => Sendable;
 }
 
@@ -102,11 +105,11 @@ export function createConnection(options: ConnectionOptions): Connection {
   };
   options.signal.addEventListener("abort", cancel, { once: true });
   return {
-    async join({ address, timeoutMs, patient, watchful, join }) {
+    async join({ join, ...call }) {
       options.signal.throwIfAborted();
       return new Promise<FromCoordinator>((resolve, reject) => {
         caller = {
-          address,
+          address: call.address,
           opened() {
             isOpen = true;
             tell({ kind: "send", message: join() });
@@ -115,7 +118,7 @@ export function createConnection(options: ConnectionOptions): Connection {
           failed: reject,
         };
         const { credentials, health } = options;
-        tell({ kind: "open", address, timeoutMs, patient, watchful, credentials, health });
+        tell({ kind: "open", ...call, credentials, health });
       });
     },
     send(message) {

@@ -31,7 +31,8 @@ export type ToThread =
       readonly address: string;
       readonly timeoutMs: number;
       readonly patient: boolean;
-      readonly watchful: boolean;
+      readonly silenceMs: number;
+      readonly answerWithinMs: number;
       readonly credentials: Credentials | undefined;
       /** Answer health checks there, from now on. */
       readonly health: HealthOptions | undefined;
@@ -70,6 +71,9 @@ function attend(tell: (message: FromThread) => void): void {
   /** The first message of a stream is Join. */
   let hasJoined = false;
   let joinedMs = 0;
+  /** From Join to the first answer. */
+  let patience: NodeJS.Timeout | undefined;
+  let awaitAnswer = (): void => undefined;
   const beat = (number: number): void => {
     if (hasJoined) session?.send({ kind: "heartbeat", value: { ...activity, count: number } });
   };
@@ -81,7 +85,7 @@ function attend(tell: (message: FromThread) => void): void {
   }
 
   async function open(order: Extract<ToThread, { kind: "open" }>): Promise<void> {
-    const { address, timeoutMs, patient, watchful, credentials } = order;
+    const { address, timeoutMs, patient, silenceMs, answerWithinMs, credentials } = order;
     hasJoined = false;
     health?.calling();
     try {
@@ -90,21 +94,28 @@ function attend(tell: (message: FromThread) => void): void {
         tell({ kind: "health", url: health.url });
       }
       session = await openSession({
-        ...{ address, timeoutMs, patient, watchful },
+        ...{ address, timeoutMs, patient, silenceMs },
         ...(credentials === undefined ? {} : { credentials: ownBuffers(credentials) }),
         signal: cancelled.signal,
         handlers: {
           message: (message) => {
+            clearTimeout(patience);
             if (message.kind === "welcome") compareClocks(message.value);
             tell({ kind: "message", message });
           },
           closed: (error) => {
+            clearTimeout(patience);
             hasJoined = false;
             health?.closed();
             tell({ kind: "closed", error: error && plain(error) });
           },
         },
       });
+      const opened = session;
+      awaitAnswer = () => {
+        const sentence = `the coordinator at ${address} has not answered for ${answerWithinMs} ms, though its connection stands`;
+        patience = setTimeout(() => opened.giveUp(new RingtuneError("unavailable", sentence)), answerWithinMs);
+      };
       health?.opened();
       tell({ kind: "opened", error: undefined });
     } catch (error) {
@@ -119,9 +130,10 @@ function attend(tell: (message: FromThread) => void): void {
       case "send":
         if (order.message.kind === "formed") health?.formed();
         session?.send(order.message);
-        if (order.message.kind === "join") joinedMs = Date.now();
-        hasJoined ||= order.message.kind === "join";
-        return;
+        if (order.message.kind !== "join") return;
+        hasJoined = true;
+        joinedMs = Date.now();
+        return awaitAnswer();
       case "doing":
         activity = order.activity;
         health?.doing(activity.doing);
@@ -132,6 +144,7 @@ function attend(tell: (message: FromThread) => void): void {
         return;
       case "end":
         clearInterval(timer);
+        clearTimeout(patience);
         cancelled.abort(new RingtuneError("cancelled", "the session was ended"));
         return void Promise.resolve(session?.end()).then(() => tell({ kind: "ended" }));
     }

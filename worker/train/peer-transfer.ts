@@ -1,38 +1,50 @@
-// Weights and optimizer state from one worker to others over the ring, so that a newcomer needs no shared storage and the
-// others are not disturbed for longer than the bytes take. Whoever holds them already only passes them on: its own buffers
-// are never written.
+// Weights and optimizer state from one worker to those that lack them, so that a newcomer needs no shared storage. The others
+// take no part, and the one that gives them computes the next step meanwhile: its weights don't change before that step is
+// committed, and it isn't committed before the receivers have reduced it too. Its buffers are sent as they are, without a copy.
 
 import type { Collective } from "../collective/collective.ts";
 
-/** What a worker that passes on needs room for. */
-const BLOCK_BYTES = 16 * 1024 * 1024;
-
 export interface Transfer {
-  /** Rank that sends. */
+  /** Rank that gives. */
   readonly root: number;
-  /** This worker holds the contents already. */
-  readonly keeps: boolean;
+  /** Ranks that lack the contents. */
+  readonly receivers: readonly number[];
   readonly step: number;
   readonly signal: AbortSignal;
 }
 
-/** Copies `buffers` of the root into those of every worker that does not keep its own. All ranks call it alike. */
-export async function transferFromPeer(
-  collective: Collective,
-  buffers: readonly (Float32Array | Float64Array)[],
-  { root, keeps, step, signal }: Transfer,
-): Promise<void> {
-  const passesOn = keeps && collective.rank !== root;
-  const largest = Math.max(0, ...buffers.map(({ byteLength }) => byteLength));
-  const scratch = new Uint8Array(passesOn ? Math.min(BLOCK_BYTES, largest) : 0);
-  let bucket = 0;
-  for (const buffer of buffers) {
-    for (let begin = 0; begin < buffer.byteLength; begin += BLOCK_BYTES) {
-      const length = Math.min(BLOCK_BYTES, buffer.byteLength - begin);
-      const block = passesOn
-        ? scratch.subarray(0, length)
-        : new Uint8Array(buffer.buffer, buffer.byteOffset + begin, length);
-      await collective.broadcast(block, root, { step, bucket: bucket++, signal });
-    }
-  }
+/** What is smaller arrives soon enough when the root has computed a microbatch. */
+const worthWaitingBytes = 16 * 1024 * 1024;
+
+export interface Giving {
+  /** The root may compute: as much as the credit allows has left, or there is little to send. */
+  readonly begun: Promise<unknown>;
+  /** The receivers have everything. Until then the root must not write to its buffers. */
+  readonly done: Promise<unknown>;
+}
+
+/**
+ * Copies `buffers` of the root into those of the receivers, the first of them a small one; ranks that are neither have nothing
+ * to do.
+ */
+export function transferFromPeer(
+  collective: Pick<Collective, "rank" | "pass">,
+  [first, ...others]: readonly [Float64Array, ...Float32Array[]],
+  { root, receivers, ...call }: Transfer,
+): Giving {
+  const ranks = [root, ...receivers];
+  if (!ranks.includes(collective.rank)) return given;
+  const begun = collective.pass([bytesOf(first)], ranks, call);
+  const done = collective.pass(others.map(bytesOf), ranks, call);
+  // What fails here fails in the next collective, too.
+  for (const each of [begun, done]) each.catch(() => undefined);
+  const bytes = others.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  return { begun: bytes < worthWaitingBytes ? given.begun : begun, done };
+}
+
+/** Nothing is being given. */
+export const given: Giving = { begun: Promise.resolve(), done: Promise.resolve() };
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array | Float64Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }

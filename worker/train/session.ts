@@ -24,6 +24,8 @@ export interface SessionOptions {
   readonly endpoint: CollectiveEndpoint;
   /** How long the first welcome is waited for. */
   readonly connectTimeoutMs: number;
+  /** How long the only coordinator may be silent before it is called again; 0: as long as the connection stands. */
+  readonly silenceMs: number;
   /** For mutual TLS, if the coordinator speaks it. */
   readonly credentials?: Credentials;
   /** Aborting leaves the run; its reason is told to the coordinator. */
@@ -57,6 +59,10 @@ type Welcome = Extract<FromCoordinator, { kind: "welcome" }>["value"];
 
 /** A call that is refused a connection waits so long for somebody to listen when there are other addresses. */
 const ROUND_TIMEOUT_MS = 1000;
+/** So long an answer to Join is waited for, or five heartbeats if that is longer, before it is asked for on another connection. */
+const ANSWER_WITHIN_MS = 5000;
+/** A coordinator that is silent for so long is left for another: after about as long its lease runs out. */
+const SILENCE_AMONG_SEVERAL_MS = 2500;
 /** Given up so often for being late, without a step in between, it does not come back. */
 const MAX_LATE = 3;
 
@@ -94,6 +100,7 @@ async function attend(options: SessionOptions): Promise<Ending> {
   /** Joins at the first address that takes this worker; while there is time. */
   async function join(withinMs: number): Promise<FromCoordinator> {
     const isNew = welcome === undefined;
+    const heartbeatMs = (welcome?.heartbeatSeconds ?? 0) * 1000;
     const patient = isNew && coordinators.length === 1;
     const answer = await findCoordinator({
       addresses: startingAfter(found, coordinators),
@@ -103,7 +110,8 @@ async function attend(options: SessionOptions): Promise<Ending> {
           address: (called = address),
           timeoutMs: patient ? timeoutMs : Math.min(timeoutMs, ROUND_TIMEOUT_MS),
           patient,
-          watchful: coordinators.length > 1,
+          answerWithinMs: Math.min(timeoutMs, Math.max(ANSWER_WITHIN_MS, 5 * heartbeatMs)),
+          silenceMs: coordinators.length > 1 ? SILENCE_AMONG_SEVERAL_MS : options.silenceMs,
           join: () => joinMessage(options, welcome, trainer),
         }),
       // Who waits for its only coordinator waits within one call; a coordinator that dies before it answers may start again.

@@ -15,8 +15,10 @@ import { createGradientExchange } from "./gradient-exchange.ts";
 import { initialLossScale } from "./loss-scale.ts";
 import { measureLinks } from "./measure-links.ts";
 import type { OptimizerSettings } from "./optimizer.ts";
+import { given } from "./peer-transfer.ts";
 import { shardGradients, type Computing } from "./shard-gradients.ts";
 import { computeStep } from "./step.ts";
+import { summarise } from "./summary.ts";
 import { createTrainedWeights, describeTraining, engineTraining, type TrainingSettings } from "./trained-weights.ts";
 import { createTrainingState } from "./training-state.ts";
 
@@ -85,7 +87,7 @@ export function createTrainer(
   const saver = createSaver(weights, { basePath, tokenizerJson, tokenizerConfigJson }, { report, writer });
   let engine: Engine | undefined;
   let collective: Collective | undefined;
-  /** What the coordinator should print, said with the next `formed`. */
+  /** What the coordinator should print, said with the next `formed` or `applied`. */
   const notices: string[] = [];
   /** How gradients travel, as the user was told. */
   let toldPath = "";
@@ -95,6 +97,8 @@ export function createTrainer(
   let generation = 0;
   /** The weights are all of one step; not before there are any, nor while those of another arrive. */
   let whole = false;
+  /** To whoever lacked these weights: until it is done they must not change. */
+  let giving = given;
   /** The step whose summed gradient is in `gradients`, to be applied. */
   let reduced: Holding["reduced"] = null;
   /** Steps in the weights; of those that were skipped, nothing but their place. */
@@ -142,7 +146,12 @@ export function createTrainer(
       const trial = { shard, microbatch, step: 0, firstRow: 0, globalTokens, batchRows };
       const options = { scale: state.lossScale.scale, exactly, signal: neverAborts };
       await shardGradients(computingOn(engine), exchange, trial, options);
-      report.send({ kind: "prepared", value: {} });
+      // What else a step takes is compiled at its first use, too.
+      const { norm } = summarise(exchange.gradients);
+      state.apply(exchange.gradients, norm, { learningRate: 0, clip: 0 });
+      state.digest();
+      state.seed();
+      report.send({ kind: "prepared", value: { gpuUuid: engine.gpuUuid ?? "" } });
       report.doing("waiting for the next step boundary");
     },
 
@@ -150,7 +159,9 @@ export function createTrainer(
       report.doing(`forming generation ${form.generation}`, true);
       knowsFrozen = false;
       generation = form.generation;
-      whole &&= Boolean(form.held) || form.peer?.keeps === true;
+      const receives = form.peer?.receivers.includes(form.rank) === true;
+      whole &&= Boolean(form.held) || (form.peer !== null && !receives);
+      giving = given;
       await collective?.close();
       collective = await endpoint.form({
         jobId: welcome.jobId,
@@ -167,13 +178,14 @@ export function createTrainer(
         notices.push(...(await state.load(form.folder, form, collective, signal)));
         step = form.step;
       } else if (form.peer) {
-        await state.receive(form.peer, form, collective, signal);
-        if (!form.peer.keeps) step = form.step;
+        if (receives) report.doing(`receiving the weights of step ${form.step} from rank ${form.peer.root}`, true);
+        giving = await state.transfer(form.peer, form, collective, signal);
+        if (receives) step = form.step;
       }
       whole = true;
       const links = form.measureLinks ? await measureLinks(collective, { step: form.step, signal }) : [];
-      await collective.barrier({ step: form.step, bucket: 0, signal });
-      if (form.rank === 0 && collective.path !== toldPath) notices.push(`gradients: ${(toldPath = collective.path)}`);
+      // Who goes on training finds out when it reduces whether the others are there.
+      if (form.seed || form.folder) await collective.barrier({ step: form.step, bucket: 0, signal });
       state.settle();
       report.send({
         kind: "formed",
@@ -198,6 +210,7 @@ export function createTrainer(
         ...{ scale: state.lossScale.scale, canSkip: state.canSkip, exactly, waitedSeconds, signal },
         doing: (sentence, inCollective) => report.doing(sentence, inCollective),
       });
+      await giving.done;
       report.send({ kind: "reduced", value: vote });
       report.doing(`waiting for the commit of step ${plan.step}`);
       reduced = { generation: plan.generation, step: plan.step, digest: vote.digest };
@@ -210,6 +223,9 @@ export function createTrainer(
       state.apply(exchange.gradients, norm, { learningRate: plan.learningRates[0] ?? 0, clip: plan.clip });
       step = plan.step;
       const applySeconds = (performance.now() - applying) / 1000;
+      // How gradients travel is known when they have.
+      if (collective.rank === 0 && collective.path !== toldPath)
+        notices.push(`gradients: ${(toldPath = collective.path)}`);
       report.send({
         kind: "applied",
         value: {
@@ -217,6 +233,7 @@ export function createTrainer(
           step,
           seconds: applySeconds,
           digest: plan.verify ? state.digest() : "",
+          notices: notices.splice(0),
         },
       });
     },

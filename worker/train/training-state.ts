@@ -9,7 +9,7 @@ import { initialiseParameters } from "../model/initialise.ts";
 import { readBase, readCheckpoint } from "./checkpoint.ts";
 import { initialLossScale, nextLossScale, smallestLossScale, unscaled, type LossScale } from "./loss-scale.ts";
 import { clipFactor, createOptimizer, type OptimizerSettings, type OptimizerState } from "./optimizer.ts";
-import { transferFromPeer } from "./peer-transfer.ts";
+import { transferFromPeer, type Giving } from "./peer-transfer.ts";
 import { digestOf } from "./summary.ts";
 import type { TrainedWeights } from "./trained-weights.ts";
 
@@ -32,8 +32,8 @@ export interface TrainingState {
     collective: Collective,
     signal: AbortSignal,
   ): Promise<readonly string[]>;
-  /** From a peer that holds it; whoever keeps its own only passes on. */
-  receive(peer: Form["peer"] & object, form: Form, collective: Collective, signal: AbortSignal): Promise<void>;
+  /** From a peer that holds it to those that don't. Resolves when this worker may go on. */
+  transfer(peer: Form["peer"] & object, form: Form, collective: Collective, signal: AbortSignal): Promise<Giving>;
   /** The weights are there: what does not change until the next generation is looked at once. */
   settle(): void;
   /** Applies summed gradients of norm `norm`, both times the loss scale, unless they overflow and the step can be left out. */
@@ -119,11 +119,16 @@ export function createTrainingState(weights: TrainedWeights, options: StateOptio
       return notices;
     },
 
-    async receive(peer, { step }, collective, signal) {
+    async transfer({ root, receivers }, { rank, step }, collective, signal) {
       const counts = countsOf();
-      const buffers = [counts, parameters, frozen.parameters, ...Object.values(optimizer.state().buffers)];
-      await transferFromPeer(collective, buffers, { ...peer, step, signal });
-      if (!peer.keeps) takeCounts(counts);
+      const buffers = [counts, parameters, frozen.parameters, ...Object.values(optimizer.state().buffers)] as const;
+      const giving = transferFromPeer(collective, buffers, { root, receivers, step, signal });
+      if (!receivers.includes(rank)) await giving.begun;
+      else {
+        await giving.done;
+        takeCounts(counts);
+      }
+      return giving;
     },
 
     settle() {

@@ -23,6 +23,12 @@ export const cluster = z
       .describe(
         "How a batch is divided: equal gives every worker as many sequences, speed as many as it is fast, measured while it trains. For workers that are not alike; the batch and the maths stay the same.",
       ),
+    share_devices: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Let several workers compute on one GPU, which makes all of them slower: for tests. Otherwise only the first that claims a GPU takes part, and the others are refused with a sentence that names both. Workers of a CPU always share it.",
+      ),
     threads: z
       .union([z.literal("auto"), upTo(1024)])
       .default("auto")

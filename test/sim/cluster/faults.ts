@@ -199,7 +199,7 @@ function replay(cluster: Cluster, fired: () => void, triesLeft = 100): void {
   const { state } = cluster.coordinator ?? {};
   for (const worker of cluster.workers) {
     const old = worker.said.find(({ kind, value }) => {
-      if (kind !== "reduced" || state?.phase !== "running") return false;
+      if (kind !== "reduced" || (state?.phase !== "running" && state?.phase !== "forming")) return false;
       return value.step === nextStep(cluster.job, state.committed) && value.generation < state.generation;
     });
     if (old === undefined || !worker.alive || worker.standsStill) continue;

@@ -15,6 +15,7 @@ export function randomJob(seed: number, overrides: Partial<Job> = {}): Job {
     localSteps: seed % 4 === 3 ? 1 + random.integer(4) : 1,
     bitIdentical: seed % 2 === 0,
     balance: seed % 5 === 0 ? "speed" : "equal",
+    sharesDevices: false,
     totalSamples: globalBatch * steps - random.integer(globalBatch),
     samplesPerEpoch: 1 + random.integer(30),
     validationSequences: random.integer(2) * 5,

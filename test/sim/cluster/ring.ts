@@ -59,6 +59,12 @@ export class Ring {
     this.#watch(collective, name);
   }
 
+  /** Whether a member hears another one of its generation. */
+  between(name: string, other: string, generation: number): "open" | "cut" | "gone" {
+    if (!this.#carries(name, other)) return "cut";
+    return this.#left.get(generation)?.has(other) === true ? "gone" : "open";
+  }
+
   /** A member closes its end of a generation: it died, broke off, or goes on to another. */
   leave(name: string, generation: number): void {
     if (generation === 0) return;

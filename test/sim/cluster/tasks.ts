@@ -14,8 +14,8 @@ export type Plan = Extract<Task, { kind: "plan" }>;
 /** What it can be made to answer with. */
 export type Lie = "gradients" | "rows";
 
-/** Most that the coordinator has under way for a worker, with what stands between two plans. */
-const MOST_TASKS = 8;
+/** Most that the coordinator has under way for a worker: a generation, two plans, what stands around them, and the end. */
+const MOST_TASKS = 10;
 
 export class Tasks {
   readonly #worker: SimulatedWorker;
@@ -136,7 +136,7 @@ export class Tasks {
       case "prepare":
         return this.#finish(this.#compute(60), () => {
           this.#hasEngine = true;
-          this.#worker.say({ kind: "prepared", value: {} });
+          this.#worker.say({ kind: "prepared", value: { gpuUuid: "" } });
         });
       case "form":
         return this.#form(task);
@@ -165,30 +165,50 @@ export class Tasks {
     this.#committed = task.step;
     this.#worker.do(`forming generation ${task.generation}`, true);
     const { source } = task;
-    if (source.kind !== "held" && !(source.kind === "peer" && source.keeps)) this.isWhole = false;
+    const keeps = source.kind === "held" || (source.kind === "peer" && !source.receivers.includes(task.rank));
+    if (!keeps) this.isWhole = false;
     this.#meanwhile(this.#hasEngine ? 1 : this.#compute(60), () => {
       this.#hasEngine = true;
       const call = { generation: task.generation, what: "form", members: this.#members };
-      world.ring.enter(name, call, {
-        done: () => this.#meanwhile(0, () => this.#formed(task)),
-        broken: (reason) => this.#meanwhile(0, () => this.#interrupted(reason)),
-      });
+      const broken = (reason: string): void => this.#meanwhile(0, () => this.#interrupted(reason));
+      const done = (): void => {
+        if (keeps) return this.#meanwhile(0, () => this.#formed(task));
+        // The others go on meanwhile.
+        this.#meanwhile(source.kind === "peer" ? this.#compute(world.random.next() * 40) : 0, () =>
+          this.#receive(task),
+        );
+      };
+      world.ring.enter(name, call, { done, broken });
     });
   }
 
-  #formed({ source, generation, step }: Form): void {
-    const { invariants } = this.#world;
+  /** The weights of another, which it must not have changed before all of them are here. */
+  #receive(task: Form): void {
+    const { invariants, ring } = this.#world;
+    const { source, generation, step } = task;
     const { name } = this.#worker;
-    if (source.kind === "peer" && !source.keeps) {
-      const root = this.#world.workerNamed(this.#members[source.root]!);
-      const given = root.tasks;
+    if (source.kind === "peer") {
+      const root = this.#members[source.root]!;
+      const way = ring.between(name, root, generation);
+      if (way === "cut") return this.#meanwhile(10, () => this.#receive(task));
+      if (way === "gone") {
+        ring.leave(name, generation);
+        return this.#interrupted(`${root} is gone`);
+      }
+      const given = this.#world.workerNamed(root).tasks;
       invariants.hold("survivors are never restarted", given.isWhole && given.steps === step, () => {
-        return `${root.name} gives ${given.steps} steps to ${name}, which is to have ${step}`;
+        return `${root} gives ${given.steps} steps to ${name}, which is to have ${step}`;
       });
       [this.steps, this.flaw] = [given.steps, given.flaw];
-    } else if (source.kind !== "held" && source.kind !== "peer") [this.steps, this.flaw] = [step, ""];
-    else invariants.hold("no weights differ unseen", this.isWhole, () => `${name} keeps what it half received`);
+    } else [this.steps, this.flaw] = [step, ""];
     this.isWhole = true;
+    this.#formed(task);
+  }
+
+  #formed({ generation }: Form): void {
+    const { invariants } = this.#world;
+    const { name } = this.#worker;
+    invariants.hold("no weights differ unseen", this.isWhole, () => `${name} keeps what it half received`);
     this.#reduced = null;
     const value = { generation, step: this.steps, digest: this.#digest(), engine: "simulated", engineWhy: [] };
     this.#worker.say({ kind: "formed", value: { ...value, parameters: 1, notices: [], gpuUuid: "", links: [] } });
@@ -255,7 +275,8 @@ export class Tasks {
     this.steps = plan.step;
     this.#world.witness.applied(plan.step);
     const digest = plan.verify ? this.#digest() : "";
-    this.#worker.say({ kind: "applied", value: { generation: plan.generation, step: plan.step, seconds: 0, digest } });
+    const value = { generation: plan.generation, step: plan.step, seconds: 0, digest, notices: [] };
+    this.#worker.say({ kind: "applied", value });
   }
 
   #evaluate(task: Extract<Task, { kind: "evaluate" }>): void {

@@ -282,6 +282,38 @@ describe.each(transportKinds)("%s", (kind) => {
     }
   });
 
+  test("buffers are passed along a chain of some ranks while the others go on, and all meet again in the next call", async () => {
+    await fc.assert(
+      fc.asyncProperty(scenario, async (given) => {
+        const chain = Array.from({ length: given.n }, (_, i) => (given.root + i) % given.n).slice(
+          0,
+          1 + (given.seed % 4),
+        );
+        const byte = (rank: number, buffer: number, i: number): number => (i * 31 + rank * 101 + buffer * 7) % 256;
+        const results = await onAllRanks(kind, given, async ({ collective, buffers, late }) => {
+          const { rank } = collective;
+          const parts = [3, 0, 70_000].map((length) => new Uint8Array(length).fill(rank));
+          for (const [at, part] of parts.entries())
+            if (rank === chain[0]) part.forEach((_, i) => (part[i] = byte(rank, at, i)));
+          await late();
+          const passing = chain.includes(rank) ? collective.pass(parts, chain, call(1)) : undefined;
+          const sum = (buffers[0] ?? new Float32Array(1)).fill(1);
+          // The next call is made before this one is through.
+          await collective.allReduce(sum, call(2));
+          await passing;
+          return { rank, parts, sums: [...sum] };
+        });
+        for (const { rank, parts, sums } of results) {
+          expect(sums.every((value) => value === given.n)).toBe(true);
+          const from = chain.includes(rank) ? chain[0]! : undefined;
+          for (const [at, part] of parts.entries())
+            expect(part.every((value, i) => value === (from === undefined ? rank : byte(from, at, i)))).toBe(true);
+        }
+      }),
+      { numRuns: Math.ceil(numRuns / 2) },
+    );
+  });
+
   test("nobody leaves a barrier before everybody has come", async () => {
     for (const n of [1, 2, 5]) {
       let came = 0;

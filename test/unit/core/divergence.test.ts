@@ -10,12 +10,20 @@ test("weights that differ after forming are named, and replaced by those of the 
   expect(run.reason).toMatch(
     /^the weights of worker w1 \(.*\) differ after step 0: digest x, 1 of 2 workers have d; generation 1 -> 2/,
   );
-  expect(effects).toMatchObject([
-    { kind: "form", to: "w0", source: { kind: "peer", root: 0, keeps: true } },
-    { kind: "form", to: "w1", source: { kind: "peer", root: 0, keeps: false } },
+  expect(effects.slice(0, 2)).toMatchObject([
+    { kind: "form", to: "w0", source: { kind: "peer", root: 0, receivers: [1] } },
+    { kind: "form", to: "w1", source: { kind: "peer", root: 0, receivers: [1] } },
   ]);
+  expect(effects.slice(2)).toMatchObject([
+    { kind: "plan", to: "w0", step: 1, shard: { start: 0, rows: 8 } },
+    { kind: "plan", to: "w1", step: 1, shard: { start: 8, rows: 0 } },
+    { kind: "plan", to: "w0", step: 2, shard: { start: 8, rows: 4 } },
+    { kind: "plan", to: "w1", step: 2, shard: { start: 12, rows: 4 } },
+  ]);
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  expect(run.state.committed).toBe(0);
   run.formed("w0");
-  expect(kinds(run.formed("w1"))).toContain("plan");
+  expect(kinds(run.formed("w1"))).toEqual(["commit", "commit", "plan", "plan"]);
 });
 
 test("a worker whose weights never are those of the others is sent away", () => {
@@ -42,16 +50,16 @@ test("a comparison after a step finds the worker that differs from most, and the
     /^the weights of worker w0 \(.*differ after step 1: digest odd, 2 of 3 workers have right/,
   );
   expect(effects.filter(({ kind }) => kind === "form")).toMatchObject([
-    { to: "w0", step: 1, source: { kind: "peer", root: 1, keeps: false } },
-    { to: "w1", step: 1, source: { kind: "peer", root: 1, keeps: true } },
-    { to: "w2", step: 1, source: { kind: "peer", root: 1, keeps: true } },
+    { to: "w0", step: 1, source: { kind: "peer", root: 1, receivers: [0] } },
+    { to: "w1", step: 1, source: { kind: "peer", root: 1, receivers: [0] } },
+    { to: "w2", step: 1, source: { kind: "peer", root: 1, receivers: [0] } },
   ]);
 });
 
 test("a newcomer has no say about weights: with those of a worker that differs it would outvote the right ones", () => {
   const run = running();
   run.join("w2");
-  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: { gpuUuid: "" } } });
   run.reduced("w0");
   run.reduced("w1");
   run.formed("w0", { digest: "right" });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { kinds, running } from "../../support/core-drive.ts";
+import { besidesPlans, kinds, running } from "../../support/core-drive.ts";
 
 const link = (rank: number) => ({ rank, bytesPerSecond: 1e9, latencySeconds: 1e-4 });
 
@@ -25,8 +25,8 @@ test("links are measured in a generation of their own after the next commit, and
   expect(run.reason).toBe("the links between 2 workers are measured when step 1 is committed");
   run.reduced("w0");
   const effects = run.reduced("w1");
-  expect(kinds(effects)).toEqual(["commit", "commit", "form", "form"]);
-  expect(effects.slice(2)).toMatchObject([
+  expect(kinds(besidesPlans(effects))).toEqual(["commit", "commit", "form", "form"]);
+  expect(besidesPlans(effects).slice(2)).toMatchObject([
     { to: "w0", generation: 2, source: { kind: "held" }, measureLinks: true },
     { to: "w1", generation: 2, source: { kind: "held" }, measureLinks: true },
   ]);
@@ -47,7 +47,7 @@ test("a worker that is lost while links are measured costs what it always costs,
   run.reduced("w0");
   run.reduced("w1");
   const effects = run.post({ kind: "left", id: "w1", reason: "killed" });
-  expect(effects.at(-1)).toMatchObject({ kind: "form", to: "w0", generation: 3, measureLinks: false });
+  expect(besidesPlans(effects).at(-1)).toMatchObject({ kind: "form", to: "w0", generation: 3, measureLinks: false });
   run.formed("w0");
   expect(run.state).toMatchObject({ phase: "running", links: [], measure: false });
 });

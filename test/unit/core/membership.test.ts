@@ -9,10 +9,10 @@ test("a death costs the uncommitted step only: the survivor gets all of its rows
   run.reduced("w1");
   run.reduced("w0");
   const effects = run.post({ kind: "left", id: "w1", reason: "its connection closed" });
-  expect(effects.at(-1)).toMatchObject({ kind: "form", to: "w0", generation: 2, step: 1, source: { kind: "held" } });
+  expect(kinds(effects)).toEqual(["form", "plan", "plan"]);
+  expect(effects[0]).toMatchObject({ kind: "form", to: "w0", generation: 2, step: 1, source: { kind: "held" } });
   expect(run.reason).toMatch(/lost worker w1 \(rank 1, host node1, pid 7, .*\): its connection closed/);
-  const plans = run.formed("w0").filter((effect) => effect.kind === "plan");
-  expect(plans[0]).toMatchObject({ step: 2, shard: { start: 8, rows: 8 } });
+  expect(effects.find((effect) => effect.kind === "plan")).toMatchObject({ step: 2, shard: { start: 8, rows: 8 } });
 });
 
 test("ends with the names of all that were lost when nobody is left", () => {
@@ -38,18 +38,21 @@ test("a worker that comes while others train is prepared, and enters when the st
   ]);
   run.reduced("w0");
   expect(kinds(run.reduced("w1"))).toEqual(["commit", "commit", "plan", "plan"]);
-  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: { gpuUuid: "" } } });
   run.reduced("w0");
   const effects = run.reduced("w1");
-  expect(kinds(effects)).toEqual(["commit", "commit", "form", "form", "form"]);
-  expect(effects[4]).toMatchObject({ to: "w2", rank: 2, step: 2, source: { kind: "peer", root: 0, keeps: false } });
+  expect(kinds(effects.slice(0, 5))).toEqual(["commit", "commit", "form", "form", "form"]);
+  expect(effects[4]).toMatchObject({ to: "w2", rank: 2, step: 2, source: { kind: "peer", root: 0, receivers: [2] } });
+  // The others go on at once, and compute all of the step in which the newcomer receives its weights.
+  const shards = effects.flatMap((effect) => (effect.kind === "plan" ? [[effect.step, effect.shard.rows]] : []));
+  expect(shards).toEqual([...[4, 4, 0].map((rows) => [3, rows]), ...[2, 1, 1].map((rows) => [4, rows])]);
   expect(run.reason).toContain("generation 1 -> 2 with 3 workers: worker w2 (host node1) joins");
 });
 
 test("a newcomer that does not form its generation in time goes, not those that wait for it", () => {
   const run = running();
   run.join("w2");
-  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: { gpuUuid: "" } } });
   run.reduced("w0");
   run.reduced("w1");
   run.nowMs = 1000;
@@ -69,6 +72,8 @@ test("a worker that drains goes when its step is committed, and has applied it",
     ["commit", "w1"],
     ["finish", "w0"],
     ["form", "w1"],
+    ["plan", "w1"],
+    ["plan", "w1"],
   ]);
   expect(effects[2]).toMatchObject({ reason: "drained after step 1 (stopped by SIGTERM)", drained: true });
 });
@@ -127,18 +132,66 @@ test("refuses a worker that would have no sequence to compute", () => {
   expect(run.state.members.length).toBe(2);
 });
 
-test("workers that claim one GPU are named, and those of a CPU are not", () => {
+const claimed =
+  "worker w0 (pid 7) computes on GPU GPU-1 of host node1, and worker w2 (pid 7) claims it too; start one worker for each GPU, with CUDA_VISIBLE_DEVICES, or set cluster.share_devices";
+
+test("of workers that claim one GPU the first takes part, and those of a CPU share it", () => {
   const run = drive({ workers: 3 });
   for (const id of ["w0", "w1", "w2"]) run.join(id);
   run.formed("w0", { gpuUuid: "GPU-1" });
   run.formed("w1", { gpuUuid: "GPU-2" });
-  run.formed("w2", { gpuUuid: "GPU-1" });
-  expect(run.reason).toContain(
-    "workers w0 (pid 7) and w2 (pid 7) compute on one GPU, GPU-1 of host node1; start one worker for each, with CUDA_VISIBLE_DEVICES",
-  );
+  const effects = run.formed("w2", { gpuUuid: "GPU-1" });
+  expect(effects[0]).toEqual({ kind: "dismiss", to: "w2", code: "no_device", reason: claimed });
+  expect(run.reason).toContain(claimed);
+  expect(kinds(effects.slice(1, 3))).toEqual(["form", "form"]);
+  for (const id of ["w0", "w1"]) run.formed(id, { gpuUuid: id === "w0" ? "GPU-1" : "GPU-2" });
+  expect(run.state).toMatchObject({ phase: "running", members: [{ id: "w0" }, { id: "w1" }] });
   const cpus = drive({ workers: 2 });
   for (const id of ["w0", "w1"]) cpus.join(id);
   for (const id of ["w0", "w1"]) cpus.formed(id);
   expect(cpus.reason).toContain("generation 1 is formed");
   expect(cpus.reason).not.toContain("GPU");
+});
+
+test("a newcomer that claims the GPU of another is refused before anybody waits for it, unless devices are shared", () => {
+  const onOneGpu = (sharesDevices: boolean) => {
+    const run = drive({ sharesDevices });
+    run.join("w0");
+    run.join("w1");
+    run.formed("w0", { gpuUuid: "GPU-1" });
+    run.formed("w1", { gpuUuid: "GPU-2" });
+    run.join("w2");
+    return [
+      run,
+      run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: { gpuUuid: "GPU-1" } } }),
+    ] as const;
+  };
+  const [refusing, effects] = onOneGpu(false);
+  expect(effects).toEqual([{ kind: "dismiss", to: "w2", code: "no_device", reason: claimed }]);
+  expect(refusing.state).toMatchObject({ phase: "running", joining: [] });
+  const [sharing] = onOneGpu(true);
+  expect(sharing.reason).toBe("worker w2 is ready and joins after step 1");
+});
+
+test("before anybody has weights, workers that are lost or call again only begin anew", () => {
+  const run = drive({ workers: 1, recoverMs: 60_000 });
+  run.join("w0");
+  expect(run.state.phase).toBe("forming");
+  // Its stream is known to be gone, or not.
+  run.post({ kind: "left", id: "w0", reason: "its connection closed" });
+  expect(run.reason).toMatch(
+    /^lost worker w0 .*: its connection closed: 0 of 1 workers are there, waiting up to 1 s for the others$/,
+  );
+  expect(kinds(run.comeBack("w0", { whole: false, generation: 1, step: 0 }))).toEqual(["welcome", "form"]);
+  expect(kinds(run.comeBack("w0", { whole: false, generation: 2, step: 0 }))).toEqual(["welcome", "form"]);
+  expect(run.state).toMatchObject({ phase: "forming", generation: 3, members: [{ id: "w0" }] });
+  expect(kinds(run.formed("w0"))).toContain("plan");
+});
+
+test("who came while the first generation was formed takes the place of those that were lost", () => {
+  const run = drive({ workers: 1, recoverMs: 60_000 });
+  run.join("w0");
+  run.join("w1");
+  expect(kinds(run.post({ kind: "left", id: "w0", reason: "killed" }))).toEqual(["form"]);
+  expect(run.state).toMatchObject({ phase: "forming", members: [{ id: "w1" }], joining: [] });
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { changesOf, factsOf, isOver, recover } from "../../../coordinator/core/durable.ts";
 import type { Effect } from "../../../coordinator/core/state.ts";
-import { drive, job, kinds, running } from "../../support/core-drive.ts";
+import { besidesPlans, drive, job, kinds, running } from "../../support/core-drive.ts";
 
 const recovers = { recoverMs: 60_000 };
 
@@ -21,13 +21,12 @@ test("workers that hold the committed step go on when all are back, in their old
   expect(run.state).toMatchObject({ phase: "recovering", committed: 1, generation: 1, members: [] });
   expect(kinds(run.comeBack("w1"))).toEqual(["welcome"]);
   const effects = run.comeBack("w0");
-  expect(kinds(effects)).toEqual(["welcome", "form", "form"]);
+  expect(kinds(effects)).toEqual(["welcome", "form", "form", "save", "plan", "plan", "plan", "plan"]);
   expect(forms(effects)).toMatchObject([
     { to: "w0", rank: 0, generation: 2, step: 1, source: { kind: "held" } },
     { to: "w1", rank: 1, generation: 2, step: 1, source: { kind: "held" } },
   ]);
-  run.formed("w0");
-  const plans = run.formed("w1").filter((effect) => effect.kind === "plan");
+  const plans = effects.filter((effect) => effect.kind === "plan");
   expect(plans[0]).toMatchObject({ step: 2, shard: { start: 8, rows: 4 } });
   expect(run.state.losses).toEqual([]);
 });
@@ -57,7 +56,7 @@ test("a worker that had not heard of the commit is told again, applies it, and t
     { kind: "commit", to: "w0", generation: 1, step: 1 },
   ]);
   // The other has applied it before the coordinator died, which nobody had heard.
-  expect(kinds(run.comeBack("w1"))).toEqual(["welcome", "form", "form"]);
+  expect(kinds(besidesPlans(run.comeBack("w1")))).toEqual(["welcome", "form", "form", "save"]);
   const [record] = run.applied("w0");
   expect(record).toMatchObject({ kind: "record", record: { step: 1, loss: 3, tokens: 4, worldSize: 2 } });
   expect(run.applied("w0")).toEqual([]);
@@ -74,8 +73,8 @@ test.each([
   run.restart();
   expect(kinds(run.comeBack("w0", { step: 0, reduced }))).toEqual(["welcome"]);
   expect(forms(run.comeBack("w1"))).toMatchObject([
-    { to: "w0", step: 1, source: { kind: "peer", root: 1, keeps: false } },
-    { to: "w1", step: 1, source: { kind: "peer", root: 1, keeps: true } },
+    { to: "w0", step: 1, source: { kind: "peer", root: 1, receivers: [0] } },
+    { to: "w1", step: 1, source: { kind: "peer", root: 1, receivers: [0] } },
   ]);
 });
 
@@ -110,8 +109,8 @@ test("who is not back soon after another is not waited for, and enters later as 
   expect(run.reason).toBe("worker w0 (host node1, pid 7) is back and joins after step 2");
   const effects = run.reduced("w1");
   expect(forms(effects)).toMatchObject([
-    { to: "w1", rank: 0, generation: 3, source: { kind: "peer", root: 0, keeps: true } },
-    { to: "w0", rank: 1, generation: 3, source: { kind: "peer", root: 0, keeps: false } },
+    { to: "w1", rank: 0, generation: 3, source: { kind: "peer", root: 0, receivers: [1] } },
+    { to: "w0", rank: 1, generation: 3, source: { kind: "peer", root: 0, receivers: [1] } },
   ]);
 });
 
@@ -144,7 +143,7 @@ test("another process in the name of a worker is a newcomer", () => {
   const run = afterOneStep();
   run.restart();
   run.comeBack("w0");
-  expect(kinds(run.join("w1"))).toEqual(["form", "welcome", "prepare"]);
+  expect(kinds(besidesPlans(run.join("w1")))).toEqual(["form", "save", "welcome", "prepare"]);
   expect(run.state.losses).toEqual(["worker w1 (host node1, pid 7): another came in its name"]);
 });
 
@@ -168,7 +167,7 @@ test("losing all workers at once, as by a cut, is not the end: the run goes on w
 test("a worker that calls again before its old connection is known to be gone takes the place of itself", () => {
   const run = afterOneStep();
   const effects = run.comeBack("w1");
-  expect(kinds(effects)).toEqual(["form", "welcome"]);
+  expect(kinds(besidesPlans(effects))).toEqual(["form", "welcome"]);
   expect(run.reason).toMatch(
     /^generation 1 -> 2 with 1 workers: lost worker w1 .*: it called again; worker w1 .* is back/,
   );
@@ -208,14 +207,14 @@ test("a worker that drains still drains after the coordinator died", () => {
   run.restart();
   run.comeBack("w0");
   const effects = run.comeBack("w1");
-  expect(kinds(effects)).toEqual(["welcome", "finish", "form"]);
+  expect(kinds(besidesPlans(effects))).toEqual(["welcome", "finish", "form", "save"]);
   expect(effects[1]).toMatchObject({ to: "w1", drained: true });
 });
 
 test("the only one that holds the weights does not drain before others do", () => {
   const run = running();
   run.join("w2");
-  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: {} } });
+  run.post({ kind: "said", id: "w2", message: { kind: "prepared", value: { gpuUuid: "" } } });
   for (const id of ["w0", "w1"]) run.reduced(id);
   run.post({ kind: "drain", id: "w0", reason: "asked to drain" });
   run.post({ kind: "left", id: "w1", reason: "killed" });

@@ -25,6 +25,11 @@ test("whole microbatches, of which the last may be shorter, and ranks for which 
   expect(shardsOf({ start: 0, rows: 7 }, equally(3), 4).map(({ rows }) => rows)).toEqual([4, 3, 0]);
 });
 
+test("a rank without a speed gets nothing", () => {
+  expect(shardsOf({ start: 0, rows: 5 }, [0, 1, 0, 1]).map(({ rows }) => rows)).toEqual([0, 3, 0, 2]);
+  expect(shardsOf({ start: 0, rows: 1 }, [0, 1, 1]).map(({ rows }) => rows)).toEqual([0, 1, 0]);
+});
+
 test("a rank of twice the speed gets twice the rows", () => {
   expect(shardsOf({ start: 0, rows: 12 }, [1, 2, 1]).map(({ rows }) => rows)).toEqual([3, 6, 3]);
   expect(shardsOf({ start: 0, rows: 12 }, [1, 1000]).map(({ rows }) => rows)).toEqual([1, 11]);

@@ -12,6 +12,31 @@ test("a validation loss that is not a number ends the run with the step", () => 
   expect(effects.at(-1)).toMatchObject({ outcome: { samples: { part: "validation", positions: [1, 3] } } });
 });
 
+test("a validation that is not finite ends the run when the checkpoint under way is written, and nothing is committed", () => {
+  const run = running({ validationSequences: 4, evalEvery: 2, checkpointEvery: 1, writers: "one" });
+  const evaluate = (id: string, lossSum: number): readonly Effect[] => {
+    const { generation, committed: step } = run.state;
+    const value = { generation, step, lossSum, tokens: 3, notFiniteRows: [], counts: null };
+    return run.post({ kind: "said", id, message: { kind: "evaluated", value } });
+  };
+  for (const id of ["w0", "w1"]) evaluate(id, 6);
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  for (const id of ["w0", "w1"]) run.applied(id);
+  for (const id of ["w0", "w1"]) run.reduced(id);
+  for (const id of ["w0", "w1"]) run.applied(id);
+  evaluate("w0", NaN);
+  expect(evaluate("w1", NaN)).toEqual([]);
+  expect(run.reason).toMatch(
+    /^the validation after step 2 has loss NaN over 6 tokens.*; the run ends when the checkpoint under way is written$/,
+  );
+  for (const id of ["w0", "w1"]) expect(run.reduced(id)).toEqual([]);
+  expect(run.state.committed).toBe(2);
+  expect(kinds(run.wrote("w0", 1))).toEqual(["publish"]);
+  const effects = run.published(1);
+  expect(kinds(effects)).toEqual(["discard", "finish", "finish", "ended"]);
+  expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "not_finite", step: 2 } });
+});
+
 test("a validation of a task with labels sums the counts of all workers, and has metrics", () => {
   const run = running({ validationSequences: 4, scoring: { classes: ["ham", "spam"], average: 1 } });
   const evaluated = (id: string, truePositives: number[], falsePositives: number[], correct: number) => {

@@ -6,7 +6,8 @@ import { packageVersion } from "../../../common/package-root.ts";
 import { openLink, type Link } from "../../../coordinator/launch/link.ts";
 import { fakeSsh } from "../../support/fake-ssh.ts";
 
-const prepare = { kind: "prepare", run: "/", engine: "onnx", device: "cpu", globalBatch: 8, slots: 2 } as const;
+const cpus = { engine: "onnx", device: "cpu", shareDevices: false } as const;
+const prepare = { kind: "prepare", run: "/", ...cpus, globalBatch: 8, slots: 2 } as const;
 const program = { directory: "/", words: ["sh", "/dev/null"] };
 
 async function open(script: string, change: Partial<Parameters<typeof openLink>[0]> = {}): Promise<Link> {

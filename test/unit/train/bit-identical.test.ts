@@ -94,16 +94,10 @@ async function train({ model, settings = {}, labels }: Case, worlds: readonly nu
       .map(({ address }, rank) => ({ workerId: `w${rank}`, ringEndpoint: address }));
     await all(members, (rank) => {
       const before = worlds[index - 1] ?? 0;
-      const source = step === 1 ? { seed: {} } : { peer: { root: 0, keeps: rank < before } };
-      const form = {
-        generation,
-        rank,
-        step: index,
-        localWorldSize: members,
-        members: ring,
-        measureLinks: false,
-        ...source,
-      };
+      const receivers = Array.from({ length: Math.max(0, members - before) }, (_, i) => before + i);
+      const source = step === 1 ? { seed: {} } : { peer: { root: 0, receivers } };
+      const place = { generation, rank, step: index, localWorldSize: members, members: ring };
+      const form = { ...place, measureLinks: false, ...source };
       return trainers[rank]!.form(form, signal);
     });
     const rows = step === 4 ? 5 : 7;

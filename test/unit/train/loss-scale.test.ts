@@ -98,11 +98,7 @@ async function createRanks(count: number, scale: LossScale): Promise<Ranks> {
         .slice(0, size)
         .map(({ address }, rank) => ({ workerId: `w${rank}`, ringEndpoint: address }));
       const message = { generation, members: ring, localWorldSize: size, measureLinks: false, ...source };
-      // A newcomer is the last rank.
-      await all((trainer, rank) => {
-        const peer = source.peer ? { peer: { root: 0, keeps: rank < size - 1 } } : {};
-        return trainer.form({ ...message, ...peer, rank }, signal);
-      });
+      await all((trainer, rank) => trainer.form({ ...message, rank }, signal));
       return last("formed");
     },
     async step(step, { commits = true, globalTokens = rows * length } = {}) {
@@ -199,7 +195,7 @@ describe("a trainer with float16", () => {
 
     const grown = await createRanks(2, initialLossScale);
     await grown.form({ step: 20, folder: { path, checkpoint: true } }, 1);
-    const digests = (await grown.form({ step: 20, peer: { root: 0, keeps: false } })).map(({ digest }) => digest);
+    const digests = (await grown.form({ step: 20, peer: { root: 0, receivers: [1] } })).map(({ digest }) => digest);
     expect(digests[1]).toBe(digests[0]);
     await grown.step(21);
     expect(grown.applied().map(({ digest }) => digest)).toEqual([expected, expected]);

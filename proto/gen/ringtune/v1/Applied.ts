@@ -7,6 +7,7 @@ export interface Applied {
   'step'?: (number | string | Long);
   'seconds'?: (number | string);
   'digest'?: (string);
+  'notices'?: (string)[];
 }
 
 export interface Applied__Output {
@@ -14,4 +15,5 @@ export interface Applied__Output {
   'step': (number);
   'seconds': (number);
   'digest': (string);
+  'notices': (string)[];
 }

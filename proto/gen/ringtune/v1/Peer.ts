@@ -3,10 +3,10 @@
 
 export interface Peer {
   'root'?: (number);
-  'keeps'?: (boolean);
+  'receivers'?: (number)[];
 }
 
 export interface Peer__Output {
   'root': (number);
-  'keeps': (boolean);
+  'receivers': (number)[];
 }

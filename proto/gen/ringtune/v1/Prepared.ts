@@ -2,7 +2,9 @@
 
 
 export interface Prepared {
+  'gpuUuid'?: (string);
 }
 
 export interface Prepared__Output {
+  'gpuUuid': (string);
 }
