@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-wire bench-step bench-start bench-recovery bench-failover soak demo demo-spam demo-lora clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-wire bench-step bench-start bench-recovery bench-failover soak demo demo-spam demo-lora bench-checkpoint bench-identical clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,12 @@ bench-recovery: build ## what a killed worker and a joining one cost, beside tor
 
 soak: build ## 1,200 faults on real processes (about half an hour), then the same run without: make soak [ARGS=...]
 	$(RINGTUNE) chaos examples/soak.yaml --workers 4 --count 1200 --reference $(ARGS)
+
+bench-checkpoint: build ## what a checkpoint costs, beside one that training waits for: make bench-checkpoint [ARGS="FOLDER LAYERS HIDDEN"]
+	node dist/test/bench/checkpoint.js $(ARGS)
+
+bench-identical: build ## tokens/s with and without train.bit_identical, in turns
+	node dist/test/bench/identical.js
 
 bench-failover: build ## from the loss of the leading coordinator to the next committed step, three coordinators on etcd
 	node dist/test/bench/failover.js

@@ -26,7 +26,13 @@ interface Row {
   readonly rounds: number[];
 }
 
-async function trainOurs(workers: number, folder: string, name: string): Promise<StepRecord[]> {
+/** The steps of a run of this benchmark's model, without the first few. */
+export async function trainOurs(
+  workers: number,
+  folder: string,
+  name: string,
+  more: Readonly<Record<string, string | number | boolean>> = {},
+): Promise<StepRecord[]> {
   const settings = {
     "model.layers": SHAPE.layers,
     "model.hidden": SHAPE.hidden,
@@ -43,6 +49,7 @@ async function trainOurs(workers: number, folder: string, name: string): Promise
     "checkpoint.dir": folder,
     "checkpoint.name": name,
     "metrics.enabled": false,
+    ...more,
   };
   const sets = Object.entries(settings).flatMap(([path, value]) => ["--set", `${path}=${value}`]);
   const cli = join(packageRoot, "dist/coordinator/cli/main.js");
@@ -53,7 +60,7 @@ async function trainOurs(workers: number, folder: string, name: string): Promise
   return records.filter((record) => record.kind === "step").slice(WARMUP);
 }
 
-function tokensPerSecond(workers: number, steps: readonly StepRecord[]): number {
+export function tokensPerSecond(workers: number, steps: readonly StepRecord[]): number {
   return (SHAPE.batch * workers * SHAPE.positions) / median(steps.map((step) => step.seconds.total));
 }
 
