@@ -226,7 +226,7 @@ export const metricCatalogue = [
     labels: {
       port: "`workers`, `metrics`",
       reason:
-        "at the workers' port `silent` (nobody joined on a connection in time), `crowded` (too many waited to join, and it came first), `full` (as many connections as there may be), `unreadable` (a message that is too large, or none of ours), `unread` (a worker that does not read what it is sent); at that of the metrics `full`, `rate` (too many requests a second), `password` (none, or a wrong one)",
+        "at the workers' port `silent` (nobody joined on a connection in time), `crowded` (too many waited to join, and it came first), `full` (as many connections as there may be), `unreadable` (a message that is too large, or none of ours), `unread` (a worker that does not read what it is sent); at that of the metrics `full`, `rate` (too many requests a second), `password` (none, or a wrong one), `unread`",
     },
     help: "Connections that were closed, and messages and requests that were refused, before anybody looked at what they wanted.",
   },

@@ -5,7 +5,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Credentials } from "../common/certificates.ts";
 import { RingtuneError } from "../common/errors.ts";
 import type { Metrics } from "./metrics.ts";
@@ -25,9 +25,9 @@ export interface MetricsServer {
 
 /**
  * Why the metrics were not given; values of a metric's label. full: there were as many connections as there may be. rate: too many
- * requests a second. password: none, or a wrong one.
+ * requests a second. password: none, or a wrong one. unread: it does not read the answer.
  */
-export const scrapeRefusals = ["full", "rate", "password"] as const;
+export const scrapeRefusals = ["full", "rate", "password", "unread"] as const;
 export type ScrapeRefusal = (typeof scrapeRefusals)[number];
 
 export interface ServeMetricsOptions {
@@ -40,6 +40,8 @@ export interface ServeMetricsOptions {
   readonly credentials?: Credentials;
   /** Who may read the metrics. Left out: everybody. */
   readonly login?: Login;
+  /** How long a connection may stand still. */
+  readonly idleMs?: number;
   /** Hears of everybody who did not get them. */
   readonly refused?: (why: ScrapeRefusal) => void;
 }
@@ -49,7 +51,7 @@ export interface ServeMetricsOptions {
  * Throws RingtuneError `address_in_use` when the port is busy, `config_invalid` when the address can't be listened on.
  */
 export async function serveMetrics(options: ServeMetricsOptions): Promise<MetricsServer> {
-  const { host, port, isReady = () => true, credentials, login, refused = () => undefined } = options;
+  const { host, port, isReady = () => true, credentials, login, refused = () => undefined, idleMs = 30_000 } = options;
   const metrics = collectTogether(options.metrics);
   const isLimited = createRate(SCRAPES_PER_SECOND);
   const server = listener(credentials, (request, response) => {
@@ -64,7 +66,11 @@ export async function serveMetrics(options: ServeMetricsOptions): Promise<Metric
   server.maxConnections = 64;
   server.on("drop", () => refused("full"));
   // Who does not read the answer does not keep it in memory for ever.
-  server.timeout = 30_000;
+  server.timeout = idleMs;
+  server.on("timeout", (socket: Socket) => {
+    if (socket.writableLength > 0) refused("unread");
+    socket.destroy();
+  });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
     server.listen({ host, port, exclusive: true }, resolve);

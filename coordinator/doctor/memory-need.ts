@@ -11,16 +11,18 @@ export interface MemoryNeed {
   readonly gradients: number;
   /** In the memory of the host, also where a GPU computes. */
   readonly optimizer: number;
-  /** Of one microbatch, with the logits. */
+  /** Of one microbatch, with the logits and what the backward pass needs besides. */
   readonly activations: number;
+  /** The copy of weights and optimizer state from which a checkpoint is written, of a worker that writes it alone. */
+  readonly copies: number;
 }
 
 /** Node.js, ONNX Runtime and what the process has before its first step. */
-export const PROCESS_BYTES = 170e6;
+export const PROCESS_BYTES = 190e6;
 
 /** What a computing device holds of it; a worker that computes on processors has everything in one place. */
 export const onDevice = ({ weights, gradients, activations }: MemoryNeed): number => weights + gradients + activations;
-export const onHost = (need: MemoryNeed): number => onDevice(need) + need.optimizer + PROCESS_BYTES;
+export const onHost = (need: MemoryNeed): number => onDevice(need) + need.optimizer + need.copies + PROCESS_BYTES;
 
 interface Shape {
   readonly layers: number;
@@ -40,6 +42,8 @@ interface Shape {
 const FLOAT = 4;
 /** The logits, what the softmax makes of them, and their gradient. */
 const LOGITS = 3;
+/** Gradients of activations, and what ONNX Runtime holds back: as measured. */
+const BACKWARD = 1.5;
 
 /** Buffers of the optimizer, as large as the gradients: docs/models.md. */
 const buffers = { adamw: 2, adam: 2, rmsprop: 1, sgd: 0 } as const;
@@ -60,11 +64,13 @@ export function memoryNeed(model: Readonly<Record<string, unknown>>, config: Con
   const logits = hasLogits ? LOGITS * tokens * shape.vocabulary : 0;
   const { optimizer } = train;
   const momentum = "momentum" in optimizer && optimizer.momentum > 0 ? 1 : 0;
+  const state = FLOAT * trained * (buffers[optimizer.name] + momentum);
   return {
     weights: FLOAT * (shape.parameters + adapter),
     gradients: FLOAT * trained,
-    optimizer: FLOAT * trained * (buffers[optimizer.name] + momentum),
-    activations: FLOAT * (blocks + logits),
+    optimizer: state,
+    activations: BACKWARD * FLOAT * (blocks + logits),
+    copies: FLOAT * trained + state,
   };
 }
 

@@ -61,7 +61,7 @@ export function judgeMemory(
     if (gpus.has(uuid)) pinned.set(uuid, (pinned.get(uuid) ?? 0) + 1);
   }
   const bytes = (value: number): string => `${describeQuantity(value)}B`;
-  const { weights, gradients, optimizer, activations } = need;
+  const { weights, gradients, optimizer, activations, copies } = need;
   const parts = `${bytes(weights)} of weights, ${bytes(gradients)} of gradients, ${bytes(activations)} of activations`;
   const judged = (each: number, count: number, place: string, free: number): Finding => {
     const total = each * count;
@@ -74,7 +74,7 @@ export function judgeMemory(
     judged(onDevice(need), count, `the memory of GPU ${uuid} (${parts} each)`, gpus.get(uuid)!.freeBytes),
   );
   if (host === undefined) return findings;
-  const rest = `${bytes(optimizer)} of optimizer state, ${bytes(PROCESS_BYTES)} of programs`;
+  const rest = `${bytes(optimizer)} of optimizer state, ${bytes(copies)} to copy a checkpoint, ${bytes(PROCESS_BYTES)} of programs`;
   const all = pinned.size > 0 ? `weights and gradients again, ${rest}` : `${parts}, ${rest}`;
   const onEach = pinned.size > 0 ? onHost(need) - activations : onHost(need);
   return [...findings, judged(onEach, workers, `this machine's memory (${all} each)`, host)];

@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { quantile } from "../../common/median.ts";
 import { readUsage, type Usage } from "./process-usage.ts";
 import { simulateWorker } from "./simulated-worker.ts";
 import { startCoordinator, type StartedCoordinator } from "./start-coordinator.ts";
@@ -152,8 +153,7 @@ function summarise(clock: StepClock, samples: readonly UsageSample[]) {
   const last = clock.current();
   const warm = Math.ceil(last / 10);
   const measured = [...clock.steps].filter(([step]) => step > warm && step <= last);
-  const waits = measured.map(([, { votedMs, committedMs }]) => committedMs - votedMs).sort((a, b) => a - b);
-  const quantile = (q: number): number => waits[Math.min(waits.length - 1, Math.floor(q * waits.length))] ?? NaN;
+  const waits = measured.map(([, { votedMs, committedMs }]) => committedMs - votedMs);
   const begin = clock.steps.get(warm)?.committedMs ?? NaN;
   const end = clock.steps.get(last)?.committedMs ?? NaN;
   const warmSamples = samples.filter(({ step }) => step >= warm && step < last);
@@ -163,7 +163,12 @@ function summarise(clock: StepClock, samples: readonly UsageSample[]) {
   return {
     steps: measured.length,
     stepsPerSecond: measured.length / ((end - begin) / 1000),
-    commitMs: { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99), max: waits.at(-1) ?? NaN },
+    commitMs: {
+      p50: quantile(waits, 0.5),
+      p90: quantile(waits, 0.9),
+      p99: quantile(waits, 0.99),
+      max: quantile(waits, 1),
+    },
     coordinatorCores: known ? (b.cpuSeconds - a.cpuSeconds) / ((b.atMs - a.atMs) / 1000) : NaN,
     residentBytes: b?.residentBytes ?? NaN,
     residentBytesPerStep: slope(warmSamples.map(({ step, residentBytes }) => [step, residentBytes])),

@@ -26,15 +26,17 @@ export function page({ title, explanation, when, rows, plots }: PageOptions): st
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; }
+th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; }
+td { white-space: nowrap; }
+div { overflow-x: auto; }
 svg { width: 100%; height: auto; margin: 0.5rem 0 1.5rem; }
 svg text { font: 13px system-ui, sans-serif; fill: #555; }
 </style>
 <h1>${title}</h1>
 <p>${when.toISOString()}; ${machine}. ${explanation}</p>
-<table>
+<div><table>
 ${rows.map((row, index) => line(row, index === 0 ? "th" : "td")).join("\n")}
-</table>
+</table></div>
 ${plots.map(plot).join("\n")}
 </html>
 `;
@@ -76,7 +78,8 @@ function plot({ title, logarithmicX, series }: PlotOptions): string {
     (point) => x(point.x),
     (point) => y(point.y),
   );
-  const xTicks = logarithmicX ? [...new Set(xs)] : x.ticks(8);
+  // Workers and steps are whole.
+  const xTicks = logarithmicX ? [...new Set(xs)] : x.ticks(8).filter(Number.isInteger);
   return [
     `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${title}">`,
     `<text x="${area.left}" y="18" font-weight="600">${title}</text>`,

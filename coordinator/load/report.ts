@@ -25,7 +25,11 @@ export function loadTable(results: readonly LoadResult[]): string {
 
 /** What was too short to be measured is a question mark. */
 function cellsOf(result: LoadResult): string[] {
-  return columns.map(([, cell]) => cell(result)).map((cell) => (cell.includes("NaN") ? "?" : cell));
+  return columns.map(([, cell]) => unknown(cell(result)));
+}
+
+function unknown(cell: string): string {
+  return cell.includes("NaN") ? "?" : cell;
 }
 
 /** One self-contained page. */
@@ -47,16 +51,24 @@ export function loadPage(results: readonly LoadResult[], when: Date): string {
       ],
     },
     {
-      title: "Resident memory of the coordinator in MB, by step",
+      title: "Processor of the coordinator in cores, by workers",
+      logarithmicX: true,
+      series: [{ name: "cores", points: byWorkers((result) => result.coordinatorCores) }],
+    },
+    {
+      title: "Resident memory of the coordinator in MB, by step; beside it, by workers, how it grows in 1,000 steps",
       logarithmicX: false,
-      series: results.map(({ workers, memory }) => ({
-        name: `${workers} workers`,
+      series: results.map(({ workers, memory, residentBytesPerStep }) => ({
+        name: `${workers}: ${unknown(`${signed(residentBytesPerStep * 1000)}B`)}`,
         points: memory.map(({ step, residentBytes }) => ({ x: step, y: residentBytes / 1e6 })),
       })),
     },
   ];
+  const steps = Math.max(...results.map((result) => result.steps));
   const explanation = `Workers are simulated: real gRPC streams that compute nothing, in one process that shares the machine
-with the coordinator. Commit latency is from the last worker's vote to the commit's arrival at the last worker.`;
+with the coordinator. Up to ${steps} steps of each run are measured, after a tenth as many that warm up. Commit latency is from the
+last worker's vote to the commit's arrival at the last worker; bytes are what the coordinator sends and receives; the growth of its
+memory is the slope of the least-squares line.`;
   const rows = [columns.map(([name]) => name), ...results.map(cellsOf)];
   return page({ title: "Load test of the coordinator", explanation, when, rows, plots });
 }

@@ -202,6 +202,7 @@ test("an unknown admin command, a wrong token and a request too large are refuse
   expect((await ask("Shutdown", Buffer.alloc(0)))?.code).toBe(grpc.status.UNIMPLEMENTED);
   expect((await ask("Scale", Buffer.alloc(70_000)))?.code).toBe(grpc.status.RESOURCE_EXHAUSTED);
   expect((await ask("Scale", Buffer.from([8, 1])))?.details).toBe("the admin token is wrong");
+  expect((await ask("Scale", Buffer.from([8, 0xff])))?.code).toBe(grpc.status.INTERNAL);
   await expect(callAdmin(server.address, "left").status()).rejects.toMatchObject({ code: "unauthenticated" });
   expect(await callAdmin(server.address, "right").status()).toMatchObject({ run: "a" });
 });

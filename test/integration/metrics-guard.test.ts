@@ -55,7 +55,7 @@ test("a storm of scrapes is collected once at a time, and what is too much is re
     await gate;
     return "x 1\n";
   };
-  const refused = { full: 0, rate: 0, password: 0 };
+  const refused = { full: 0, rate: 0, password: 0, unread: 0 };
   const server = await serveMetrics({
     ...{ host: "127.0.0.1", port: 0, metrics: { text, contentType: "text/plain" } },
     refused: (why) => refused[why]++,
@@ -82,9 +82,25 @@ test("a storm of scrapes is collected once at a time, and what is too much is re
   expect(counts.get("200")).toBeGreaterThanOrEqual(1);
   expect([...counts.keys()].filter((status) => !["200", "429", "closed"].includes(status))).toEqual([]);
   expect(collected).toBe(1);
-  expect(refused).toEqual({ full: counts.get("closed") ?? 0, rate: counts.get("429") ?? 0, password: 0 });
+  expect(refused).toEqual({ full: counts.get("closed") ?? 0, rate: counts.get("429") ?? 0, password: 0, unread: 0 });
   // And afterwards it answers again.
   await expect.poll(async () => (await fetch(server.url)).status).toBe(200);
+});
+
+test("who asks again and again and never reads the answers is cut off, and nobody else waits", async () => {
+  const metrics = { text: async () => "x 1\n".repeat(1_000_000), contentType: "text/plain" };
+  const refused: string[] = [];
+  const server = await serveMetrics({
+    ...{ host: "127.0.0.1", port: 0, metrics, idleMs: 2000 },
+    refused: (why) => refused.push(why),
+  });
+  onTestFinished(() => server.close());
+  const slow = connect(Number(new URL(server.url).port), "127.0.0.1");
+  onTestFinished(() => void slow.destroy());
+  slow.pause().on("error", () => undefined);
+  slow.write("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20));
+  expect((await (await fetch(server.url)).text()).length).toBe(4_000_000);
+  await expect.poll(() => refused, { timeout: 30_000 }).toEqual(["unread"]);
 });
 
 test("a password that is absent or empty is named before anything is served", async () => {

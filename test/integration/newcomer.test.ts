@@ -63,7 +63,8 @@ function openShell(cwd: string, prefix: readonly string[]): Shell {
   const run: Shell["run"] = (command) => {
     const [program = "", ...args] = [...prefix, "sh", "-c", `exec ${command}`];
     // A process group of its own, so that npx does not leave its children behind.
-    const env = { ...process.env, NO_COLOR: "1" };
+    // npx links the package into its cache.
+    const env = { ...process.env, NO_COLOR: "1", npm_config_cache: join(cwd, ".npm") };
     const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
     let text = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text += String(chunk)));

@@ -66,17 +66,18 @@ test("what a worker needs is reckoned from the shape of its model", () => {
   // 4.27 M parameters: 4 bytes each of weights and gradients, 8 of AdamW's state.
   const parameters = (4096 + 256) * 256 + 4 * (12 * 256 ** 2 + 13 * 256) + 2 * 256;
   expect([need.weights, need.gradients, need.optimizer]).toEqual([4 * parameters, 4 * parameters, 8 * parameters]);
+  expect(need.copies).toBe(12 * parameters);
   // 1,024 tokens, 16 widths and 8 x 128 probabilities in each of 4 blocks; logits three times.
-  expect(need.activations).toBe(4 * 1024 * (4 * (16 * 256 + 8 * 128) + 3 * 4096));
+  expect(need.activations).toBe(1.5 * 4 * 1024 * (4 * (16 * 256 + 8 * 128) + 3 * 4096));
   const recomputed = memoryNeed(model, { ...micro, train: { ...micro.train, recompute: "blocks" } });
-  expect(recomputed.activations).toBe(4 * 1024 * (4 * 256 + 16 * 256 + 8 * 128 + 3 * 4096));
+  expect(recomputed.activations).toBe(1.5 * 4 * 1024 * (4 * 256 + 16 * 256 + 8 * 128 + 3 * 4096));
   const { optimizer } = configSchema.parse({ train: { optimizer: { name: "sgd", momentum: 0 } } }).train;
   expect(memoryNeed(model, { ...micro, train: { ...micro.train, optimizer } }).optimizer).toBe(0);
 });
 
 test("workers that share a GPU need its memory together, and each GPU is judged by what is free of it", () => {
-  const need = { weights: 10e9, gradients: 10e9, optimizer: 20e9, activations: 5e9 };
-  expect([onDevice(need), onHost(need)]).toEqual([25e9, 45.17e9]);
+  const need = { weights: 10e9, gradients: 10e9, optimizer: 20e9, activations: 5e9, copies: 30e9 };
+  expect([onDevice(need), onHost(need)]).toEqual([25e9, 75.19e9]);
   const gpus = new Map([
     ["GPU-a", { totalBytes: 80e9, freeBytes: 79e9 }],
     ["GPU-b", { totalBytes: 24e9, freeBytes: 23e9 }],
@@ -92,12 +93,12 @@ test("workers that share a GPU need its memory together, and each GPU is judged 
   expect(found[2]!.sentence).toMatch(/25\.0GB .* 6\.0GB are free; lower train\.microbatch/);
   // The optimizer's state stays with the host.
   expect(found[3]!.sentence).toMatch(
-    /4 workers need 160\.7GB of this machine's memory \(weights and gradients again, 20\.0GB of optimizer/,
+    /4 workers need 280\.8GB of this machine's memory \(weights and gradients again, 20\.0GB of optimizer/,
   );
   const [onCpu, ...none] = judgeMemory(need, { workers: 2, environment: () => ({}) }, { gpus, host: 64e9 });
   expect(none).toEqual([]);
   expect(onCpu!.level).toBe("fail");
-  expect(onCpu!.sentence).toContain("2 workers need 90.3GB of this machine's memory");
+  expect(onCpu!.sentence).toContain("2 workers need 150.4GB of this machine's memory");
 });
 
 const worker = (id: string, host: string, offsetSeconds: number | undefined, roundTripSeconds = 0.002) =>

@@ -220,6 +220,7 @@ describe("metrics", () => {
       '{port="metrics",reason="full"}': 0,
       '{port="metrics",reason="rate"}': 2,
       '{port="metrics",reason="password"}': 0,
+      '{port="metrics",reason="unread"}': 0,
     });
   });
 

@@ -50,7 +50,7 @@ test("the table has a line for each run, and a question mark for what was too sh
 
 test("the page plots every run and needs nothing from elsewhere", () => {
   const page = loadPage([result, { ...result, workers: 256 }], new Date(0));
-  expect(page.match(/<svg/g)?.length).toBe(3);
-  expect(page).toContain("256 workers");
+  expect(page.match(/<svg/g)?.length).toBe(4);
+  expect(page).toContain(">256: -200.0kB<");
   expect(page).not.toMatch(/NaN|undefined|https?:\/\//);
 });
