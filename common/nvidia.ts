@@ -1,7 +1,7 @@
 // The NVIDIA GPUs that CUDA programs started from here would see: nvidia-smi's list, cut down to CUDA_VISIBLE_DEVICES.
 // GPUs are known by their UUIDs, because CUDA may count them in another order than nvidia-smi.
 
-import { execFile } from "node:child_process";
+import { askTool } from "./ask-tool.ts";
 
 export interface NvidiaGpu {
   /** "NVIDIA H100 80GB HBM3", or a slice of one: "NVIDIA H100 80GB HBM3 MIG 1g.10gb". */
@@ -15,16 +15,11 @@ export type NvidiaGpus =
   /** nvidia-smi is not there or does not answer; why, in words. */
   | { readonly kind: "unknown"; readonly reason: string };
 
-const limitMs = 15_000;
-
 /** Resolves, whatever nvidia-smi does. */
-export function listNvidiaGpus(env: NodeJS.ProcessEnv = process.env): Promise<NvidiaGpus> {
-  return new Promise((resolve) => {
-    execFile("nvidia-smi", ["-L"], { env, timeout: limitMs }, (error, stdout, stderr) => {
-      if (error !== null) return resolve({ kind: "unknown", reason: describeFailure(error, stdout + stderr) });
-      resolve({ kind: "known", gpus: visibleGpus(parseList(stdout), env["CUDA_VISIBLE_DEVICES"]) });
-    });
-  });
+export async function listNvidiaGpus(env: NodeJS.ProcessEnv = process.env): Promise<NvidiaGpus> {
+  const answer = await askTool("nvidia-smi", ["-L"], { env });
+  if (answer.kind === "silent") return { kind: "unknown", reason: answer.reason };
+  return { kind: "known", gpus: visibleGpus(parseList(answer.stdout), env["CUDA_VISIBLE_DEVICES"]) };
 }
 
 export interface GpuMemory {
@@ -33,20 +28,17 @@ export interface GpuMemory {
 }
 
 /** Of whole GPUs, by UUID; slices of a GPU that is divided are not listed. Empty where nvidia-smi can't say. */
-export function readGpuMemory(env: NodeJS.ProcessEnv = process.env): Promise<ReadonlyMap<string, GpuMemory>> {
+export async function readGpuMemory(env: NodeJS.ProcessEnv = process.env): Promise<ReadonlyMap<string, GpuMemory>> {
   const args = ["--query-gpu=uuid,memory.total,memory.free", "--format=csv,noheader,nounits"];
-  return new Promise((resolve) => {
-    execFile("nvidia-smi", args, { env, timeout: limitMs }, (error, stdout) => {
-      const found = new Map<string, GpuMemory>();
-      for (const line of error === null ? stdout.split("\n") : []) {
-        // In MiB.
-        const [, uuid, total, free] = /^(GPU-\S+), (\d+), (\d+)$/.exec(line.trim()) ?? [];
-        if (uuid === undefined) continue;
-        found.set(uuid, { totalBytes: Number(total) * 2 ** 20, freeBytes: Number(free) * 2 ** 20 });
-      }
-      resolve(found);
-    });
-  });
+  const answer = await askTool("nvidia-smi", args, { env });
+  const found = new Map<string, GpuMemory>();
+  for (const line of answer.kind === "said" ? answer.stdout.split("\n") : []) {
+    // In MiB.
+    const [, uuid, total, free] = /^(GPU-\S+), (\d+), (\d+)$/.exec(line.trim()) ?? [];
+    if (uuid === undefined) continue;
+    found.set(uuid, { totalBytes: Number(total) * 2 ** 20, freeBytes: Number(free) * 2 ** 20 });
+  }
+  return found;
 }
 
 /** The lines of `nvidia-smi -L`. Of a GPU that is divided (MIG) only the slices can be used. */
@@ -75,11 +67,4 @@ export function visibleGpus(all: readonly NvidiaGpu[], visible: string | undefin
     chosen.push(gpu);
   }
   return chosen;
-}
-
-function describeFailure(error: Error & { code?: string | number | null; killed?: boolean }, output: string): string {
-  if (error.code === "ENOENT") return "nvidia-smi is not installed";
-  if (error.killed) return `nvidia-smi did not answer within ${limitMs / 1000} s`;
-  const line = output.split("\n").find((text) => text.trim() !== "");
-  return `nvidia-smi fails: ${line?.trim() ?? error.message}`;
 }

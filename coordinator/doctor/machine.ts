@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 import { availableParallelism, cpus, release } from "node:os";
 import { promisify } from "node:util";
 import { listNvidiaGpus, type NvidiaGpus } from "../../common/nvidia.ts";
+import { listRocmGpus, type RocmGpus } from "../../common/rocm.ts";
 import { packageRoot, packageVersion } from "../../common/package-root.ts";
 import { fail, ok, warn, type Finding } from "./finding.ts";
 
@@ -37,10 +38,15 @@ export async function examineVersions(): Promise<Finding[]> {
 export async function examineGpus(
   list: (environment: NodeJS.ProcessEnv) => Promise<NvidiaGpus> = listNvidiaGpus,
   environment: NodeJS.ProcessEnv = process.env,
+  listAmd: (environment: NodeJS.ProcessEnv) => Promise<RocmGpus> = listRocmGpus,
 ): Promise<Finding[]> {
   const found = await list(environment);
   if (found.kind === "unknown") {
-    return [ok("devices", `no NVIDIA GPU (${found.reason}); other GPUs are found by the worker, through WebGPU`)];
+    const amd = await listAmd(environment);
+    const none = ok("devices", `no NVIDIA GPU (${found.reason}); other GPUs are found by the worker, through WebGPU`);
+    return amd.kind === "unknown" || amd.gpus.length === 0
+      ? [none]
+      : [none, ok("devices", `of AMD: ${countOf(amd.gpus)}; computed on through WebGPU, not through ROCm`)];
   }
   const visible = environment["CUDA_VISIBLE_DEVICES"];
   if (found.gpus.length === 0) {
@@ -50,12 +56,17 @@ export async function examineGpus(
         : `CUDA_VISIBLE_DEVICES=${visible} leaves none of them; unset it, or name one that nvidia-smi -L lists`;
     return [warn("devices", `no NVIDIA GPU can be used: ${why}`)];
   }
-  const names = new Map<string, number>();
-  for (const { name } of found.gpus) names.set(name, (names.get(name) ?? 0) + 1);
-  const findings = [ok("devices", [...names].map(([name, count]) => `${count} x ${name}`).join(", "))];
+  const findings = [ok("devices", countOf(found.gpus))];
   const twice = found.gpus.find(({ uuid }, index) => found.gpus.findIndex((other) => other.uuid === uuid) !== index);
   if (twice !== undefined) findings.push(fail("devices", `${twice.name} is there twice, with UUID ${twice.uuid}`));
   return findings;
+}
+
+/** "2 x NVIDIA H100, 1 x NVIDIA T4" */
+function countOf(gpus: readonly { readonly name: string }[]): string {
+  const names = new Map<string, number>();
+  for (const { name } of gpus) names.set(name, (names.get(name) ?? 0) + 1);
+  return [...names].map(([name, count]) => `${count} x ${name}`).join(", ");
 }
 
 /** Workers that compute on processors share them. */

@@ -10,7 +10,9 @@ export const cluster = z
     workers: z
       .union([z.literal("auto"), upTo(4096)])
       .default("auto")
-      .describe('Worker processes that take part; "auto" is one for each NVIDIA GPU that the device can use, or one.'),
+      .describe(
+        'Worker processes that take part; "auto" is one for each NVIDIA GPU or WebGPU adapter that the device can use, or one.',
+      ),
     min_workers: z
       .union([z.literal("all"), upTo(4096)])
       .default("all")

@@ -17,11 +17,33 @@ const limitMs = 60_000;
 const size = 64;
 
 /** Multiplies a few numbers on the provider and checks one of them. Resolves, whatever happens. */
-export function probeProvider(
+export async function probeProvider(
   provider: Provider,
   env: NodeJS.ProcessEnv = process.env,
-  onnxruntime = createRequire(import.meta.url).resolve("onnxruntime-node"),
+  onnxruntime?: string,
 ): Promise<ProbeResult> {
+  const { error, stdout, stderr } = await runProbe(provider, env, onnxruntime);
+  const answer = /^RINGTUNE (.*)$/m.exec(stdout)?.[1];
+  // An answer counts even if the driver crashes afterwards, while the process ends.
+  const result = answer === undefined ? undefined : (JSON.parse(answer) as ProbeResult);
+  if (result?.kind === "works") return result;
+  // Which library is missing is only in ONNX Runtime's log.
+  const missing = /: (\S+: cannot open shared object file)/.exec(stderr)?.[1];
+  return { kind: "fails", reason: missing ?? result?.reason ?? describeEnd(error) };
+}
+
+interface Ended {
+  readonly error: (Error & { killed?: boolean; signal?: NodeJS.Signals | null }) | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The process, to its end. */
+export function runProbe(
+  provider: Provider,
+  env: NodeJS.ProcessEnv,
+  onnxruntime = createRequire(import.meta.url).resolve("onnxruntime-node"),
+): Promise<Ended> {
   const task = {
     onnxruntime,
     model: Buffer.from(squareModel()).toString("base64"),
@@ -30,15 +52,9 @@ export function probeProvider(
   };
   return new Promise((resolve) => {
     const args = ["-e", program, JSON.stringify(task)];
-    execFile(process.execPath, args, { env, timeout: limitMs, killSignal: "SIGKILL" }, (error, stdout, stderr) => {
-      const answer = /^RINGTUNE (.*)$/m.exec(stdout)?.[1];
-      // An answer counts even if the driver crashes afterwards, while the process ends.
-      const result = answer === undefined ? undefined : (JSON.parse(answer) as ProbeResult);
-      if (result?.kind === "works") return resolve(result);
-      // Which library is missing is only in ONNX Runtime's log.
-      const missing = /: (\S+: cannot open shared object file)/.exec(stderr)?.[1];
-      resolve({ kind: "fails", reason: missing ?? result?.reason ?? describeEnd(error) });
-    });
+    execFile(process.execPath, args, { env, timeout: limitMs, killSignal: "SIGKILL" }, (error, stdout, stderr) =>
+      resolve({ error: error as Ended["error"], stdout, stderr }),
+    );
   });
 }
 
@@ -58,7 +74,7 @@ export function executionProviders({ name, index }: Provider): (string | { name:
   }
 }
 
-function describeEnd(error: (Error & { killed?: boolean; signal?: NodeJS.Signals | null }) | null): string {
+function describeEnd(error: Ended["error"]): string {
   if (error?.killed) return `a first small graph took longer than ${limitMs / 1000} s`;
   if (error?.signal) return `its driver crashed (${error.signal}) on a first small graph`;
   return "a first small graph ended without a result";
