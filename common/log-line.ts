@@ -20,6 +20,8 @@ export const logLineSchema = z.object({
   /** Of that worker in this generation; absent when it has none. */
   rank: z.number().optional(),
   message: z.string(),
+  /** In what a worker prints: the coordinator's log has this line too. */
+  told: z.literal(true).optional(),
 });
 
 export type LogLine = z.infer<typeof logLineSchema>;

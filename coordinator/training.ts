@@ -136,6 +136,7 @@ export async function train(
       restarts: config.cluster.restarts,
       isTraining: () => driver.state.established && driver.state.phase !== "ended",
       needs: (id) => needsWorker(driver.state, id),
+      onLine: (worker, { level, message }) => log.write(message, { level, worker }),
       onNotice: (sentence) => progress.notice(sentence),
       onFailure: (reason) => driver.post({ kind: "launch-failed", reason }),
     });

@@ -12,6 +12,7 @@ import type { Reach } from "./collective/address.ts";
 import { createCollectiveEndpoint } from "./collective/zeromq.ts";
 import { chooseRingAddress, type RingAddress } from "./ring-address.ts";
 import { runSession } from "./train/session.ts";
+import { createWorkerLog } from "./worker-log.ts";
 
 interface Options {
   readonly coordinator: readonly string[];
@@ -28,6 +29,7 @@ interface Options {
   readonly insecure: boolean;
   readonly timeout: number;
   readonly patience: number;
+  readonly log?: "text" | "json";
   readonly health?: number;
   readonly healthHost: string;
 }
@@ -61,6 +63,11 @@ const command = new Command("ringtune worker")
     wholeNumber(0),
     30,
   )
+  .addOption(
+    new Option("--log <form>", "lines for people, or JSON for programs (default: JSON when it is no terminal)").choices(
+      ["text", "json"],
+    ),
+  )
   .option("--health <port>", "answer GET /healthz and /readyz on this port; 0 takes a free one", parsePort)
   .option("--health-host <address>", "address that --health listens on", "127.0.0.1")
   .action(run);
@@ -75,6 +82,8 @@ async function run(options: Options): Promise<void> {
     if (drain.signal.aborted) leave.abort(new RingtuneError("cancelled", "stopped by SIGTERM"));
     else drain.abort(new RingtuneError("cancelled", "stopped by SIGTERM"));
   });
+  const form = options.log ?? (process.stdout.isTTY ? "text" : "json");
+  const log = createWorkerLog({ worker: options.id, form, stream: process.stdout });
   const { joinToken, credentials } = await readOwnSecrets(options);
   const rings: RingAddress[] = [];
   // None of them may be where others would listen.
@@ -108,12 +117,12 @@ async function run(options: Options): Promise<void> {
     ...(credentials === undefined ? {} : { credentials }),
     drain: drain.signal,
     ...(options.health === undefined ? {} : { health: { host: options.healthHost, port: options.health } }),
-    healthy: (url) => process.stdout.write(`health checks at ${url}\n`),
-    say: (sentence) => process.stdout.write(`${sentence}\n`),
+    healthy: (url) => log.write(`health checks at ${url}`),
+    log,
     ...(options.device === undefined ? {} : { device: options.device }),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
-  process.stdout.write(drained ? `left the run: ${reason}\n` : `the run is over: ${reason}\n`);
+  log.write(drained ? `left the run: ${reason}` : `the run is over: ${reason}`, { told: true });
 }
 
 /** What --insecure opens. */

@@ -3,14 +3,14 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { RingtuneError } from "../../common/errors.ts";
+import { assert, RingtuneError } from "../../common/errors.ts";
 import { bracketed, isEveryAddress } from "../../common/loopback.ts";
 import { toText } from "../../common/secrets.ts";
 import { workerEnvironment } from "../../common/worker-environment.ts";
 import type { DevicePlan } from "../devices.ts";
 import { describeExit, type Ending, type Site } from "./site.ts";
+import { readOutput, type WorkerOutput } from "./worker-output.ts";
 
 /** The compiled worker stands beside the compiled coordinator. */
 const program = fileURLToPath(new URL("../../worker/main.js", import.meta.url));
@@ -26,21 +26,24 @@ export function openHere({ workers, environment }: DevicePlan): Site {
   return {
     slots: workers,
     callAt: (host, port) => `${isEveryAddress(host) ? "127.0.0.1" : bracketed(host)}:${port}`,
-    start({ id, index, arguments: more, secrets }) {
+    start({ id, index, arguments: more, secrets, onLine }) {
       // It ends with this process: the preload listens on the channel. Detached: Ctrl-C reaches the coordinator alone, which
       // lets the workers finish. Secrets are no arguments, since those are everybody's to see.
       // It has no other coordinator, so one that is stopped is waited for.
-      const args = ["--import", preload, program, "--id", id, "--secrets", "--patience", "0", ...more];
+      const own = ["--id", id, "--secrets", "--patience", "0", "--log", "json"];
+      const args = ["--import", preload, program, ...own, ...more];
       const child = spawn(process.execPath, args, {
         detached: true,
-        stdio: ["pipe", "ignore", "pipe", "ipc"],
+        stdio: ["pipe", "pipe", "pipe", "ipc"],
         env: { ...workerEnvironment(), ...environment(index) },
       });
+      const { stdin, stdout, stderr } = child;
+      assert(stdin && stdout && stderr, "all streams of a worker are pipes");
       // A worker that ends before it has read them says why itself.
-      child.stdin?.on("error", () => undefined).end(`${JSON.stringify(toText(secrets))}\n`);
+      stdin.on("error", () => undefined).end(`${JSON.stringify(toText(secrets))}\n`);
       return {
         pid: () => child.pid,
-        ended: endingOf(child),
+        ended: endingOf(child, readOutput(stdout, stderr, onLine)),
         kill: (signal) => void child.kill(signal),
       };
     },
@@ -49,18 +52,11 @@ export function openHere({ workers, environment }: DevicePlan): Site {
 }
 
 /** Resolves with how the process ended, and how it failed in words if it did. */
-function endingOf(child: ChildProcess): Promise<Ending> {
-  let own: string | undefined;
-  let lastLine = "";
-  const lines = createInterface({ input: child.stderr! });
-  lines.on("line", (line) => {
-    if (line.startsWith("ringtune worker: ")) own ??= line.slice("ringtune worker: ".length, 2000);
-    if (line.trim() !== "") lastLine = line.slice(0, 2000);
-  });
+function endingOf(child: ChildProcess, output: WorkerOutput): Promise<Ending> {
   return new Promise((resolve) => {
     child.once("error", (error) => {
       resolve({ code: null, signal: null, words: `could not be started: ${error.message}` });
     });
-    child.once("close", (code, signal) => resolve(describeExit({ code, signal }, own ?? lastLine)));
+    child.once("close", (code, signal) => resolve(describeExit({ code, signal }, output.lastWords())));
   });
 }

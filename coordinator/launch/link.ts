@@ -23,7 +23,7 @@ export interface LinkOptions extends RemoteProgram {
   /** Connecting, logging in and the first answer of Ringtune there may take so long together. */
   readonly timeoutMs: number;
   readonly prepare: Extract<Order, { kind: "prepare" }>;
-  readonly report: (report: Extract<Report, { kind: "started" | "ended" }>) => void;
+  readonly report: (report: Extract<Report, { kind: "started" | "ended" | "line" }>) => void;
   /** The connection is gone, in words: "ssh ended with exit code 255: Connection reset by peer". After it was open. */
   readonly lost: (why: string) => void;
   readonly signal?: AbortSignal;
@@ -111,6 +111,7 @@ export async function openLink(options: LinkOptions): Promise<Link> {
             return resolve(report);
           case "unfit":
             return fail("engine_unavailable", report.reason);
+          case "line":
           case "started":
           case "ended":
             return options.report(report);

@@ -2,6 +2,7 @@
 // standard output. A line has a largest size. The login's own chatter before the first report is no line of ours.
 
 import { z } from "zod";
+import { levels } from "../../common/log-line.ts";
 import { secretsSchema } from "../../common/secrets.ts";
 
 /** Raised whenever a line changes its meaning. Beside it both sides must be the same version of Ringtune. */
@@ -56,6 +57,7 @@ export const reportSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("prepared"), slots: z.int().min(1), notices: z.array(z.string()) }),
   /** In words, without the host's name. */
   z.object({ kind: z.literal("unfit"), reason: z.string() }),
+  z.object({ kind: z.literal("line"), number: z.int(), level: z.enum(levels), message: z.string() }),
   z.object({ kind: z.literal("started"), number: z.int(), pid: z.int() }),
   z.object({
     kind: z.literal("ended"),

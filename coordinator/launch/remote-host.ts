@@ -16,6 +16,7 @@ export interface RemoteHost extends Omit<Site, "callAt"> {
 }
 
 interface Remote {
+  readonly onLine: WorkerOrder["onLine"];
   pid: number | undefined;
   end(ending: Ending): void;
 }
@@ -40,6 +41,7 @@ export async function openRemoteHost(options: RemoteOptions): Promise<RemoteHost
       report(report) {
         const process = running.get(report.number);
         if (process === undefined) return;
+        if (report.kind === "line") return process.onLine(report);
         if (report.kind === "started") return void (process.pid = report.pid);
         running.delete(report.number);
         process.end({ code: report.code, signal: report.signal as NodeJS.Signals | null, words: report.words });
@@ -59,7 +61,7 @@ export async function openRemoteHost(options: RemoteOptions): Promise<RemoteHost
   const first = await connect();
   const { slots, notices, caller } = first;
 
-  async function begin({ secrets, ...order }: WorkerOrder, number: number): Promise<void> {
+  async function begin({ secrets, onLine: _, ...order }: WorkerOrder, number: number): Promise<void> {
     const there = await (link ?? connect());
     if (isClosed || !running.has(number)) return;
     there.send({ kind: "start", number, ...order, arguments: [...order.arguments], secrets: toText(secrets) });
@@ -74,7 +76,7 @@ export async function openRemoteHost(options: RemoteOptions): Promise<RemoteHost
       const number = count++;
       let end: (ending: Ending) => void = () => undefined;
       const ended = new Promise<Ending>((resolve) => (end = resolve));
-      const process: Remote = { pid: undefined, end };
+      const process: Remote = { onLine: order.onLine, pid: undefined, end };
       running.set(number, process);
       begin(order, number).catch((error: unknown) => {
         running.delete(number);

@@ -12,6 +12,7 @@ import { openHere } from "./here.ts";
 import { eachLine, LAUNCH_VERSION, LEAVE_MS, orderSchema, parseLine, SILENCE_MS, writeLine } from "./orders.ts";
 import type { Order, Report } from "./orders.ts";
 import type { Site, WorkerProcess } from "./site.ts";
+import type { OutputLine } from "./worker-output.ts";
 
 export interface HostOptions {
   readonly input: NodeJS.ReadableStream;
@@ -55,7 +56,8 @@ export async function serveHost({ input, output, environment = process.env, sign
       case "start": {
         if (site === undefined) return;
         const { number, id, index, secrets } = order;
-        const worker = site.start({ id, index, arguments: order.arguments, secrets: fromText(secrets) });
+        const onLine = ({ level, message }: OutputLine): void => report({ kind: "line", number, level, message });
+        const worker = site.start({ id, index, arguments: order.arguments, secrets: fromText(secrets), onLine });
         running.set(number, worker);
         const pid = worker.pid();
         if (pid !== undefined) report({ kind: "started", number, pid });

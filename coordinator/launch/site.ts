@@ -3,6 +3,7 @@
 
 import type { Secrets } from "../../common/secrets.ts";
 import type { Exit } from "./restarts.ts";
+import type { OutputLine } from "./worker-output.ts";
 
 export interface WorkerOrder {
   /** Name of the worker. */
@@ -12,6 +13,8 @@ export interface WorkerOrder {
   /** Arguments of `ringtune worker`, none of them secret. */
   readonly arguments: readonly string[];
   readonly secrets: Secrets;
+  /** It says something that is in none of its messages to the coordinator. */
+  readonly onLine: (line: OutputLine) => void;
 }
 
 export interface Ending extends Exit {

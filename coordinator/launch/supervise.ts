@@ -5,6 +5,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Secrets } from "../../common/secrets.ts";
 import { whereIs, type Ending, type Site, type WorkerProcess } from "./site.ts";
+import type { OutputLine } from "./worker-output.ts";
 import { defaultRestartPolicy, Restarts } from "./restarts.ts";
 
 export interface SuperviseOptions {
@@ -22,6 +23,8 @@ export interface SuperviseOptions {
   readonly isTraining: () => boolean;
   /** Whether the run needs a worker `id`, which is about to be started again: without it there are fewer than wanted. */
   readonly needs: (id: string) => boolean;
+  /** A worker says something that is in none of its messages. */
+  readonly onLine: (id: string, line: OutputLine) => void;
   /** A sentence for the user: "starting worker w0 again in 1 s (try 1 of 5)". */
   readonly onNotice: (sentence: string) => void;
   /** A worker process has ended otherwise than by finishing: "worker w0 (pid 12) was killed by SIGKILL". */
@@ -61,7 +64,8 @@ export function superviseWorkers(options: SuperviseOptions): Supervised {
 
   function begin(id: string, site: Site, index: number): WorkerProcess {
     const args = ["--coordinator", site.callAt(host, port), ...options.arguments];
-    return site.start({ id, index, arguments: args, secrets: options.secrets });
+    const onLine = (line: OutputLine): void => options.onLine(id, line);
+    return site.start({ id, index, arguments: args, secrets: options.secrets, onLine });
   }
 
   function startOne(): void {

@@ -40,6 +40,12 @@ export async function acquireLock(path: string, what: string): Promise<Lock> {
   throw new RingtuneError("disk_failed", `can't take the lock ${path}; other processes keep taking it, try again`);
 }
 
+/** Throws `run_exists` as acquireLock does when somebody who lives holds the lock, and takes nothing. */
+export async function assertNotHeld(path: string, what: string): Promise<void> {
+  const held = await readFile(path, "utf8").catch(() => undefined);
+  if (held !== undefined) await assertGone(held, path, what);
+}
+
 /** Takes the lock whoever holds it, for a caller that knows otherwise that the holder writes no more. */
 export async function seizeLock(path: string): Promise<Lock> {
   const text = await lockText();

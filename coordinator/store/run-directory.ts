@@ -31,7 +31,7 @@ import {
   type Leftover,
 } from "./checkpoints.ts";
 import { diskError } from "../../common/disk-error.ts";
-import { acquireLock, seizeLock, type Lock } from "./lock.ts";
+import { acquireLock, assertNotHeld, seizeLock, type Lock } from "./lock.ts";
 import { completeRecordLog, openRecordLog, readRecordLog, truncateRecordLog, type RecordLog } from "./record-log.ts";
 
 export type { Checkpoint } from "./checkpoints.ts";
@@ -326,6 +326,8 @@ async function makeFolder(parent: string, name: string | undefined, now: Date): 
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw diskError(`can't make the run ${path}`, error);
       if (name !== undefined || attempt === 100) {
+        // The same job, submitted twice: who goes on with it would be refused as well.
+        await assertNotHeld(join(path, "run.lock"), path);
         throw new RingtuneError(
           "run_exists",
           `${path} exists already and is left as it is; go on with it by --resume ${path}, or choose another checkpoint.name`,

@@ -7,7 +7,7 @@ import type { RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator, FromWorker } from "../../proto/messages.ts";
 import { openSession, serveSessions, type CoordinatorSession, type WorkerSession } from "../../proto/session.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
-import { readSteps, smallRun, start, temporaryFolder, type Running, type SmallRun } from "../support/cli.ts";
+import { linesOf, readSteps, smallRun, start, temporaryFolder, type Running, type SmallRun } from "../support/cli.ts";
 import { refusal, sentenceOf } from "../support/refusal.ts";
 
 type Send = Parameters<CoordinatorSession["send"]>[0];
@@ -135,11 +135,16 @@ describe("whoever is not a worker of the run is told so, and the run does not mi
     const result = await coordinator.running.finished;
     expect(result, result.stderr).toMatchObject({ code: 0, stderr: "" });
     for (const worker of workers) {
-      expect(await worker.finished).toMatchObject({
-        code: 0,
-        stderr: "",
-        stdout: "the run is over: all 5 steps are done\n",
-      });
+      const ended = await worker.finished;
+      expect(ended).toMatchObject({ code: 0, stderr: "" });
+      const lines = linesOf(ended);
+      expect(lines.at(-1)).toMatchObject({ level: "info", job: "run", generation: 1, step: 5 });
+      expect(lines.map(({ message }) => message.replace(/, on .*/, ""))).toEqual([
+        "takes part in generation 1 with the weights of step 0",
+        ...lines.slice(1, -1).map(() => "wrote its part of the checkpoint of step 5"),
+        "the run is over: all 5 steps are done",
+      ]);
+      expect(new Set(lines.map(({ rank }) => rank)).size).toBe(1);
     }
     expect(await readSteps(join(coordinator.folder, "runs/run"))).toHaveLength(5);
   });
@@ -310,6 +315,20 @@ describe("a coordinator that is none", () => {
   test("does not answer", async () => {
     expect(await call("127.0.0.1:1", "--timeout", "1")).toBe(
       "no coordinator answers at 127.0.0.1:1 after 1000 ms; is it running, and is the address right?",
+    );
+  });
+
+  test("takes the call and never says a word, as a host that hangs does", async () => {
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => sockets.push(socket.on("error", () => undefined))).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    onTestFinished(() => {
+      sockets.forEach((socket) => socket.destroy());
+      server.close();
+    });
+    const { port } = server.address() as AddressInfo;
+    expect(await call(`127.0.0.1:${port}`, "--timeout", "2")).toMatch(
+      new RegExp(`^(no coordinator answers at|the coordinator at) 127\\.0\\.0\\.1:${port} `),
     );
   });
 

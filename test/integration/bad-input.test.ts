@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { smallRun, start, temporaryFolder } from "../support/cli.ts";
+import { readSteps, smallRun, start, temporaryFolder, type Running } from "../support/cli.ts";
 import { mounted } from "../support/small-disk.ts";
 import {
   fingerprint,
@@ -158,6 +158,31 @@ describe("a disk that does not take the run", () => {
     expect(await train(1, "--set", `checkpoint.dir=${folder}`)).toMatch(/^(can't|cannot) .*: the disk is full/);
     expect(await readdir(folder)).toEqual(["ballast"]);
   });
+});
+
+test("a job that is submitted twice runs once, and the second submission is told who is at it", async () => {
+  const small = await smallRun({ steps: 5, warmup_steps: 0, eval_every: 0 });
+  const submit = (): Running => start(["train", small.config, "--set", "checkpoint.name=job"]);
+  // At the same moment only one of them makes the run directory.
+  const results = await Promise.all([submit(), submit()].map(({ finished }) => finished));
+  const [first, second] = results.sort((a, b) => Number(a.code) - Number(b.code));
+  expect(first, first?.stderr).toMatchObject({ code: 0, stderr: "" });
+  expect(sentenceOf(second!, 1)).toMatch(
+    /runs\/job (is being written by process \d+ since |exists already and is left)/,
+  );
+  expect(await readSteps(join(small.folder, "runs/job"))).toHaveLength(5);
+
+  const waiting = ["--set", "checkpoint.name=waiting", "--set", "cluster.workers=1"];
+  const coordinator = start(["coordinator", small.config, ...waiting]);
+  const [, address, token] = await coordinator.waitFor(/--coordinator (\S+) --token-file (\S+)/);
+  for (const command of ["coordinator", "train"]) {
+    expect(await refusal([command, small.config, ...waiting])).toContain(
+      `runs/waiting is being written by process ${coordinator.child.pid} since `,
+    );
+  }
+  // The one that is at it has not noticed.
+  start(["worker", "--coordinator", address!, "--token-file", token!]);
+  expect(await coordinator.finished).toMatchObject({ code: 0, stderr: "" });
 });
 
 describe("Ctrl-C", () => {

@@ -1,7 +1,16 @@
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import type { StepRecord } from "../../common/records.ts";
-import { childrenOf, finish, readSteps, smallRun, start, type Running, type SmallRun } from "../support/cli.ts";
+import {
+  childrenOf,
+  finish,
+  linesOf,
+  readSteps,
+  smallRun,
+  start,
+  type Running,
+  type SmallRun,
+} from "../support/cli.ts";
 
 function losses(steps: readonly StepRecord[]): number[] {
   return steps.map(({ loss }) => loss);
@@ -88,7 +97,10 @@ test("a worker that joins while others train gets the weights from a peer and sh
   await running.waitFor(/generation 2 is formed[^]*step +\d+\/[^]*step +\d+\//);
   const { steps, stdout } = await stopAndRepeat(small, running, "joined");
   expect(stdout).not.toContain("differ");
-  expect(await late.finished).toMatchObject({ code: 0, stdout: "the run is over: stopped by SIGINT\n" });
+  const ended = await late.finished;
+  expect(ended).toMatchObject({ code: 0 });
+  const last = { message: "the run is over: stopped by SIGINT", job: "joined", worker: "late", rank: 1 };
+  expect(linesOf(ended).at(-1)).toMatchObject(last);
   expect(steps.at(-1)).toMatchObject({ worldSize: 2, generation: 2 });
 });
 

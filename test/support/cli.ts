@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import { logLineSchema, type LogLine } from "../../common/log-line.ts";
 import { packageRoot } from "../../common/package-root.ts";
 import type { RunRecord, StepRecord, ValidationRecord } from "../../common/records.ts";
 
@@ -142,6 +143,14 @@ export async function readSteps(run: string): Promise<StepRecord[]> {
 
 export async function readValidations(run: string): Promise<ValidationRecord[]> {
   return (await readRecords(run)).filter((record) => record.kind === "validation");
+}
+
+/** What a worker printed on a pipe: lines of JSON, and nothing else. */
+export function linesOf({ stdout }: Pick<Finished, "stdout">): LogLine[] {
+  return stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => logLineSchema.parse(JSON.parse(line)));
 }
 
 /** Sentences of a tiny grammar, forty documents: regular enough to be learned in a few steps. */

@@ -12,6 +12,7 @@ import { createConnection, gone, type Connection } from "../control/connection.t
 import { findCoordinator, isPassing, startingAfter } from "../control/find-coordinator.ts";
 import type { HealthOptions } from "../control/health.ts";
 import type { Sendable } from "../control/thread.ts";
+import type { WorkerLog } from "../worker-log.ts";
 import { aborted, TaskQueue, type QueuedTask } from "./task-queue.ts";
 import type { TrainingSettings } from "./trained-weights.ts";
 import { createTrainer, type Report, type Trainer } from "./trainer.ts";
@@ -41,8 +42,8 @@ export interface SessionOptions {
   /** Answer health checks there, and say where. */
   readonly health?: HealthOptions;
   readonly healthy?: (url: string) => void;
-  /** A sentence for whoever watches this worker. */
-  readonly say: (sentence: string) => void;
+  /** What happens to this worker. */
+  readonly log: WorkerLog;
   /** For tests of the version check. */
   readonly protocolVersion?: number;
 }
@@ -137,15 +138,16 @@ async function attend(options: SessionOptions): Promise<Ending> {
       return queue.close(leaving.aborted && !over.signal.aborted ? (leaving.reason as Error) : error);
     }
     const where = coordinators.join(", ");
-    options.say(
+    options.log.write(
       `${error.message}; looking for the coordinator at ${where} for up to ${seconds} s, with the weights of step ${step}`,
+      { level: "warn" },
     );
     const start = performance.now();
     try {
       const answer = await join(seconds * 1000);
       if (answer.kind === "finish") return queue.push(answer);
       if (answer.kind !== "welcome") throw unexpected(answer.kind);
-      options.say(`found the coordinator again after ${((performance.now() - start) / 1000).toFixed(1)} s`);
+      options.log.write(`found the coordinator again after ${((performance.now() - start) / 1000).toFixed(1)} s`);
     } catch (cause) {
       const last = cause as RingtuneError;
       const lost = `no coordinator at ${where} took this worker back within ${seconds} s (${describeError(last)}); it held the weights of step ${trainer?.holding().step ?? 0}`;
@@ -160,8 +162,10 @@ async function attend(options: SessionOptions): Promise<Ending> {
   if (signal.aborted) leave();
   const askToGo = (): void => {
     const reason = drain.reason as Error;
-    if (isThere) connection.send({ kind: "leaving", value: { reason: reason.message } });
-    else queue.close(reason);
+    if (!isThere) return queue.close(reason);
+    const leaving = { kind: "leaving", value: { reason: reason.message } } as const;
+    options.log.sent(leaving);
+    connection.send(leaving);
   };
   drain.addEventListener("abort", askToGo, { once: true });
   if (drain.aborted) askToGo();
@@ -171,10 +175,15 @@ async function attend(options: SessionOptions): Promise<Ending> {
     if (answer.kind === "finish") return answer.value;
     if (answer.kind !== "welcome") throw unexpected(answer.kind);
     welcome = answer.value;
+    options.log.locate({ job: welcome.jobId, worker: welcome.workerId });
     const { device = welcome.device, threads = welcome.threads } = options;
     assertSameBits(welcome, { device, threads });
-    trainer = createTrainer({ ...welcome, device, threads }, options.endpoint, reportTo(connection, queue));
-    const ending = await work(trainer, queue);
+    trainer = createTrainer(
+      { ...welcome, device, threads },
+      options.endpoint,
+      reportTo(connection, queue, options.log),
+    );
+    const ending = await work(trainer, queue, options.log);
     // The run goes on, and counts on what this worker has copied.
     if (ending.drained) await Promise.race([trainer.written(), aborted(options.signal)]);
     return ending;
@@ -191,10 +200,11 @@ async function attend(options: SessionOptions): Promise<Ending> {
   }
 }
 
-async function work(trainer: Trainer, queue: TaskQueue): Promise<Ending> {
+async function work(trainer: Trainer, queue: TaskQueue, log: WorkerLog): Promise<Ending> {
   for (;;) {
     const next = await queue.next();
     if (next.task.kind === "finish") return next.task.value;
+    if (next.task.kind === "form") log.locate({ generation: next.task.value.generation, rank: next.task.value.rank });
     try {
       await perform(trainer, queue, next);
     } catch (error) {
@@ -224,10 +234,13 @@ function perform(trainer: Trainer, queue: TaskQueue, { task, waitedSeconds, sign
   }
 }
 
-function reportTo(connection: Connection, queue: TaskQueue): Report {
+function reportTo(connection: Connection, queue: TaskQueue, log: WorkerLog): Report {
   return {
     fail: (error) => queue.close(error),
-    send: (message) => connection.send(message),
+    send(message) {
+      log.sent(message);
+      connection.send(message);
+    },
     doing: (doing, inCollective = false) => connection.doing({ doing, inCollective }),
   };
 }

@@ -130,6 +130,19 @@ describe("a new run", () => {
     expect(await readFile(run.file("metrics.jsonl"), "utf8")).toBe(before);
   });
 
+  test("is not made twice: whoever is at it is named", async () => {
+    const named = await configOf("checkpoint.name=twice");
+    const run = await create(named);
+    const error = await failure(createRunDirectory(named));
+    expect(error.code).toBe("run_exists");
+    expect(error.message).toMatch(
+      new RegExp(
+        `twice is being written by process ${process.pid} since .*; stop it first, or train into another run$`,
+      ),
+    );
+    await run.append(record(1));
+  });
+
   test("that can't be made says why", async () => {
     await writeFile(join(folder, "runs"), "a file");
     const error = await failure(createRunDirectory(config));
