@@ -13,6 +13,17 @@ test("bench allreduce prints a row for each size, and how the bytes travelled", 
   expect(tcp.stdout).toMatch(/^ring of 2 ranks;/);
 });
 
+test.each(["memory", "ipc", "tcp"])(
+  "an all-reduce over %s takes less than one more copy of its buffer",
+  async (reach) => {
+    const args = ["bench", "allreduce", "--ranks", "2", "--sizes", "80MB", "--iterations", "2", "--reach", reach];
+    const { stdout } = await finish(args);
+    const extraMegabytes = Number(/80 MB .* % +(\d+)\n$/.exec(stdout)?.[1]);
+    expect(extraMegabytes).toBeGreaterThan(0);
+    expect(extraMegabytes).toBeLessThanOrEqual(80);
+  },
+);
+
 test("bench allreduce refuses what is no size", async () => {
   const refused = await finish(["bench", "allreduce", "--sizes", "many"]);
   expect(refused.code).toBe(2);

@@ -222,6 +222,16 @@ describe.each(transportKinds)("%s", (kind) => {
     expect(await Promise.race(outcomes)).toMatch(/expected .*(float32.* but .*int64|int64.* but .*float32).* came/);
   });
 
+  test("a buffer of another length is refused, and both are named", async () => {
+    const world = await formWorld(2, { seed: 1, kind });
+    worlds.push(world);
+    const [a, b] = world.collectives;
+    const outcomes = [a!.allReduce(new Float32Array(64), call(1)), b!.allReduce(new Float32Array(96), call(1))].map(
+      (outcome) => outcome.then(() => "summed", String),
+    );
+    expect(await Promise.race(outcomes)).toMatch(/expected .*(256.* but .*384|384.* but .*256).* came/);
+  });
+
   test("a broadcast leaves the bytes of the root everywhere, whoever the root is", async () => {
     await fc.assert(
       fc.asyncProperty(scenario, async (given) => {
