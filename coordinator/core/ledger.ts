@@ -23,10 +23,11 @@ export interface Ledger {
   leases: Lease[];
 }
 
-/** `before`: the counts of a run that goes on. */
-export function createLedger(position: number, before?: LedgerCounts): Ledger {
-  const none = { leased: 0, committed: 0, requeued: 0, duplicated: 0, lost: 0, digest: emptyDigest };
-  return { counts: { ...(before ?? none) }, position, leases: [] };
+const none: LedgerCounts = { leased: 0, committed: 0, requeued: 0, duplicated: 0, lost: 0, digest: emptyDigest };
+
+/** `before`: the counts of a run that goes on. What was leased beyond its last commit is given back. */
+export function createLedger(position: number, before = none): Ledger {
+  return { counts: { ...before, requeued: before.leased - before.committed }, position, leases: [] };
 }
 
 export function lease(ledger: Ledger, worker: string, step: number, { start, rows }: Range): void {

@@ -20,7 +20,7 @@ export interface Campaign {
 /** Of a coordinator that writes ahead. */
 const deaths: readonly Fault[] = ["coordinator dies", "write torn by its death", "store fails", "store is slow"];
 const without = (...names: Fault[]): Fault[] => faultNames.filter((name) => !names.includes(name));
-const alive = without("flipped bit", ...deaths);
+const alive = without("flipped bit", "all are cut off", ...deaths);
 const network: readonly Fault[] = [
   ...(["connection lost", "cut to the coordinator", "cut from the coordinator", "cut both ways"] as const),
   ...(["cut between workers", "partition", "death", "join"] as const),
@@ -35,7 +35,7 @@ function faultsOf(seed: number, kinds: readonly Fault[], most: number): Schedule
 export const campaigns: Readonly<Record<string, Campaign>> = {
   faults: {
     claim: "any faults at any moments lose nothing, restart nobody and never stop a run that one worker survives",
-    share: 0.28,
+    share: 0.23,
     schedule: (seed) => ({ seed, job: randomJob(seed), faults: faultsOf(seed, alive, 20) }),
     fault: ({ job }, result) => unfinished(job, result, totalSteps(job)),
   },
@@ -44,8 +44,20 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
       "a coordinator that dies at any moment, with anything else that happens, goes on where it was with who comes back",
     share: 0.28,
     schedule: (seed) => {
-      const kinds = [...deaths, ...deaths, ...without("flipped bit")];
+      const kinds = [...deaths, ...deaths, ...without("flipped bit", "all are cut off")];
       return { seed, job: randomJob(seed, { recoverMs: 60_000 }), faults: faultsOf(seed, kinds, 16) };
+    },
+    fault: ({ job }, result) => unfinished(job, result, totalSteps(job)),
+  },
+  forsaken: {
+    claim:
+      "a run to which nobody comes back in time goes on from its newest checkpoint, whoever comes back later and whatever it holds",
+    share: 0.05,
+    schedule: (seed) => {
+      const cut: Fault = "all are cut off";
+      const kinds: Fault[] = [cut, cut, cut, "coordinator dies", "pause", "connection lost", "join"];
+      const job = randomJob(seed, { recoverMs: 3000, checkpointEvery: seed % 3 });
+      return { seed, job, faults: faultsOf(seed, kinds, 6) };
     },
     fault: ({ job }, result) => unfinished(job, result, totalSteps(job)),
   },

@@ -144,7 +144,33 @@ export class Cluster implements World {
   }
 
   ends(outcome: Outcome): void {
-    this.disk.afterwards(() => (this.outcome ??= outcome));
+    const { coordinator } = this;
+    this.disk.afterwards(() => {
+      if (outcome.kind !== "forsaken") this.outcome ??= outcome;
+      else if (coordinator?.alive === true) {
+        this.#goOnWithout(coordinator, outcome.generation).catch((error: unknown) => {
+          this.invariants.broken ??= error as Error;
+        });
+      }
+    });
+  }
+
+  /** Nobody came back: the same process goes on from the newest checkpoint, as coordinator/training.ts does, and a person starts workers. */
+  async #goOnWithout(before: SimulatedCoordinator, generation: number): Promise<void> {
+    before.die();
+    this.coordinator = undefined;
+    this.decided = undefined;
+    this.fired["all are cut off"] += 1;
+    const start = this.disk.rewind(this.job.start);
+    this.witness.forsaken(start.step);
+    const store = this.store.open();
+    this.stir();
+    await store.load();
+    const ahead = this.random.integer(2e6);
+    const job = { ...this.job, start };
+    const state = initialState(job, this.timeline.nowMs + ahead, generation);
+    this.coordinator = new SimulatedCoordinator(this, ahead, { job, state, store });
+    this.launch(job.workers);
   }
 
   validationLoss(step: number): number {

@@ -2,6 +2,7 @@
 // when the coordinator died are not there, and whoever starts next does them, from what was kept. It can be full.
 
 import type { RunRecord } from "../../../common/records.ts";
+import type { Start } from "../../../coordinator/core/job.ts";
 import type { Effect, Event } from "../../../coordinator/core/state.ts";
 import { keptRecords } from "../../../coordinator/durable/recorded.ts";
 import type { Facts } from "../../../coordinator/durable/store.ts";
@@ -55,6 +56,17 @@ export class SimulatedDisk {
     const fired = this.#full.shift();
     fired?.();
     return fired !== undefined;
+  }
+
+  /** Only what the newest checkpoint knows is left. Where the run goes on from. */
+  rewind(first: Start): Start {
+    const step = this.published.at(-1);
+    const kept = this.records.filter((record) => step !== undefined && record.step <= step);
+    this.records.splice(0, this.records.length, ...kept);
+    if (step === undefined) return first;
+    const validations = kept.filter((record) => record.kind === "validation");
+    const last = kept.findLast((record) => record.kind === "step");
+    return { kind: "checkpoint", step, path: "", validations, ...(last?.ledger && { ledger: last.ledger }) };
   }
 
   /** Does what was decided before a crash and had not happened, as the run directory does when it is opened. */

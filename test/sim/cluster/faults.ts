@@ -35,6 +35,7 @@ export const faultNames = [
   "scale",
   "scale to nonsense",
   "disk full",
+  "all are cut off",
 ] as const;
 export type Fault = (typeof faultNames)[number];
 
@@ -51,11 +52,11 @@ export function inflict(fault: Fault, cluster: Cluster, coordinator: SimulatedCo
   const victim = victims[random.integer(victims.length)];
   const lastsMs = 50 * 1200 ** random.next();
 
-  function cut(ways: readonly Way[], those: readonly SimulatedWorker[]): void {
+  function cut(ways: readonly Way[], those: readonly SimulatedWorker[], ms = lastsMs, bitten = fired): void {
     for (const worker of those) worker.afflicted.push(fault);
     const made = network.cut(ways);
-    cluster.endsAfter(lastsMs, () => {
-      if (made.bites > 0) fired();
+    cluster.endsAfter(ms, () => {
+      if (made.bites > 0) bitten();
       made.heal();
       cluster.ring.healed();
     });
@@ -184,6 +185,12 @@ export function inflict(fault: Fault, cluster: Cluster, coordinator: SimulatedCo
       return fired();
     case "disk full":
       return cluster.disk.fill(fired);
+    case "all are cut off": {
+      // For about as long as they are waited for. It has fired when the run is forsaken, see Cluster.
+      const ways = alive.flatMap(({ name }) => both(name, coordinatorName));
+      if (cluster.witness.isUnderWay) cut(ways, alive, 5000 + random.next() * 10_000, () => undefined);
+      return;
+    }
   }
 }
 

@@ -19,6 +19,8 @@ export interface Witness {
   after(event: Event, decision: Decision): void;
   /** A coordinator has started again. */
   recovered(state: State): void;
+  /** The run goes on from the checkpoint of this step, or from its beginning, and what came after it is of no account. */
+  forsaken(step: number): void;
   /** This has left the coordinator: others know it now. */
   left(effect: Effect): void;
   /** A worker's gradients go into the ring. */
@@ -137,15 +139,17 @@ export function createWitness(world: World): Witness {
 
   /** The shards of a planned step are its batch, at any number of workers. */
   function plans(effects: readonly Effect[]): void {
-    const planned = effects.filter((effect) => effect.kind === "plan");
-    for (const step of new Set(planned.map((plan) => plan.step))) {
-      const batch = batchOf(job, step);
-      const mine = planned.filter((plan) => plan.step === step).map(({ shard }) => shard);
-      invariants.hold(
-        "exactly once",
-        isDivided(batch, mine),
-        () => `step ${step} is divided into ${JSON.stringify(mine)}`,
-      );
+    const batches = new Map<string, Extract<Effect, { kind: "plan" }>[]>();
+    for (const effect of effects) {
+      if (effect.kind !== "plan") continue;
+      const key = `step ${effect.step} of generation ${effect.generation}`;
+      batches.set(key, [...(batches.get(key) ?? []), effect]);
+    }
+    for (const [key, planned] of batches) {
+      const mine = planned.map(({ shard }) => shard);
+      invariants.hold("exactly once", isDivided(batchOf(job, planned[0]!.step), mine), () => {
+        return `${key} is divided into ${JSON.stringify(mine)}`;
+      });
     }
   }
 
@@ -202,6 +206,10 @@ export function createWitness(world: World): Witness {
       invariants.hold("a dead coordinator loses nothing", counted === Math.max(0, expected), () => {
         return `${counted} samples are committed in what it kept, not ${expected}`;
       });
+    },
+    forsaken(step) {
+      seenStep = step;
+      isUnderWay = false;
     },
     left(effect) {
       if (effect.kind === "commit") seenStep = Math.max(seenStep, effect.step);

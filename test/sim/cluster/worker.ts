@@ -52,7 +52,12 @@ export class SimulatedWorker implements Endpoint {
   /** Calls the coordinator and introduces itself; again and again, while there is time. */
   call(): void {
     const { random, timeline } = this.#world;
-    if (timeline.nowMs > this.#searchUntilMs) return this.die("no coordinator takes it back");
+    if (timeline.nowMs > this.#searchUntilMs) {
+      this.die("no coordinator takes it back");
+      // Where nobody has weights yet, the run waits for as many as at first.
+      if (!this.#world.witness.isUnderWay) this.#world.launch(1);
+      return;
+    }
     this.#stream = this.#world.connect(this);
     if (this.#stream === undefined) return this.later(100 + random.next() * 900, () => this.call());
     const who = { workerId: this.name, protocolVersion: PROTOCOL_VERSION, joinToken: "token", host: "h", pid: 1 };
@@ -78,9 +83,10 @@ export class SimulatedWorker implements Endpoint {
     const wasThere = this.#isWelcome;
     this.#isWelcome = false;
     if (!this.#wasWelcome) {
-      // Its supervisor starts another.
       this.die(message);
-      return this.#world.launch(1);
+      // Its supervisor starts another, unless that would be refused too.
+      if (code !== "usage") this.#world.launch(1);
+      return;
     }
     const { step } = this.tasks.holding();
     if (wasThere) {
