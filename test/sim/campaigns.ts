@@ -52,7 +52,7 @@ export const campaigns: Readonly<Record<string, Campaign>> = {
   forsaken: {
     claim:
       "a run to which nobody comes back in time goes on from its newest checkpoint, whoever comes back later and whatever it holds",
-    share: 0.05,
+    share: 0.07,
     schedule: (seed) => {
       const cut: Fault = "all are cut off";
       const kinds: Fault[] = [cut, cut, cut, "coordinator dies", "pause", "connection lost", "join"];

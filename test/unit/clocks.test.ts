@@ -25,6 +25,7 @@ const allowed: Readonly<Record<string, string>> = {
   "proto/admin.ts": "a deadline of gRPC, which is given in it; a jump costs one call of a command",
   "coordinator/rpc/driver.ts": "how far a worker's clock is from this host's, which is told to people",
   "worker/control/thread.ts": "the same",
+  "worker/worker-log.ts": "the date of a line",
   "proto/session.ts":
     "the same, and a deadline of gRPC, a tenth of a second away, asked for again until a clock that never jumps says stop",
 };

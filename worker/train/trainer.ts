@@ -206,6 +206,8 @@ export function createTrainer(
 
     async runPlan(plan, { waitedSeconds, signal, committed }) {
       const { computing, collective } = ready();
+      // Local steps change the weights before they are committed.
+      if (plan.learningRates.length > 1) await giving.done;
       const { norm, vote } = await computeStep(computing, { exchange, collective }, plan, {
         ...{ scale: state.lossScale.scale, canSkip: state.canSkip, exactly, waitedSeconds, signal },
         doing: (sentence, inCollective) => report.doing(sentence, inCollective),
