@@ -49,7 +49,12 @@ const command = new Command("ringtune worker")
   .option("--threads <n>", "compute threads, instead of the config's", wholeNumber(1))
   .option("--host <address>", "address that the ring listens on (default: the one that reaches the coordinator)")
   .option("--advertise <host>", "name or address by which other workers call the ring, if not that of --host")
-  .option("--ring-port <n>", "port that the ring listens on; 0 takes a free one", parsePort, 0)
+  .option(
+    "--ring-port <n>",
+    "port that the ring listens on, and the next one with train.overlap; 0 takes free ones",
+    parsePort,
+    0,
+  )
   .addOption(
     new Option("--reach <way>", "the fastest way that workers on this host may use: memory, ipc or tcp")
       .choices(["memory", "ipc", "tcp"])
@@ -100,17 +105,15 @@ async function run(options: Options): Promise<void> {
   const ring = rings.find(({ host }) => !isLoopback(host)) ?? rings[0]!;
   const warning = warningOf(options.insecure, credentials !== undefined, ring);
   if (warning !== undefined) process.stderr.write(`warning: ${warning}\n`);
-  const endpoint = await createCollectiveEndpoint({
-    ...ring,
-    port: options.ringPort,
-    reach: options.reach,
-    encrypted: credentials !== undefined && !options.insecure,
-  });
+  const { ringPort, reach } = options;
+  const way = { ...ring, reach, encrypted: credentials !== undefined && !options.insecure };
+  const endpoint = await createCollectiveEndpoint({ ...way, port: ringPort });
   const { reason, drained } = await runSession({
     coordinators: options.coordinator,
     workerId: options.id,
     joinToken,
     endpoint,
+    second: { ...way, port: ringPort === 0 ? 0 : ringPort + 1 },
     connectTimeoutMs: options.timeout * 1000,
     silenceMs: options.patience * 1000,
     signal: leave.signal,

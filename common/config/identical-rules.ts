@@ -28,6 +28,9 @@ export function identicalRules({ train, cluster }: Config): Problem[] {
       `needs a device that adds in a fixed order, and cluster.device ${cluster.device} ${why}; set it to ${cluster.engine === "onnx" ? "cpu" : "wasm"}`,
     );
   }
+  if (train.overlap === "on") {
+    need("train.overlap", "sums integers in one piece, and train.overlap is on; leave it at auto");
+  }
   for (const field of ["global_batch", "eval_sequences"] as const) {
     const tokens = train[field] * train.sequence_length;
     if (tokens <= exactTokens) continue;

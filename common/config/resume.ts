@@ -34,7 +34,7 @@ const decidesBits: ReadonlySet<string> = new Set([
 
 /** What workers were told when they came, and go on with if they are not started anew. */
 function isToldOnce(path: string): boolean {
-  return /^train\.(optimizer\.|precision$|label_smoothing$|dropout$|recompute$)/.test(path);
+  return /^train\.(optimizer\.|precision$|label_smoothing$|dropout$|recompute$|overlap$|bucket_mb$)/.test(path);
 }
 
 /**

@@ -170,8 +170,10 @@ function hasReduced(draft: Draft, member: Member, reduced: Extract<FromWorker, {
     dataSeconds: reduced.times?.dataSeconds ?? 0,
     computeSeconds: reduced.times?.computeSeconds ?? 0,
     allReduceSeconds: reduced.times?.allReduceSeconds ?? 0,
+    collectiveSeconds: reduced.times?.collectiveSeconds ?? 0,
     bytesSent: reduced.bytesSent,
     notFiniteRows: reduced.notFiniteRows,
+    notFiniteTensors: reduced.notFiniteTensors,
     sampleDigest: reduced.sampleDigest,
   };
   commitWhenReduced(draft);

@@ -83,10 +83,15 @@ export interface Vote {
   readonly digest: string;
   readonly dataSeconds: number;
   readonly computeSeconds: number;
+  /** That it computed nothing for. */
   readonly allReduceSeconds: number;
+  /** In the all-reduce, what overlapped with computation included. */
+  readonly collectiveSeconds: number;
   readonly bytesSent: number;
   /** Rows of its shard whose own loss or gradient is not finite. */
   readonly notFiniteRows: readonly number[];
+  /** Tensors whose gradient, from those rows, is not finite, in the model's order. */
+  readonly notFiniteTensors: readonly { readonly name: string; readonly elements: number; readonly size: number }[];
   /** Of the samples it computed on. */
   readonly sampleDigest: string;
 }

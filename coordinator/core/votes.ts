@@ -67,8 +67,9 @@ function notFinite(
 ): Extract<Verdict, { kind: "not-finite" }> {
   const own = votes.findIndex(({ lossSum, notFiniteRows }) => !Number.isFinite(lossSum) || notFiniteRows.length > 0);
   const rank = Math.max(0, own);
-  const { lossSum, tokens, gradientNorm } = votes[rank]!;
-  const found = `${nameOf(rank)} has loss ${lossSum} over ${tokens} tokens and gradient norm ${gradientNorm}${isUnscaled ? " at the smallest loss scale" : ""}`;
+  const { lossSum, tokens, gradientNorm, notFiniteTensors } = votes[rank]!;
+  const norm = `gradient norm ${gradientNorm}${isUnscaled ? " at the smallest loss scale" : ""}`;
+  const found = `${nameOf(rank)} has loss ${lossSum} over ${tokens} tokens and ${norm}${describeTensors(notFiniteTensors)}`;
   const all = shards.flatMap(positionsOf);
   const positions = blamed(votes, shards);
   if (positions.length === all.length && all.length > 1) {
@@ -78,6 +79,16 @@ function notFinite(
   const from = positions.length === 0 ? "" : `, from ${describePositions(positions)}`;
   const sentence = `${found}${from}; lower train.learning_rate or look at the data of this step`;
   return { kind: "not-finite", sentence, positions };
+}
+
+/** " (NaN or infinite: 3 of 768 elements of ln_f.weight and some of 51 other tensors)" */
+function describeTensors(tensors: Vote["notFiniteTensors"]): string {
+  // The backward pass came to it first.
+  const first = tensors.at(-1);
+  if (first === undefined) return "";
+  const others = tensors.length - 1;
+  const more = others === 0 ? "" : ` and some of ${others} other tensor${others === 1 ? "" : "s"}`;
+  return ` (NaN or infinite: ${first.elements} of ${first.size} elements of ${first.name}${more})`;
 }
 
 /** Positions of the rows that workers found not to be finite, ascending. */
@@ -116,7 +127,7 @@ export function slowest(votes: readonly Vote[], part: Seconds): number {
  * shortest time is that of the collective itself.
  */
 export function busBandwidth(gradientBytes: number, votes: readonly Vote[]): number {
-  const seconds = Math.min(...votes.map((vote) => vote.allReduceSeconds));
+  const seconds = Math.min(...votes.map((vote) => vote.collectiveSeconds));
   if (votes.length < 2 || !(seconds > 0)) return 0;
   return (gradientBytes / seconds) * ((2 * (votes.length - 1)) / votes.length);
 }

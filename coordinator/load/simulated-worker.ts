@@ -143,10 +143,12 @@ export async function simulateWorker(options: SimulatedWorkerOptions): Promise<s
   }
 }
 
+const nothingElse = { collectiveSeconds: 0, microbatches: [], buckets: [] };
+
 function voteFor({ generation, step, shard }: Plan, computeMs: number) {
   const tokens = shard === null ? 0 : trainedTokens(shard.targets);
-  const times = { dataSeconds: 0, computeSeconds: computeMs / 1000, allReduceSeconds: 0 };
-  const ledger = { rows: shard?.rows ?? 0, sampleDigest: emptyDigest, notFiniteRows: [] };
+  const times = { dataSeconds: 0, computeSeconds: computeMs / 1000, allReduceSeconds: 0, ...nothingElse };
+  const ledger = { rows: shard?.rows ?? 0, sampleDigest: emptyDigest, notFiniteRows: [], notFiniteTensors: [] };
   return { generation, step, lossSum: tokens, tokens, gradientNorm: 1, digest: "0", times, bytesSent: 0, ...ledger };
 }
 

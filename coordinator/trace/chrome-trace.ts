@@ -1,4 +1,5 @@
-// Steps as a trace that chrome://tracing and ui.perfetto.dev draw: a row for the coordinator and one for each worker.
+// Steps as a trace that chrome://tracing and ui.perfetto.dev draw: a row for the coordinator, one for each worker, and under it
+// one for each bucket that is reduced while the worker computes.
 // The format: Trace Event Format, https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
 import type { StepTimes, WorkerTimes } from "./timeline.ts";
@@ -27,7 +28,13 @@ interface Span {
 }
 
 export function chromeTrace(run: string, steps: readonly StepTimes[]): ChromeTrace {
-  const names = [...new Set(steps.flatMap(({ workers }) => [...workers.keys()]))].sort();
+  const workers = [...new Set(steps.flatMap(({ workers }) => [...workers.keys()]))].sort();
+  const bucketsOf = (name: string): number =>
+    Math.max(0, ...steps.map(({ workers }) => workers.get(name)?.buckets?.length ?? 0));
+  const names = workers.flatMap((name) => [
+    name,
+    ...Array.from({ length: bucketsOf(name) }, (_, bucket) => bucketRow(name, bucket)),
+  ]);
   const rowOf = new Map(names.map((name, index) => [name, index + 1]));
   const start = Math.min(...steps.flatMap(({ workers }) => [...workers.values()].map((times) => beginOf(times))));
   const named = (row: number, name: string): TraceEvent => ({
@@ -47,11 +54,18 @@ export function chromeTrace(run: string, steps: readonly StepTimes[]): ChromeTra
       ...steps.flatMap((step) => [
         ...coordinatorSpans(step).map((span) => event(0, span, step)),
         ...[...step.workers].flatMap(([name, times]) =>
-          workerSpans(times).map((span) => event(rowOf.get(name)!, span, step)),
+          [...workerSpans(times), ...microbatchSpans(times)].map((span) => event(rowOf.get(name)!, span, step)),
+        ),
+        ...[...step.workers].flatMap(([name, times]) =>
+          bucketSpans(times).map((span, bucket) => event(rowOf.get(bucketRow(name, bucket))!, span, step)),
         ),
       ]),
     ],
   };
+}
+
+function bucketRow(worker: string, bucket: number): string {
+  return `${worker} bucket ${bucket}`;
 }
 
 function beginOf({ voted = NaN, waitedMs = 0, computeMs = 0, allReduceMs = 0 }: WorkerTimes): number {
@@ -68,6 +82,18 @@ function coordinatorSpans({ step, workers, committed = NaN }: StepTimes): Span[]
     { name: `commit ${step}`, from: Math.max(...votes), to: committed },
     { name: `step ${step} is applied`, from: committed, to: Math.max(...applied) },
   ];
+}
+
+/** Drawn within the computation. A single one is all of it. */
+function microbatchSpans({ voted = NaN, microbatches = [] }: WorkerTimes): Span[] {
+  if (microbatches.length < 2) return [];
+  return microbatches.map(({ began, ended }, i) => ({
+    ...{ name: `microbatch ${i + 1}`, from: voted - began, to: voted - ended },
+  }));
+}
+
+function bucketSpans({ voted = NaN, buckets = [] }: WorkerTimes): Span[] {
+  return buckets.map(({ began, ended }) => ({ name: "all-reduce", from: voted - began, to: voted - ended }));
 }
 
 function workerSpans(times: WorkerTimes): Span[] {

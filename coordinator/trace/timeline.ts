@@ -7,12 +7,21 @@ import type { FromWorker } from "../../proto/messages.ts";
 type Reduced = Extract<FromWorker, { kind: "reduced" }>["value"];
 type Applied = Extract<FromWorker, { kind: "applied" }>["value"];
 
+export interface Stretch {
+  readonly began: number;
+  readonly ended: number;
+}
+
 /** Of one worker in one step. */
 export interface WorkerTimes {
   /** For its shard. */
   waitedMs?: number;
   computeMs?: number;
+  /** That nothing was computed for. */
   allReduceMs?: number;
+  /** What it did when, in milliseconds before its vote by its own clock: each microbatch, and each bucket if there are several. */
+  microbatches?: readonly Stretch[];
+  buckets?: readonly Stretch[];
   /** Milliseconds since 1970 when its vote came. */
   voted?: number;
   applyMs?: number;
@@ -54,6 +63,8 @@ export function createTimeline(nowMs: () => number, limit = TIMELINE_STEPS): Tim
     entry.waitedMs = times.dataSeconds * 1000;
     entry.computeMs = times.computeSeconds * 1000;
     entry.allReduceMs = times.allReduceSeconds * 1000;
+    entry.microbatches = times.microbatches.map(inMs);
+    entry.buckets = times.buckets.map(inMs);
   }
 
   function applied(worker: string, { step, seconds }: Applied): void {
@@ -95,6 +106,8 @@ export function createTimeline(nowMs: () => number, limit = TIMELINE_STEPS): Tim
     },
   };
 }
+
+const inMs = ({ began, ended }: Stretch): Stretch => ({ began: began * 1000, ended: ended * 1000 });
 
 /** What the coordinator itself adds to a step, in milliseconds: from the last vote in to the commit out. */
 export function overheadMs({ workers, committed }: StepTimes): number {

@@ -27,6 +27,7 @@ import type { Link as _ringtune_v1_Link, Link__Output as _ringtune_v1_Link__Outp
 import type { MeasureLinksRequest as _ringtune_v1_MeasureLinksRequest, MeasureLinksRequest__Output as _ringtune_v1_MeasureLinksRequest__Output } from './ringtune/v1/MeasureLinksRequest.ts';
 import type { MeasuredLink as _ringtune_v1_MeasuredLink, MeasuredLink__Output as _ringtune_v1_MeasuredLink__Output } from './ringtune/v1/MeasuredLink.ts';
 import type { Member as _ringtune_v1_Member, Member__Output as _ringtune_v1_Member__Output } from './ringtune/v1/Member.ts';
+import type { NotFiniteTensor as _ringtune_v1_NotFiniteTensor, NotFiniteTensor__Output as _ringtune_v1_NotFiniteTensor__Output } from './ringtune/v1/NotFiniteTensor.ts';
 import type { NotSaved as _ringtune_v1_NotSaved, NotSaved__Output as _ringtune_v1_NotSaved__Output } from './ringtune/v1/NotSaved.ts';
 import type { Peer as _ringtune_v1_Peer, Peer__Output as _ringtune_v1_Peer__Output } from './ringtune/v1/Peer.ts';
 import type { Plan as _ringtune_v1_Plan, Plan__Output as _ringtune_v1_Plan__Output } from './ringtune/v1/Plan.ts';
@@ -42,6 +43,7 @@ import type { SavedFile as _ringtune_v1_SavedFile, SavedFile__Output as _ringtun
 import type { ScaleRequest as _ringtune_v1_ScaleRequest, ScaleRequest__Output as _ringtune_v1_ScaleRequest__Output } from './ringtune/v1/ScaleRequest.ts';
 import type { Seed as _ringtune_v1_Seed, Seed__Output as _ringtune_v1_Seed__Output } from './ringtune/v1/Seed.ts';
 import type { Shard as _ringtune_v1_Shard, Shard__Output as _ringtune_v1_Shard__Output } from './ringtune/v1/Shard.ts';
+import type { Span as _ringtune_v1_Span, Span__Output as _ringtune_v1_Span__Output } from './ringtune/v1/Span.ts';
 import type { Standby as _ringtune_v1_Standby, Standby__Output as _ringtune_v1_Standby__Output } from './ringtune/v1/Standby.ts';
 import type { StatusReply as _ringtune_v1_StatusReply, StatusReply__Output as _ringtune_v1_StatusReply__Output } from './ringtune/v1/StatusReply.ts';
 import type { StatusRequest as _ringtune_v1_StatusRequest, StatusRequest__Output as _ringtune_v1_StatusRequest__Output } from './ringtune/v1/StatusRequest.ts';
@@ -88,6 +90,7 @@ export interface ProtoGrpcType {
       MeasureLinksRequest: MessageTypeDefinition<_ringtune_v1_MeasureLinksRequest, _ringtune_v1_MeasureLinksRequest__Output>
       MeasuredLink: MessageTypeDefinition<_ringtune_v1_MeasuredLink, _ringtune_v1_MeasuredLink__Output>
       Member: MessageTypeDefinition<_ringtune_v1_Member, _ringtune_v1_Member__Output>
+      NotFiniteTensor: MessageTypeDefinition<_ringtune_v1_NotFiniteTensor, _ringtune_v1_NotFiniteTensor__Output>
       NotSaved: MessageTypeDefinition<_ringtune_v1_NotSaved, _ringtune_v1_NotSaved__Output>
       Peer: MessageTypeDefinition<_ringtune_v1_Peer, _ringtune_v1_Peer__Output>
       Plan: MessageTypeDefinition<_ringtune_v1_Plan, _ringtune_v1_Plan__Output>
@@ -103,6 +106,7 @@ export interface ProtoGrpcType {
       ScaleRequest: MessageTypeDefinition<_ringtune_v1_ScaleRequest, _ringtune_v1_ScaleRequest__Output>
       Seed: MessageTypeDefinition<_ringtune_v1_Seed, _ringtune_v1_Seed__Output>
       Shard: MessageTypeDefinition<_ringtune_v1_Shard, _ringtune_v1_Shard__Output>
+      Span: MessageTypeDefinition<_ringtune_v1_Span, _ringtune_v1_Span__Output>
       Standby: MessageTypeDefinition<_ringtune_v1_Standby, _ringtune_v1_Standby__Output>
       StatusReply: MessageTypeDefinition<_ringtune_v1_StatusReply, _ringtune_v1_StatusReply__Output>
       StatusRequest: MessageTypeDefinition<_ringtune_v1_StatusRequest, _ringtune_v1_StatusRequest__Output>

@@ -173,6 +173,7 @@ describe("a worker that talks nonsense", () => {
     times: null,
     bytesSent: 0,
     notFiniteRows: [],
+    notFiniteTensors: [],
     rows: 0,
     sampleDigest: "",
   };

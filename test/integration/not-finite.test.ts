@@ -14,6 +14,9 @@ test("a run that diverges stops before the step, with its samples and the last g
   // Step 1 has learning rate 0; step 2 makes the weights enormous, and step 3 finds out.
   const sentence = sentenceOf(result, 3);
   expect(sentence).toMatch(/^step 3 is not committed: worker w\d \(rank \d, .*\) has loss NaN over \d+ tokens/);
+  expect(sentence).toMatch(
+    /\(NaN or infinite: \d+ of \d+ elements of transformer\.\S+ and some of \d+ other tensors\)/,
+  );
   expect(sentence).toMatch(/\(sample 8: \S*data\.jsonl:\d+/);
   expect(sentence).toMatch(
     /; the last good checkpoint is that of step 2, go on from it with: ringtune train --resume /,

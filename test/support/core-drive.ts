@@ -90,7 +90,14 @@ export function drive(overrides: Partial<Job> = {}) {
       return run.post({ kind: "said", id, message: { kind: "formed", value: { ...value, ...extra } } });
     },
     reduced: (id: string, extra = {}) => {
-      const times = { dataSeconds: 0, computeSeconds: id === "w0" ? 0.2 : 0.3, allReduceSeconds: 0.1 };
+      const times = {
+        dataSeconds: 0,
+        computeSeconds: id === "w0" ? 0.2 : 0.3,
+        allReduceSeconds: 0.1,
+        collectiveSeconds: 0.1,
+        microbatches: [],
+        buckets: [],
+      };
       const { rows } = leaseOf(state.ledger, id, nextStep(spec, state.committed));
       const sampleDigest = digestOfSample([state.committed, rows]);
       const vote = {
@@ -103,6 +110,7 @@ export function drive(overrides: Partial<Job> = {}) {
         times,
         bytesSent: 40,
         notFiniteRows: [],
+        notFiniteTensors: [],
       };
       const value = { generation: state.generation, step: nextStep(spec, state.committed), ...vote, ...extra };
       return run.post({ kind: "said", id, message: { kind: "reduced", value } });

@@ -9,6 +9,8 @@ function play(timeline: ReturnType<typeof createTimeline>, clock: { now: number 
     dataSeconds: 0.005,
     computeSeconds,
     allReduceSeconds: 0.11 - computeSeconds,
+    microbatches: [],
+    buckets: [],
   });
   clock.now = at - 50;
   timeline.planned("w0", step, 3);
@@ -109,4 +111,37 @@ test("only so many steps are kept", () => {
   for (let step = 1; step <= 20; step++) play(timeline, clock, step, 200 * step);
   expect(timeline.last(100).length).toBeLessThanOrEqual(6);
   expect(timeline.last(2).map(({ step }) => step)).toEqual([19, 20]);
+});
+
+test("buckets that are reduced while a worker computes have a row each, by the worker's own clock", () => {
+  const clock = { now: 0 };
+  const timeline = createTimeline(() => clock.now);
+  timeline.planned("w0", 1, 1);
+  clock.now = 1000;
+  const times = {
+    ...{ dataSeconds: 0, computeSeconds: 0.2, allReduceSeconds: 0.01, collectiveSeconds: 0.06 },
+    microbatches: [
+      { began: 0.21, ended: 0.11 },
+      { began: 0.11, ended: 0.01 },
+    ],
+    buckets: [
+      { began: 0.08, ended: 0.05 },
+      { began: 0.03, ended: 0 },
+    ],
+  };
+  timeline.said("w0", { kind: "reduced", value: { step: 1, times } as never });
+  clock.now = 1001;
+  timeline.committed(1);
+  timeline.said("w0", { kind: "applied", value: { step: 1, generation: 1, seconds: 0.001, digest: "", notices: [] } });
+  const { traceEvents } = chromeTrace("run1", timeline.last(1));
+  const rows = traceEvents.filter(({ name }) => name === "thread_name").map(({ args }) => args["name"]);
+  expect(rows).toEqual(["coordinator", "w0", "w0 bucket 0", "w0 bucket 1"]);
+  const spansOf = (row: number, name: string) =>
+    traceEvents
+      .filter((event) => event.tid === row && event.name === name)
+      .map(({ ts, dur }) => [ts! / 1000, dur! / 1000]);
+  expect(spansOf(1, "forward, backward")).toEqual([[0, 200]]);
+  expect(spansOf(1, "microbatch 2")).toEqual([[100, 100]]);
+  expect(spansOf(2, "all-reduce")).toEqual([[130, 30]]);
+  expect(spansOf(3, "all-reduce")).toEqual([[180, 30]]);
 });

@@ -57,6 +57,12 @@ export function hostName({ host, tcp }: EndpointAddress): string {
   return host === "" ? tcp.replace(/:\d+$/, "") : host;
 }
 
+/** The same answer on every rank, like the one above. */
+export function areOnOneHost(addresses: readonly string[]): boolean {
+  const [first, ...others] = addresses.map(parseAddress);
+  return first !== undefined && others.every((other) => sameHost(first, other));
+}
+
 function sameHost(a: EndpointAddress, b: EndpointAddress): boolean {
   return a.host !== "" && a.host === b.host;
 }

@@ -19,6 +19,8 @@ export interface EngineOptions extends EngineWeights, WithTraining {
   readonly device?: string;
   /** Threads of the compiled engine; TensorFlow.js's backends choose their own. */
   readonly threads: number;
+  /** Names of trained tensors whose gradients another thread waits for; see Engine.ready. */
+  readonly groups?: readonly (readonly string[])[];
 }
 
 /**

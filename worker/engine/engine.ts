@@ -62,6 +62,12 @@ export interface Engine {
   /** Those parameters, flat, in the layout's order. Read at every call: write to it to change the weights. */
   readonly parameters: Float32Array;
   /**
+   * For each group of tensors that it was made with, numbers that `gradients` writes when it has written the group's gradients,
+   * while it still computes others: for another thread, which cleared them before (train/overlap/readiness.ts). Left out by
+   * engines that write all gradients at the end.
+   */
+  readonly ready?: readonly Float32Array[] | undefined;
+  /**
    * Forward and backward. Adds d(weight * lossSum)/d(parameters) to `gradients` (flat, in the layout's order),
    * or overwrites them when `accumulate` is false. `weight` is 1 / (unmasked tokens of the global batch).
    */

@@ -8,11 +8,13 @@ import { describeError, RingtuneError } from "../../common/errors.ts";
 import type { FromCoordinator } from "../../proto/messages.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { CollectiveEndpoint } from "../collective/collective.ts";
+import type { CollectiveEndpointOptions } from "../collective/zeromq.ts";
 import { createConnection, gone, type Connection } from "../control/connection.ts";
 import { findCoordinator, isPassing, startingAfter } from "../control/find-coordinator.ts";
 import type { HealthOptions } from "../control/health.ts";
 import type { Sendable } from "../control/thread.ts";
 import type { WorkerLog } from "../worker-log.ts";
+import { startReducer } from "./overlap/reducer-client.ts";
 import { aborted, TaskQueue, type QueuedTask } from "./task-queue.ts";
 import type { TrainingSettings } from "./trained-weights.ts";
 import { createTrainer, type Report, type Trainer } from "./trainer.ts";
@@ -23,6 +25,8 @@ export interface SessionOptions {
   readonly workerId: string;
   readonly joinToken: string;
   readonly endpoint: CollectiveEndpoint;
+  /** How to open another, for gradients that are reduced while others are computed; left out, none are. */
+  readonly second?: CollectiveEndpointOptions;
   /** How long the first welcome is waited for. */
   readonly connectTimeoutMs: number;
   /** How long the only coordinator may be silent before it is called again; 0: as long as the connection stands. */
@@ -178,12 +182,11 @@ async function attend(options: SessionOptions): Promise<Ending> {
     options.log.locate({ job: welcome.jobId, worker: welcome.workerId });
     const { device = welcome.device, threads = welcome.threads } = options;
     assertSameBits(welcome, { device, threads });
-    trainer = createTrainer(
-      { ...welcome, device, threads },
-      options.endpoint,
-      reportTo(connection, queue, options.log),
-    );
-    const ending = await work(trainer, queue, options.log);
+    const { endpoint, second, log } = options;
+    trainer = createTrainer({ ...welcome, device, threads }, endpoint, reportTo(connection, queue, log), {
+      startReducer: second && (() => startReducer(second)),
+    });
+    const ending = await work(trainer, queue, log);
     // The run goes on, and counts on what this worker has copied.
     if (ending.drained) await Promise.race([trainer.written(), aborted(options.signal)]);
     return ending;

@@ -5,9 +5,11 @@ import { setImmediate as newsArrives } from "node:timers/promises";
 import type { FromCoordinator } from "../../proto/messages.ts";
 import type { Engine, Unchanged } from "../engine/engine.ts";
 import type { Model } from "../model/model.ts";
+import { viewOf } from "../model/parameters.ts";
 import type { GradientExchange } from "./gradient-exchange.ts";
 import { LossTotal } from "./loss-total.ts";
 import { cutShard } from "./shard.ts";
+import { now, type Span } from "./span.ts";
 import { globalNorm } from "./summary.ts";
 
 type Plan = Extract<FromCoordinator, { kind: "plan" }>["value"];
@@ -29,6 +31,14 @@ export interface ShardOptions {
   /** See LossTotal. */
   readonly exactly: boolean;
   readonly signal: AbortSignal;
+  /** Called before the last microbatch. */
+  readonly onLast?: () => void;
+}
+
+export interface ShardResult {
+  readonly total: LossTotal;
+  /** When each microbatch was computed. */
+  readonly microbatches: readonly Span[];
 }
 
 /** Leaves the gradients with `exchange`, ready to be reduced. */
@@ -36,41 +46,56 @@ export async function shardGradients(
   { engine, model, unchangedBefore }: Computing,
   exchange: GradientExchange,
   plan: ShardPlan,
-  { scale, exactly, signal }: ShardOptions,
-): Promise<LossTotal> {
+  { scale, exactly, signal, onLast = () => undefined }: ShardOptions,
+): Promise<ShardResult> {
   const { gradients, accumulates } = exchange;
   const total = new LossTotal(exactly);
   const weight = scale / plan.globalTokens;
-  const microbatches = cutShard(plan.shard, plan.microbatch, model.head);
+  const batches = cutShard(plan.shard, plan.microbatch, model.head);
+  const microbatches: Span[] = [];
   let { firstRow } = plan;
+  await exchange.stop?.();
   exchange.begin({ step: plan.step, microbatches: Math.ceil(plan.batchRows / plan.microbatch), scale });
-  for (const [index, batch] of microbatches.entries()) {
+  for (const [index, batch] of batches.entries()) {
     // The engine computes on this thread: only between microbatches can the news come that the generation is over.
     await newsArrives();
     signal.throwIfAborted();
+    const isLast = index === batches.length - 1;
+    if (isLast) onLast();
+    const began = now();
     const result = await engine.gradients(batch, {
       weight,
       draw: { step: plan.step, firstRow },
       gradients,
       accumulate: index > 0 && accumulates,
-      more: index < microbatches.length - 1 && accumulates,
+      more: !isLast && accumulates,
       unchanged: unchangedBefore(index),
     });
+    microbatches.push({ began, ended: now() });
     total.add(result, batch.rows);
     exchange.add(`rows ${firstRow} to ${firstRow + batch.rows - 1} of step ${plan.step}`);
     firstRow += batch.rows;
   }
-  return total;
+  return { total, microbatches };
 }
 
-/** The rows of the shard whose gradients are not finite by themselves, a microbatch at a time. Overwrites `gradients`. */
-export async function rowsNotFinite(
+/** What of a shard's gradients is not finite. */
+export interface NotFinite {
+  /** Rows of the shard whose microbatch has such gradients by itself. */
+  readonly rows: readonly number[];
+  /** In the layout's order; of each the most elements that a microbatch has. */
+  readonly tensors: readonly { readonly name: string; readonly elements: number; readonly size: number }[];
+}
+
+/** Computes the shard again, a microbatch at a time, to find out. Overwrites `gradients`. */
+export async function findNotFinite(
   { engine, model }: Computing,
   gradients: Float32Array,
   plan: ShardPlan,
   { scale, signal }: Pick<ShardOptions, "scale" | "signal">,
-): Promise<number[]> {
-  const found: number[] = [];
+): Promise<NotFinite> {
+  const rows: number[] = [];
+  const elements = new Map<string, number>();
   let start = 0;
   for (const batch of cutShard(plan.shard, plan.microbatch, model.head)) {
     await newsArrives();
@@ -78,8 +103,24 @@ export async function rowsNotFinite(
     const draw = { step: plan.step, firstRow: plan.firstRow + start };
     const weight = scale / plan.globalTokens;
     await engine.gradients(batch, { weight, gradients, draw, accumulate: false, unchanged: "all" });
-    if (!Number.isFinite(globalNorm(gradients))) for (let i = 0; i < batch.rows; i++) found.push(start + i);
+    if (!Number.isFinite(globalNorm(gradients))) {
+      for (let i = 0; i < batch.rows; i++) rows.push(start + i);
+      for (const spec of engine.layout.specs) {
+        const count = countNotFinite(viewOf(gradients, spec));
+        elements.set(spec.name, Math.max(count, elements.get(spec.name) ?? 0));
+      }
+    }
     start += batch.rows;
   }
-  return found;
+  const tensors = engine.layout.specs.flatMap(({ name, size }) => {
+    const count = elements.get(name) ?? 0;
+    return count === 0 ? [] : [{ name, elements: count, size }];
+  });
+  return { rows, tensors };
+}
+
+function countNotFinite(values: Float32Array): number {
+  let count = 0;
+  for (const value of values) if (!Number.isFinite(value)) count++;
+  return count;
 }

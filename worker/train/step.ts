@@ -7,7 +7,8 @@ import type { Collective } from "../collective/collective.ts";
 import type { GradientExchange } from "./gradient-exchange.ts";
 import { digestOfSamples } from "./sample-digest.ts";
 import { cutShard } from "./shard.ts";
-import { rowsNotFinite, shardGradients, type Computing } from "./shard-gradients.ts";
+import { findNotFinite, shardGradients, type Computing } from "./shard-gradients.ts";
+import { now, type Span } from "./span.ts";
 import { summarise } from "./summary.ts";
 
 type Plan = Extract<FromCoordinator, { kind: "plan" }>["value"];
@@ -37,22 +38,35 @@ export async function computeStep(
   const { generation, step } = plan;
   doing(`computing step ${step}`);
   const start = performance.now();
-  const total = await shardGradients(computing, exchange, plan, { scale, exactly, signal });
+  const { total, microbatches } = await shardGradients(computing, exchange, plan, {
+    ...{ scale, exactly, signal },
+    onLast: () => exchange.startEarly?.(),
+  });
   const { lossSum, tokens, notFiniteRows } = total;
   await newsArrives();
   signal.throwIfAborted();
   const computeSeconds = (performance.now() - start) / 1000;
   doing(`reducing step ${step}`, true);
-  const { bytesSent, seconds } = await exchange.reduce(collective, { step, bucket: 0, signal });
+  const reduced = await exchange.reduce(collective, { step, bucket: 0, signal });
+  const { bytesSent, seconds, collectiveSeconds = seconds, buckets = [] } = reduced;
   const { norm, digest } = summarise(gradients);
-  if (!Number.isFinite(norm) && !canSkip && notFiniteRows.length === 0) {
+  let notFiniteTensors: Vote["notFiniteTensors"] = [];
+  if (!Number.isFinite(norm) && (!canSkip || notFiniteRows.length > 0)) {
     // Of the sum; whose part of it? Nothing will be committed, so the gradients are free to be computed again.
     doing(`looking for what is not finite in step ${step}`);
-    notFiniteRows.push(...(await rowsNotFinite(computing, gradients, plan, { scale, signal })));
+    const { rows, tensors } = await findNotFinite(computing, gradients, plan, { scale, signal });
+    if (notFiniteRows.length === 0) notFiniteRows.push(...rows);
+    notFiniteTensors = [...tensors];
   }
   const samples = digestOfSamples(cutShard(plan.shard, plan.microbatch, computing.model.head));
-  const times = { dataSeconds: waitedSeconds, computeSeconds, allReduceSeconds: seconds };
-  const ledger = { notFiniteRows, ...samples };
+  const voted = now();
+  const before = ({ began, ended }: Span) => ({ began: (voted - began) / 1000, ended: (voted - ended) / 1000 });
+  const times = {
+    ...{ dataSeconds: waitedSeconds, computeSeconds, allReduceSeconds: seconds, collectiveSeconds },
+    microbatches: microbatches.map(before),
+    buckets: buckets.map(before),
+  };
+  const findings = { notFiniteRows, notFiniteTensors, ...samples };
   const gradientNorm = norm / scale;
-  return { norm, vote: { generation, step, lossSum, tokens, gradientNorm, digest, times, bytesSent, ...ledger } };
+  return { norm, vote: { generation, step, lossSum, tokens, gradientNorm, digest, times, bytesSent, ...findings } };
 }

@@ -40,6 +40,8 @@ export interface TrainingSettings extends TrainingChoice {
   readonly recompute?: Config["train"]["recompute"];
   readonly precision?: Config["train"]["precision"];
   readonly bit_identical?: boolean;
+  readonly overlap?: Config["train"]["overlap"];
+  readonly bucket_mb?: Config["train"]["bucket_mb"];
 }
 
 /** The part of it that engines know. */

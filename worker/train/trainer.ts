@@ -9,12 +9,13 @@ import { createEngine } from "../engine/create-engine.ts";
 import type { Engine } from "../engine/engine.ts";
 import { createModel } from "../model/architectures.ts";
 import { createSaver } from "./checkpoint-saver.ts";
-import { createPartWriter } from "./checkpoint-writer.ts";
+import { createPartWriter, type PartWriter } from "./checkpoint-writer.ts";
 import { evaluateShard } from "./evaluating.ts";
 import { createGradientExchange } from "./gradient-exchange.ts";
-import { initialLossScale } from "./loss-scale.ts";
+import type { LossScale } from "./loss-scale.ts";
 import { measureLinks } from "./measure-links.ts";
 import type { OptimizerSettings } from "./optimizer.ts";
+import type { ReducerClient } from "./overlap/reducer-client.ts";
 import { given } from "./peer-transfer.ts";
 import { shardGradients, type Computing } from "./shard-gradients.ts";
 import { computeStep } from "./step.ts";
@@ -61,12 +62,20 @@ export interface Trainer {
 
 const neverAborts = new AbortController().signal;
 
-/** `firstScale` is where loss scaling starts, and `writer` what writes checkpoints, for tests. */
+export interface TrainerOptions {
+  /** Where loss scaling starts. */
+  readonly firstScale?: LossScale;
+  /** What writes checkpoints. */
+  readonly writer?: PartWriter;
+  /** What reduces gradients while others are computed; left out, nothing does. */
+  readonly startReducer?: (() => ReducerClient) | undefined;
+}
+
 export function createTrainer(
   welcome: Message<"welcome">,
   endpoint: CollectiveEndpoint,
   report: Report,
-  { firstScale = initialLossScale, writer = createPartWriter() } = {},
+  { firstScale, writer = createPartWriter(), startReducer }: TrainerOptions = {},
 ): Trainer {
   const settings = JSON.parse(welcome.trainingJson) as TrainingSettings;
   const weights = createTrainedWeights(
@@ -75,7 +84,7 @@ export function createTrainer(
   );
   const { model, trainable, parameters, frozen } = weights;
   const exactly = settings.bit_identical ?? false;
-  const exchange = createGradientExchange(trainable.size, endpoint, settings);
+  const exchange = createGradientExchange(trainable, endpoint, settings, startReducer);
   const { baseModelPath: basePath, tokenizerJson, tokenizerConfigJson } = welcome;
   const state = createTrainingState(weights, {
     optimizer: JSON.parse(welcome.optimizerJson) as OptimizerSettings,
@@ -111,6 +120,7 @@ export function createTrainer(
       device: welcome.device,
       ...{ model, parameters, trainable, frozen },
       training: engineTraining(settings, welcome.seed),
+      ...(exchange.buckets === undefined ? {} : { groups: exchange.buckets.map(({ tensors }) => tensors) }),
       threads,
     });
     return engine;
@@ -162,15 +172,15 @@ export function createTrainer(
       const receives = form.peer?.receivers.includes(form.rank) === true;
       whole &&= Boolean(form.held) || (form.peer !== null && !receives);
       giving = given;
+      await exchange.stop?.();
       await collective?.close();
-      collective = await endpoint.form({
-        jobId: welcome.jobId,
-        generation: form.generation,
-        rank: form.rank,
+      const membership = {
+        ...{ jobId: welcome.jobId, generation: form.generation, rank: form.rank },
         endpoints: form.members.map(({ ringEndpoint }) => ringEndpoint),
-      });
+      };
+      collective = await endpoint.form(membership);
       if (engine === undefined && form.rank === 0) notices.push(describeTraining(weights));
-      const { description, why, gpuUuid } = await makeEngine(form.localWorldSize);
+      const { description, why, gpuUuid, ready } = await makeEngine(form.localWorldSize);
       if (form.seed) {
         state.seed();
         step = 0;
@@ -184,8 +194,14 @@ export function createTrainer(
       }
       whole = true;
       const links = form.measureLinks ? await measureLinks(collective, { step: form.step, signal }) : [];
+      const call = { step: form.step, bucket: 0, signal };
+      const agreed = exchange.form?.({ collective, membership, ready }, call);
+      agreed?.catch(() => undefined); // `reduce` is told, too.
       // Who goes on training finds out when it reduces whether the others are there.
-      if (form.seed || form.folder) await collective.barrier({ step: form.step, bucket: 0, signal });
+      if (form.seed || form.folder) {
+        await agreed;
+        await collective.barrier(call);
+      }
       state.settle();
       report.send({
         kind: "formed",
@@ -226,8 +242,8 @@ export function createTrainer(
       step = plan.step;
       const applySeconds = (performance.now() - applying) / 1000;
       // How gradients travel is known when they have.
-      if (collective.rank === 0 && collective.path !== toldPath)
-        notices.push(`gradients: ${(toldPath = collective.path)}`);
+      const path = collective.path + (exchange.how ?? "");
+      if (collective.rank === 0 && path !== toldPath) notices.push(`gradients: ${(toldPath = path)}`);
       report.send({
         kind: "applied",
         value: {
@@ -265,6 +281,7 @@ export function createTrainer(
 
     async close() {
       await saver.close();
+      await exchange.close?.();
       await collective?.close();
       await engine?.close();
       await endpoint.close();

@@ -74,6 +74,20 @@ export const train = z
       .describe(
         "Losses and weights that are equal to the last bit at any number of workers and after any faults: batches are divided in whole microbatches, and gradients are summed as integers of 64 bits. Costs twice the bytes of the all-reduce; needs cluster.device cpu (or wasm) and a number of cluster.threads. See docs/reproducibility.md.",
       ),
+    overlap: z
+      .enum(["auto", "on", "off"])
+      .default("auto")
+      .describe(
+        "Whether gradients are reduced in buckets while the backward pass computes others. auto does so between hosts; within one, where the sums need the same processors, one piece is faster. On the CPU only: GPUs give all gradients at the end. See docs/overlap.md.",
+      ),
+    bucket_mb: z
+      .number()
+      .positive()
+      .max(1000)
+      .optional()
+      .describe(
+        "Megabytes of gradients that are reduced together with train.overlap. Left out: an eighth of all, at least 1 and at most 25.",
+      ),
     recompute: z
       .enum(["none", "blocks"])
       .default("none")

@@ -237,8 +237,15 @@ export class Tasks {
     this.#holding = task;
     const digest = this.lie === "gradients" ? `nonsense of ${this.#worker.name}` : `g${step}`;
     this.#reduced = { generation, step, digest };
-    const times = { dataSeconds: 0, computeSeconds: 0.01 * rows * this.#slowness, allReduceSeconds: 0.01 };
-    const value = { generation, step, digest, times, bytesSent: 8, notFiniteRows: [] };
+    const times = {
+      dataSeconds: 0,
+      computeSeconds: 0.01 * rows * this.#slowness,
+      allReduceSeconds: 0.01,
+      collectiveSeconds: 0.01,
+      microbatches: [],
+      buckets: [],
+    };
+    const value = { generation, step, digest, times, bytesSent: 8, notFiniteRows: [], notFiniteTensors: [] };
     const sums = { lossSum: lossOf(start, rows), tokens: rows, gradientNorm: 1 };
     const sampleDigest = digestOfRange(start, start + rows);
     const claimed = this.lie === "rows" ? rows + 1 : rows;

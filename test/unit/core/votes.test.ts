@@ -28,9 +28,14 @@ test("does not commit a loss that is not a number, and names the step and the wo
 test("blames the rank whose own samples are not finite, although the sum is not finite on any", () => {
   const run = running();
   run.reduced("w0", { gradientNorm: NaN });
-  const effects = run.reduced("w1", { lossSum: Infinity, gradientNorm: NaN, notFiniteRows: [1, 3, 99] });
+  const notFiniteTensors = [
+    { name: "wte.weight", elements: 12, size: 40 },
+    { name: "ln_f.bias", elements: 1, size: 4 },
+  ];
+  const vote = { lossSum: Infinity, gradientNorm: NaN, notFiniteRows: [1, 3, 99], notFiniteTensors };
+  const effects = run.reduced("w1", vote);
   expect(run.reason).toMatch(
-    /^step 1 is not committed: worker w1 \(rank 1, .*\) has loss Infinity over 2 tokens and gradient norm NaN, from samples 5, 7 of the stream; lower train\.learning_rate or look at the data of this step$/,
+    /^step 1 is not committed: worker w1 \(rank 1, .*\) has loss Infinity over 2 tokens and gradient norm NaN \(NaN or infinite: 1 of 4 elements of ln_f\.bias and some of 1 other tensor\), from samples 5, 7 of the stream; lower train\.learning_rate or look at the data of this step$/,
   );
   const samples = { part: "training", positions: [5, 7] };
   expect(effects.at(-1)).toMatchObject({ outcome: { kind: "failed", code: "not_finite", step: 0, samples } });

@@ -15,6 +15,8 @@ import type { Model } from "../../../worker/model/model.ts";
 import { loadTensors } from "../../../worker/model/load-parameters.ts";
 import { splitLayout, viewOf, type ParameterLayout } from "../../../worker/model/parameters.ts";
 import { tf } from "../../../worker/model/tf.ts";
+import { planBuckets } from "../../../worker/train/overlap/buckets.ts";
+import { clear, isThere } from "../../../worker/train/overlap/readiness.ts";
 import { temporaryFolder } from "../../support/cli.ts";
 import { contractEngines } from "../../support/engines.ts";
 import { goldenNames, readGolden, rowsOf, type GoldenName } from "./golden.ts";
@@ -144,17 +146,34 @@ describe.each(cases)("$name on $kind $device with $threads thread(s)", ({ kind, 
 });
 
 /** The operators of the GPT of two blocks, as ONNX Runtime computed them. */
-async function operatorsOf(recompute: "none" | "blocks", accumulate = false): Promise<string[]> {
+async function operatorsOf(
+  recompute: "none" | "blocks",
+  { accumulate = false, inGroups = false } = {},
+): Promise<string[]> {
   const { model, batch, parameters } = readGolden("gpt2");
+  const groups = inGroups ? groupsOf(model) : [];
   const selection = { provider: { name: "cpu", index: 0 }, description: "cpu", why: [] } as const;
   const profilePrefix = join(await temporaryFolder(), "profile");
-  const own = { model, parameters: parameters(), selection, threads: 1, profilePrefix, training: { recompute } };
+  const own = {
+    model,
+    parameters: parameters(),
+    selection,
+    threads: 1,
+    profilePrefix,
+    training: { recompute },
+    groups,
+  };
   const engine = createOnnxEngine(await loadRuntime(), own);
   await engine.gradients(batch, { weight: 1, accumulate, gradients: new Float32Array(model.layout.size) });
   await engine.close();
   const [file] = await readdir(dirname(profilePrefix));
   const events = JSON.parse(await readFile(join(dirname(profilePrefix), file!), "utf8")) as ProfileEvent[];
   return events.flatMap(({ cat, args }) => (cat === "Node" ? (args?.op_name ?? []) : []));
+}
+
+/** Tensors of a quarter of the bytes at least. */
+function groupsOf({ layout }: Model): (readonly string[])[] {
+  return planBuckets(layout, layout.size).map(({ tensors }) => tensors);
 }
 
 test("ONNX Runtime computes blocks again, one after another, and does not take them for what it has", async () => {
@@ -170,10 +189,10 @@ test("ONNX Runtime computes blocks again, one after another, and does not take t
   );
 });
 
-test.each([false, true])(
-  "gradients of weights do not wait for the whole backward pass, accumulate %s",
-  async (accumulate) => {
-    const operators = await operatorsOf("none", accumulate);
+test.each([{ accumulate: false }, { accumulate: true }, { inGroups: true }, { accumulate: true, inGroups: true }])(
+  "gradients of weights do not wait for the whole backward pass, %j",
+  async (options) => {
+    const operators = await operatorsOf("none", options);
     // From the derivative of one GELU to that of the other the gradients of as many weights and biases as after it.
     const [upper, lower] = [operators.indexOf("Sigmoid"), operators.lastIndexOf("Sigmoid")];
     for (const operator of ["FusedMatMul", "ReduceSum"]) {
@@ -184,6 +203,45 @@ test.each([false, true])(
     }
   },
 );
+
+test("says that the gradients of a group are there before it computes those of others, and computes the same", async () => {
+  const { model, batch, parameters } = readGolden("gpt2");
+  const groups = groupsOf(model);
+  expect(groups.length).toBeGreaterThan(2);
+  const plain = await createEngine({ kind: "onnx", device: "cpu", threads: 1, parameters: parameters(), model });
+  const engine = await createEngine({
+    kind: "onnx",
+    device: "cpu",
+    threads: 1,
+    parameters: parameters(),
+    model,
+    groups,
+  });
+  expect(plain.ready).toBeUndefined();
+  const [expected, gradients] = [new Float32Array(model.layout.size), new Float32Array(model.layout.size)];
+  for (const accumulate of [false, true]) {
+    for (const signal of engine.ready!) clear(signal);
+    expect(engine.ready!.map(isThere)).not.toContain(true);
+    await plain.gradients(batch, { weight: 0.1, accumulate, gradients: expected });
+    await engine.gradients(batch, { weight: 0.1, accumulate, gradients });
+    expect(engine.ready!.map(isThere)).not.toContain(false);
+    expect(gradients).toEqual(expected);
+    for (const [i, names] of groups.entries()) {
+      const firsts = names.map((name) => gradients[model.layout.specs.find((spec) => spec.name === name)!.offset]!);
+      expect([...engine.ready![i]!]).toEqual(firsts);
+    }
+  }
+  await plain.close();
+  await engine.close();
+
+  // The signal looks at each tensor once. Of the first group all are looked at before the lower block's GELU is walked through.
+  for (const accumulate of [false, true]) {
+    const operators = await operatorsOf("none", { accumulate, inGroups: true });
+    const looks = operators.flatMap((name, i) => (name === "GatherND" ? [i] : []));
+    expect(looks).toHaveLength(model.layout.specs.length);
+    expect(looks[groups[0]!.length - 1]).toBeLessThan(operators.lastIndexOf("Sigmoid"));
+  }
+});
 
 test("labels that each are yes or no are not smoothed", async () => {
   const { model } = readGolden("bert-seqcls");

@@ -214,6 +214,14 @@ describe("a trainer with float16", () => {
       await ranks.form({ step: 0, seed: {} });
       const reduced = await ranks.step(1, { commits: false, globalTokens: 1e-9 });
       expect(reduced[0]!.notFiniteRows).toEqual(notFiniteRows);
+      // Named when rows are, each with how much of it: not more than there is.
+      const tensors = reduced[0]!.notFiniteTensors;
+      expect(tensors.length > 0).toBe(notFiniteRows.length > 0);
+      for (const { name, elements, size } of tensors) {
+        expect(name).toMatch(/^transformer\./);
+        expect(elements).toBeGreaterThan(0);
+        expect(elements).toBeLessThanOrEqual(size);
+      }
       expect(Number.isFinite(reduced[0]!.lossSum)).toBe(true);
       expect(Number.isFinite(reduced[0]!.gradientNorm)).toBe(false);
     }

@@ -3,11 +3,9 @@
 // all-gather over the ring of all ranks.
 
 import { describeError } from "../../../common/errors.ts";
+import { exchangeRecords } from "../records.ts";
 import { findRank, type Topology } from "../topology.ts";
 import type { SharedFile, SharedMemory, SharedWorld } from "./shared-memory.ts";
-
-/** Of every rank, in the all-gather: a JSON text, zero-padded. A multiple of 64. */
-const recordBytes = 512;
 
 type Told = { readonly file: SharedFile } | { readonly problem: string } | { readonly mapped: true };
 
@@ -25,17 +23,15 @@ export async function agreeOnMemory(
   memory: SharedMemory | undefined,
   topology: Topology,
   rank: number,
-  gather: (records: Uint8Array) => Promise<void>,
+  gather: (records: Uint8Array<ArrayBuffer>) => Promise<void>,
 ): Promise<Agreed> {
   const worldSize = topology.flat().length;
   const { group, local } = findRank(topology, rank);
   const ranks = topology[group]!;
   const isShared = ranks.length > 1;
   const exchange = async (told: Told): Promise<Told[]> => {
-    const records = new Uint8Array(worldSize * recordBytes);
-    new TextEncoder().encodeInto(JSON.stringify(told), records.subarray(rank * recordBytes, (rank + 1) * recordBytes));
-    await gather(records);
-    return Array.from({ length: worldSize }, (_, index) => read(records, index));
+    const all = await exchangeRecords({ rank, worldSize }, told, gather);
+    return all.map((each) => each ?? { problem: "what it told is not readable" });
   };
   const files = await exchange(attempt(() => (isShared ? { file: memory!.open() } : { mapped: true })));
   let world: SharedWorld | undefined;
@@ -71,13 +67,4 @@ function fileOf(told: Told): SharedFile {
 function problemIn(told: readonly Told[], members: readonly number[]): string | undefined {
   const rank = members.find((each) => "problem" in told[each]!);
   return rank === undefined ? undefined : `rank ${rank}: ${(told[rank] as { problem: string }).problem}`;
-}
-
-function read(records: Uint8Array, rank: number): Told {
-  const text = new TextDecoder().decode(records.subarray(rank * recordBytes, (rank + 1) * recordBytes));
-  try {
-    return JSON.parse(text.replace(/\0+$/, "")) as Told;
-  } catch {
-    return { problem: "what it told is not readable" };
-  }
 }

@@ -1,5 +1,6 @@
 // The few calls of the C library that shared memory needs, on Linux: files that exist only in memory, pages of them put where
-// we want them, and sleeping on a word of memory. The only file that imports koffi; it knows nothing of ranks.
+// we want them, and sleeping on a word of memory. And, on any system, memory of this process by its address, which is how a
+// thread sees buffers of another. The only file that imports koffi; it knows nothing of ranks.
 
 import koffi from "koffi";
 import { RingtuneError } from "../../../common/errors.ts";
@@ -74,6 +75,16 @@ export function loadLibc(): Libc | undefined {
     },
     wake: (word) => void futex(futexNumber, word, FUTEX_WAKE, 0x7fff_ffff, null, null, 0),
   };
+}
+
+/** Where the numbers are. They have to stay referenced for as long as the address is used. */
+export function addressOf(numbers: Float32Array): bigint {
+  return koffi.address(numbers);
+}
+
+/** The memory of this process at `address`, not a copy. Valid as long as whoever allocated it keeps it. */
+export function memoryAt(address: bigint, bytes: number): ArrayBuffer {
+  return koffi.view(address, bytes);
 }
 
 function failure(what: string): RingtuneError {

@@ -39,10 +39,12 @@ export interface OnnxEngineOptions extends EngineWeights, WithTraining {
   readonly threads: number;
   readonly selection: Selection;
   readonly profilePrefix?: string;
+  /** See Engine.ready. */
+  readonly groups?: readonly (readonly string[])[];
 }
 
 export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): Engine {
-  const { model, parameters, threads } = options;
+  const { model, parameters, threads, groups = [] } = options;
   const { provider, description, why, gpuUuid } = options.selection;
   const { trainable, frozen } = resolveWeights(options);
   const training = resolveTraining(options.training, model.head, { kind: "onnx", device: provider.name });
@@ -53,11 +55,15 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     ...(options.profilePrefix === undefined ? {} : { profilePrefix: options.profilePrefix }),
   };
   const { dropoutSeed } = training;
+  // Other providers copy outputs to the CPU when everything is computed.
+  const signals = provider.name === "cpu" ? groups : [];
+  // Memory of their own: small arrays lie where the garbage collector moves them.
+  const ready = signals.map((names) => new Float32Array(new ArrayBuffer(4 * names.length)));
   const programs = new ProgramCache<Kind, TracedProgram>(async (rows, length, kind) => {
     const half = kind === "losses" || kind === "logits" ? undefined : halfTypes[training.precision];
     const target = { provider: provider.name, threads, half };
     const shape = { rows, length, target };
-    const { model, places } = traceComputation(options.model, trainable, training, shape, kind);
+    const { model, places } = traceComputation(options.model, trainable, training, shape, kind, signals);
     const keep = kind.startsWith("kept") ? trainable.specs.map(({ name }) => `gradient.${name}`) : [];
     const program = await runtime.load(model, { ...runtimeOptions, keep });
     return places.length === 0 ? program : { ...program, masks: createMasks(runtime, places, rows, dropoutSeed ?? 0) };
@@ -81,6 +87,9 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     ...((await trainedCopies?.get(unchanged === "all")) ?? trainedSlots),
     ...((await frozenCopies?.get(unchanged !== undefined)) ?? frozenSlots),
   });
+  const readySlots = Object.fromEntries(
+    ready.map((numbers, i) => [readyName(i), runtime.slot(numbers, [numbers.length], "float32")]),
+  );
   /** The sum that the last call left on the device, and the buffer to which it belongs. */
   let kept: { readonly slots: Slots; readonly gradients: Float32Array } | undefined;
   const gradientSlots = new WeakMap<Float32Array, { read: Record<string, Slot>; write: Record<string, Slot> }>();
@@ -119,6 +128,7 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
     gpuUuid,
     layout: trainable,
     parameters,
+    ready: ready.length === 0 ? undefined : ready,
 
     async gradients(microbatch, { weight, accumulate, gradients, unchanged, draw, more = false }): Promise<LossResult> {
       const batch = prepareBatch(model, microbatch, weight);
@@ -149,7 +159,11 @@ export function createOnnxEngine(runtime: Runtime, options: OnnxEngineOptions): 
           });
         } else {
           await run(microbatch, kind, (program) =>
-            program.run(withMasks(program), { ...slots.write, losses: runtime.slot(losses, [count], "float32") }),
+            program.run(withMasks(program), {
+              ...slots.write,
+              ...readySlots,
+              losses: runtime.slot(losses, [count], "float32"),
+            }),
           );
         }
       } finally {
@@ -195,6 +209,7 @@ function traceComputation(
   { labelSmoothing, dropoutSeed, recompute }: TrainingOptions,
   { rows, length, target }: { rows: number; length: number; target: Target },
   kind: Kind,
+  signals: readonly (readonly string[])[],
 ): { readonly model: Uint8Array; readonly places: readonly MaskPlace[] } {
   const places: MaskPlace[] = [];
   const traced = traceModel(target, (trace) => {
@@ -233,8 +248,18 @@ function traceComputation(
       const total = sums === undefined ? grads[i]! : tf.add(sums[i]!, grads[i]!);
       trace.output(`gradient.${spec.name}`, total);
     }
+    for (const [i, names] of signals.entries()) {
+      trace.signal(
+        readyName(i),
+        names.map((name) => `gradient.${name}`),
+      );
+    }
   });
   return { model: traced, places };
+}
+
+function readyName(group: number): string {
+  return `ready.${group}`;
 }
 
 function traceBatch(model: Model, trace: Trace, rows: number, length: number): BatchTensors {

@@ -47,8 +47,8 @@ export interface Target {
   readonly half?: HalfType | undefined;
 }
 
-/** `captured` are the values that the graphs in its attributes use besides their own. */
-type RecordedNode = NodeRecord & { readonly captured: readonly string[] };
+/** `captured` are the values that the graphs in its attributes use besides their own. `signals`: see GraphBuilder.signal. */
+type RecordedNode = NodeRecord & { readonly captured: readonly string[]; readonly signals?: true };
 
 export class GraphBuilder {
   readonly #inputs: Value[] = [];
@@ -180,6 +180,25 @@ export class GraphBuilder {
     this.#outputs.push({ name, value: fresh ? value : this.node("Identity", [value], value.shape, value.dtype) });
   }
 
+  /**
+   * An output of float32 [outputs.length], the first elements of other outputs of float32: when it is there, so are those.
+   * ONNX Runtime writes outputs on the CPU where the caller wants them while it computes, so whoever watches that place knows.
+   */
+  signal(name: string, outputs: readonly string[]): void {
+    const before = this.#nodes.length;
+    const firsts = outputs.map((wanted) => {
+      const found = this.#outputs.find((output) => output.name === wanted);
+      assert(found !== undefined, `${wanted} is an output of the graph`);
+      const { value } = found;
+      assert(value.shape.length > 0, `${wanted} has a first element`);
+      const index = this.constant(new BigInt64Array(value.shape.length), [1, value.shape.length], "int64");
+      return this.node("GatherND", [value, index], [1], value.dtype);
+    });
+    const attributes = { axis: { integer: 0 } };
+    this.output(name, this.node("Concat", firsts, [firsts.length], "float32", { attributes }));
+    for (let at = before; at < this.#nodes.length; at++) this.#nodes[at] = { ...this.#nodes[at]!, signals: true };
+  }
+
   /** Serialised ModelProto of what the outputs need. */
   encode(): Uint8Array {
     return encodeModel(this.#record());
@@ -222,15 +241,24 @@ export class GraphBuilder {
  * `nodes` in an order in which ONNX Runtime computes each whose results no other uses as soon as it can. It begins with the
  * last of those in the file and what that needs, then goes on with the last but one; so they are put at the end, those
  * whose inputs are there first the last. Otherwise all gradients of weights come after the backward pass, and activations
- * stay until then.
+ * stay until then. Of what a node needs it begins with the last in the file, too: what signals looks at goes there likewise.
  */
 function outermostLast(nodes: readonly RecordedNode[], used: ReadonlySet<string>): RecordedNode[] {
-  const places = new Map(nodes.flatMap(({ outputs }, place) => outputs.map((name) => [name, place] as const)));
-  const readyAt = ({ inputs, captured }: RecordedNode): number =>
-    Math.max(...[...inputs, ...captured].map((name) => places.get(name) ?? 0));
+  const places = new Map(nodes.flatMap((node, place) => node.outputs.map((name) => [name, { node, place }] as const)));
+  const readyAt = ({ inputs, captured, signals }: RecordedNode): number =>
+    Math.max(
+      ...[...inputs, ...captured].map((name) => {
+        const found = places.get(name);
+        return found === undefined ? 0 : signals ? readyAt(found.node) : found.place;
+      }),
+    );
+  const firstReadyLast = (some: readonly RecordedNode[]): RecordedNode[] =>
+    some.toSorted((a, b) => readyAt(b) - readyAt(a));
   const isOutermost = ({ outputs }: RecordedNode): boolean => !outputs.some((name) => used.has(name));
-  const outermost = nodes.filter(isOutermost).sort((a, b) => readyAt(b) - readyAt(a));
-  return [...nodes.filter((node) => !isOutermost(node)), ...outermost];
+  const withSignals = (node: RecordedNode): RecordedNode[] =>
+    node.signals ? [...firstReadyLast(node.inputs.flatMap((name) => places.get(name)?.node ?? [])), node] : [node];
+  const outermost = firstReadyLast(nodes.filter(isOutermost)).flatMap(withSignals);
+  return [...nodes.filter((node) => !node.signals && !isOutermost(node)), ...outermost];
 }
 
 function capturedBy(graph: GraphRecord): string[] {

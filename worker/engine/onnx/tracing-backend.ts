@@ -158,6 +158,8 @@ function infoOf(value: Value): tf.TensorInfo {
 export interface Trace {
   input(name: string, shape: readonly number[], dtype: Exclude<Dtype, "int64" | HalfType>): tf.Tensor;
   output(name: string, tensor: tf.Tensor): void;
+  /** See GraphBuilder. */
+  signal(name: string, outputs: readonly string[]): void;
 }
 
 /**
@@ -175,6 +177,7 @@ export function traceModel(target: Target, body: (trace: Trace) => void): Uint8A
             const value = backend.held(tensor.dataId);
             graph.output(name, isHalf(value.dtype) ? graph.cast(value, "float32") : value);
           },
+          signal: (name, outputs) => graph.signal(name, outputs),
         }),
       );
       return graph.encode();

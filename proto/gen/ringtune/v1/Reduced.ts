@@ -1,6 +1,7 @@
 // Original file: proto/ringtune/v1/coordinator.proto
 
 import type { StepTimes as _ringtune_v1_StepTimes, StepTimes__Output as _ringtune_v1_StepTimes__Output } from '../../ringtune/v1/StepTimes.ts';
+import type { NotFiniteTensor as _ringtune_v1_NotFiniteTensor, NotFiniteTensor__Output as _ringtune_v1_NotFiniteTensor__Output } from '../../ringtune/v1/NotFiniteTensor.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Reduced {
@@ -15,6 +16,7 @@ export interface Reduced {
   'notFiniteRows'?: (number)[];
   'rows'?: (number);
   'sampleDigest'?: (string);
+  'notFiniteTensors'?: (_ringtune_v1_NotFiniteTensor)[];
 }
 
 export interface Reduced__Output {
@@ -29,4 +31,5 @@ export interface Reduced__Output {
   'notFiniteRows': (number)[];
   'rows': (number);
   'sampleDigest': (string);
+  'notFiniteTensors': (_ringtune_v1_NotFiniteTensor__Output)[];
 }
