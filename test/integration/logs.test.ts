@@ -25,7 +25,8 @@ test("a run on one screen while it lasts, and its log afterwards: all of it, or 
   );
   train.child.kill("SIGINT");
   expect((await train.finished).code, train.output()).toBe(130);
-  expect(await watch.finished).toMatchObject({ code: 0 });
+  const seen = await watch.finished;
+  expect(seen, seen.stderr).toMatchObject({ code: 0 });
   expect(watch.output()).toContain("nobody coordinates");
   expect(watch.output()).not.toContain("\u001b");
 
