@@ -22,10 +22,10 @@ const quietSteps = 10;
 /** Milliseconds of each round. */
 interface Times {
   readonly recovery: number[];
-  /** Of that, computing the step anew. */
+  /** Of that, computing and reducing the step anew. */
   readonly redone: number[];
   readonly join: number[];
-  /** How much longer than usual the others waited for a step when somebody joined. */
+  /** How much longer than usual the others took for two steps when somebody joined: with its weights, and with its first share. */
   readonly pause: number[];
   readonly step: number[];
   /** From SIGKILL of the coordinator, which is started again at once, to the next committed step. */
@@ -47,7 +47,7 @@ async function killAndReplace(cluster: Cluster, round: number, times: Times): Pr
   victim.kill("SIGKILL");
   const next = await records.when((record) => record.generation > generation, never);
   times.recovery.push(next.timeMs - killedMs);
-  times.redone.push((next.seconds.total - next.seconds.commit) * 1000);
+  times.redone.push((next.seconds.compute + next.seconds.allReduce) * 1000);
   times.step.push(usual);
   const fresh = cluster.startWorker();
   const isWhole = (record: typeof next): boolean =>
@@ -55,8 +55,9 @@ async function killAndReplace(cluster: Cluster, round: number, times: Times): Pr
   const joined = await records.when(isWhole, never);
   const before = records.steps[records.steps.indexOf(joined) - 1]!;
   times.join.push(joined.timeMs - fresh.startedMs);
-  times.pause.push(joined.timeMs - before.timeMs - usual);
   await records.when(({ step }) => step > joined.step + quietSteps, never);
+  const after = records.steps[records.steps.indexOf(joined) + 1]!;
+  times.pause.push(after.timeMs - before.timeMs - 2 * usual);
 }
 
 async function killCoordinator(cluster: Cluster, times: Times): Promise<void> {
@@ -134,7 +135,7 @@ export async function benchRecovery(peers: string | undefined): Promise<void> {
     console.log(`    all the rest         ${describe(rest)}`);
     console.log(`  a new one joins        ${describe(join)}   from process start to its first committed step`);
     console.log(
-      `    the others paused    ${describe(pause)}   beyond a step, which takes ${Math.round(quantile(step, 0.5))} ms`,
+      `    the others paused    ${describe(pause)}   beyond two steps; one takes ${Math.round(quantile(step, 0.5))} ms`,
     );
     console.log(
       `  the coordinator of ${sizes[i]}   ${describe(coordinator)}   from its SIGKILL, started again at once`,

@@ -34,12 +34,13 @@ export function transferFromPeer(
 ): Giving {
   const ranks = [root, ...receivers];
   if (!ranks.includes(collective.rank)) return given;
-  const begun = collective.pass([bytesOf(first)], ranks, call);
-  const done = collective.pass(others.map(bytesOf), ranks, call);
+  const rest = others.map(bytesOf);
+  const isSmall = rest.reduce((sum, { byteLength }) => sum + byteLength, 0) < worthWaitingBytes;
+  const begun = isSmall ? given.begun : collective.pass([bytesOf(first)], ranks, call);
+  const done = collective.pass(isSmall ? [bytesOf(first), ...rest] : rest, ranks, call);
   // What fails here fails in the next collective, too.
   for (const each of [begun, done]) each.catch(() => undefined);
-  const bytes = others.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  return { begun: bytes < worthWaitingBytes ? given.begun : begun, done };
+  return { begun, done };
 }
 
 /** Nothing is being given. */
