@@ -26,9 +26,12 @@ export function createPulse(nowMs: number, intervalMs: number): Pulse {
   return { lastMs: nowMs, beatMs: nowMs, meanMs: intervalMs, varianceMs: intervalMs ** 2 };
 }
 
-/** A regular heartbeat came. */
-export function beat(pulse: Pulse, nowMs: number): void {
-  const deviation = nowMs - pulse.beatMs - pulse.meanMs;
+/**
+ * A regular heartbeat came, `agreedMs` after the one before if nothing was in its way. Those that a cut connection held back
+ * come all at once: that says nothing of how soon the next is due, so no interval counts as shorter than was agreed.
+ */
+export function beat(pulse: Pulse, nowMs: number, agreedMs: number): void {
+  const deviation = Math.max(agreedMs, nowMs - pulse.beatMs) - pulse.meanMs;
   pulse.meanMs += SHARE * deviation;
   pulse.varianceMs = (1 - SHARE) * (pulse.varianceMs + SHARE * deviation ** 2);
   pulse.beatMs = pulse.lastMs = nowMs;

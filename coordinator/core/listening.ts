@@ -15,7 +15,7 @@ export function heard(draft: Draft, member: Member, message: FromWorker): void {
   const { pulse } = member;
   const silence = draft.nowMs - pulse.lastMs;
   pulse.lastMs = draft.nowMs;
-  if (message.kind === "heartbeat" && message.value.count > 0) beat(pulse, draft.nowMs);
+  if (message.kind === "heartbeat" && message.value.count > 0) beat(pulse, draft.nowMs, draft.job.heartbeatMs);
   if (member.status !== "suspect") return;
   member.status = "healthy";
   draft.because(`worker ${member.id} is heard again after ${Math.round(silence)} ms: suspect -> healthy`);

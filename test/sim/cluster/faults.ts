@@ -34,6 +34,7 @@ export const faultNames = [
   "SIGTERM",
   "scale",
   "scale to nonsense",
+  "links measured",
   "disk full",
   "all are cut off",
 ] as const;
@@ -182,6 +183,9 @@ export function inflict(fault: Fault, cluster: Cluster, coordinator: SimulatedCo
     }
     case "scale to nonsense":
       coordinator.post({ kind: "scale", workers: random.next() < 0.5 ? 0 : cluster.job.globalBatch + 1 });
+      return fired();
+    case "links measured":
+      coordinator.post({ kind: "measure-links" });
       return fired();
     case "disk full":
       return cluster.disk.fill(fired);

@@ -172,7 +172,7 @@ export class Tasks {
       const call = { generation: task.generation, what: "form", members: this.#members };
       const broken = (reason: string): void => this.#meanwhile(0, () => this.#interrupted(reason));
       const done = (): void => {
-        if (keeps) return this.#meanwhile(0, () => this.#formed(task));
+        if (keeps) return this.#meanwhile(task.measureLinks ? 20 * this.#members.length : 0, () => this.#formed(task));
         // The others go on meanwhile.
         this.#meanwhile(source.kind === "peer" ? this.#compute(world.random.next() * 40) : 0, () =>
           this.#receive(task),
@@ -205,13 +205,15 @@ export class Tasks {
     this.#formed(task);
   }
 
-  #formed({ generation }: Form): void {
+  #formed({ generation, rank, members, measureLinks }: Form): void {
     const { invariants } = this.#world;
     const { name } = this.#worker;
     invariants.hold("no weights differ unseen", this.isWhole, () => `${name} keeps what it half received`);
     this.#reduced = null;
+    const others = members.flatMap((_, other) => (other === rank || !measureLinks ? [] : [other]));
+    const links = others.map((other) => ({ rank: other, bytesPerSecond: 1e9, latencySeconds: 1e-4 }));
     const value = { generation, step: this.steps, digest: this.#digest(), engine: "simulated", engineWhy: [] };
-    this.#worker.say({ kind: "formed", value: { ...value, parameters: 1, notices: [], gpuUuid: "", links: [] } });
+    this.#worker.say({ kind: "formed", value: { ...value, parameters: 1, notices: [], gpuUuid: "", links } });
     this.#worker.do("waiting for a plan");
     this.#next();
   }

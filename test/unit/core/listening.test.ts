@@ -9,12 +9,21 @@ test("the limit follows the measured intervals: patient before any, strict after
   const pulse = createPulse(0, 1000);
   expect(limitsOf(pulse)).toEqual({ suspectMs: 5000, deadMs: 11_000 });
   let now = 0;
-  for (let i = 0; i < 60; i++) beat(pulse, (now += 1000));
+  for (let i = 0; i < 60; i++) beat(pulse, (now += 1000), 1000);
   expect(limitsOf(pulse).deadMs).toBe(5000);
   expect(limitsOf(pulse).suspectMs).toBe(2000);
-  for (let i = 0; i < 60; i++) beat(pulse, (now += i % 2 === 0 ? 200 : 3800));
+  for (let i = 0; i < 60; i++) beat(pulse, (now += i % 2 === 0 ? 200 : 3800), 1000);
   expect(pulse.meanMs).toBeGreaterThan(1500);
   expect(limitsOf(pulse).deadMs).toBeGreaterThan(15_000);
+});
+
+test("heartbeats that a cut connection held back, and that come all at once, do not make the limit stricter", () => {
+  const pulse = createPulse(0, 1000);
+  let now = 0;
+  for (let i = 0; i < 60; i++) beat(pulse, (now += 1000), 1000);
+  now += 4000;
+  for (let i = 0; i < 60; i++) beat(pulse, (now += 1), 1000);
+  expect(limitsOf(pulse).deadMs).toBeGreaterThanOrEqual(5000);
 });
 
 const job: Job = {
