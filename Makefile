@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-wire bench-step bench-start bench-recovery bench-failover soak demo demo-spam demo-lora bench-checkpoint bench-identical clean
+.PHONY: help setup setup-cuda setup-tfjs-gpu setup-system dashboards build check lint format proto test test-unit test-sim test-integration fixtures bench bench-allreduce bench-wire bench-step bench-start bench-recovery bench-failover bench-compression soak demo demo-spam demo-lora bench-checkpoint bench-identical clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ bench-failover: build ## from the loss of the leading coordinator to the next co
 	node dist/test/bench/failover.js
 
 # A higher priority for both sides alike, where it is allowed, so that other work on the machine disturbs less.
+bench-compression: build ## bytes per step and final loss of every way to exchange less: two workers, real text
+	node dist/test/bench/compression.js
+
 bench-allreduce: build ## bus bandwidth, beside gloo in the same run: make bench-allreduce [PEERS=path]
 	RINGTUNE_PEERS="$(PEERS)" nice -n -19 node dist/test/bench/all-reduce.js
 

@@ -1,13 +1,13 @@
 // The frames that ranks exchange over ZeroMQ: a fixed 64-byte header as a message part of its own and, for the kinds that
 // carry data, the payload as the second part. Control goes by gRPC; this is neither that nor a serialisation of tensors:
-// a payload is raw bytes (little-endian float32 or int64 where they are summed) at an offset of a buffer that both sides know.
+// a payload is raw bytes (little-endian numbers where they are summed) at an offset of a buffer that both sides know.
 // Whatever arrives is untrusted: `decodeFrame` returns the header or the reason to drop the message, and never throws.
 //
 //   offset  size  field (little-endian)
 //        0     4  magic "RNGT"
 //        4     2  version, 3
 //        6     1  kind: 1 hello, 2 credit, 3 reduce-scatter, 4 all-gather, 5 broadcast, 6 signal, 7 exchange
-//        7     1  dtype of the bucket: 0 bytes (and control frames), 1 float32, 2 int64
+//        7     1  dtype of the bucket: 0 bytes (and control frames), 1 float32, 2 int64, 3 bfloat16, 4 float16
 //        8     8  job: first 8 bytes of SHA-256 of the job id
 //       16     4  generation
 //       20     4  source: rank of the sender
@@ -43,7 +43,7 @@ export type FrameKind = keyof typeof kindCodes;
 /** Kinds with a payload. */
 export type DataKind = Exclude<FrameKind, "hello" | "credit" | "signal">;
 
-const dtypeCodes = { bytes: 0, float32: 1, int64: 2 } as const;
+const dtypeCodes = { bytes: 0, float32: 1, int64: 2, bfloat16: 3, float16: 4 } as const;
 
 /** What a bucket is made of: numbers that are summed, or bytes that are only copied. */
 export type Dtype = keyof typeof dtypeCodes;

@@ -17,8 +17,8 @@ function isFixed(path: string): boolean {
     ["train.global_batch", "train.sequence_length", "train.seed", "train.freeze", "train.bit_identical"].includes(
       path,
     ) ||
-    // What state the optimizer keeps.
-    ["train.optimizer.name", "train.optimizer.momentum"].includes(path)
+    // What state the optimizer keeps, and which of them.
+    ["train.optimizer.name", "train.optimizer.momentum", "train.local_steps", "train.outer.momentum"].includes(path)
   );
 }
 
@@ -34,7 +34,9 @@ const decidesBits: ReadonlySet<string> = new Set([
 
 /** What workers were told when they came, and go on with if they are not started anew. */
 function isToldOnce(path: string): boolean {
-  return /^train\.(optimizer\.|precision$|label_smoothing$|dropout$|recompute$|overlap$|bucket_mb$)/.test(path);
+  return /^train\.(optimizer\.|compression\.|outer\.|precision$|label_smoothing$|dropout$|recompute$|overlap$|bucket_mb$)/.test(
+    path,
+  );
 }
 
 /**

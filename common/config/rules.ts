@@ -4,6 +4,7 @@
 import { deviceProblem, precisionProblem } from "../devices.ts";
 import { metricsOfTask } from "../evaluation/stopping-metrics.ts";
 import { isLoopback } from "../loopback.ts";
+import { exchangeRules } from "./exchange-rules.ts";
 import { identicalRules } from "./identical-rules.ts";
 import { listOf } from "./nearest.ts";
 import { architectureOf, parameterCount, resolveShape } from "./sizes.ts";
@@ -36,6 +37,7 @@ export function checkRules(config: Config): Problem[] {
     ...precisionRules(config),
     ...adapterRules(config),
     ...identicalRules(config),
+    ...exchangeRules(config),
     ...addressRules(config),
     ...timeRules(config.cluster),
     ...storeRules(config),

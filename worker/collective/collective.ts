@@ -1,6 +1,8 @@
 // What a worker needs from the data plane. One Collective lives for one generation of one job's membership;
 // when membership changes it is closed and another is formed on the same endpoint.
 
+import type { HalfFormat } from "../simd/half.ts";
+
 export interface CollectiveStats {
   /** Payload bytes that this rank moved to other ranks. */
   readonly bytesSent: number;
@@ -18,11 +20,18 @@ export interface CollectiveCall {
   readonly signal: AbortSignal;
 }
 
+/** Numbers of 16 bits, a multiple of 32 of them. */
+export interface Halves {
+  readonly format: HalfFormat;
+  readonly values: Uint16Array;
+}
+
 /**
- * What is summed. Float32 sums depend on the order of the additions, which the path and the number of ranks decide; int64 sums
- * don't. An integer that overflows wraps around: whoever fills the buffer leaves room.
+ * What is summed. Sums of floats depend on the order of the additions, which the path and the number of ranks decide; int64 sums
+ * don't. An integer that overflows wraps around: whoever fills the buffer leaves room. Sums of halves are added as float32 and
+ * rounded, as often as the path has it.
  */
-export type Summable = Float32Array | BigInt64Array;
+export type Summable = Float32Array | BigInt64Array | Halves;
 
 /**
  * Every rank makes the same calls in the same order, with buffers of equal length and kind, but for `pass`. What a buffer holds after a call that

@@ -16,6 +16,7 @@ import { createRingCall } from "./ring-call.ts";
 import { scheduleBroadcast, scheduleRing } from "./ring.ts";
 import { neighboursOf, routeOf, type Kind, type Phase, type RouteOptions } from "./route.ts";
 import { agreeOnMemory } from "./shared-memory/agree.ts";
+import { strideBytes } from "../simd/sum.ts";
 import { createMemoryCall } from "./shared-memory/memory-call.ts";
 import type { SharedMemory, SharedWorld } from "./shared-memory/shared-memory.ts";
 import { describeTopology, findRank, topologyOf, type Topology } from "./topology.ts";
@@ -288,8 +289,16 @@ export function createSession(
 }
 
 function numbersIn(buffer: Summable): Pick<Work, "bytes" | "dtype"> {
-  const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
-  return { bytes, dtype: buffer instanceof Float32Array ? "float32" : "int64" };
+  if ("format" in buffer) {
+    const { format, values } = buffer;
+    assert(values.byteLength % strideBytes === 0, `${values.length} halves are a multiple of ${strideBytes / 2}`);
+    return { bytes: bytesOf(values), dtype: format };
+  }
+  return { bytes: bytesOf(buffer), dtype: buffer instanceof Float32Array ? "float32" : "int64" };
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** Waits for `promise`, which never rejects, unless the signal aborts first. */

@@ -13,6 +13,7 @@ import type {
   CollectiveStats,
   Membership,
 } from "../collective/collective.ts";
+import { allReduceBytes, createCompressor, type ActiveCompression } from "../compression/compressor.ts";
 import type { ParameterLayout } from "../model/parameters.ts";
 import type { Engine } from "../engine/engine.ts";
 import { createIdenticalGradients } from "./identical-gradients.ts";
@@ -68,10 +69,17 @@ export interface GradientExchange {
   startEarly?(): void;
   /** Resolves when nothing writes to the gradients any more. */
   stop?(): Promise<void>;
+  /** The step that was reduced last is committed; `applied` unless its sum is not finite. For what lasts from step to step. */
+  commit?(applied: boolean): void;
+  /** Other weights than those of the last step are there: what lasted from it counts no more. */
+  forget?(): void;
   close?(): Promise<void>;
 }
 
-export type ExchangeSettings = Pick<TrainingSettings, "bit_identical" | "overlap" | "bucket_mb">;
+export type ExchangeSettings = Pick<
+  TrainingSettings,
+  "bit_identical" | "overlap" | "bucket_mb" | "compression" | "local_steps"
+>;
 
 /**
  * The exchange of the layout's gradients that the settings ask for. Takes its memory from the endpoint, alike on all ranks.
@@ -80,15 +88,55 @@ export type ExchangeSettings = Pick<TrainingSettings, "bit_identical" | "overlap
 export function createGradientExchange(
   layout: ParameterLayout,
   endpoint: Pick<CollectiveEndpoint, "allocate">,
-  { bit_identical = false, overlap = "off", bucket_mb }: ExchangeSettings,
+  { bit_identical = false, overlap = "off", bucket_mb, compression, local_steps = 1 }: ExchangeSettings,
   startReducer?: () => ReducerClient,
 ): GradientExchange {
   if (bit_identical) return createIdenticalGradients(new Float32Array(layout.size), endpoint);
+  if (compression !== undefined && compression.method !== "none") {
+    return createCompressedExchange(compression, layout, endpoint);
+  }
   const gradients = endpoint.allocate(layout.size);
+  // Of a round nothing is known before its last step is over.
+  if (local_steps > 1) return createPlainExchange(gradients);
   const buckets = planBuckets(layout, bucket_mb && bucket_mb * 1e6);
   return overlap === "off" || buckets.length < 2 || startReducer === undefined
     ? createPlainExchange(gradients)
     : createOverlappingExchange({ gradients, buckets, when: overlap, startReducer });
+}
+
+/** Messages in fewer bytes; what they leave out is the compressor's to keep. */
+function createCompressedExchange(
+  settings: ActiveCompression,
+  layout: ParameterLayout,
+  endpoint: Pick<CollectiveEndpoint, "allocate">,
+): GradientExchange {
+  const compressor = createCompressor(settings, layout, endpoint);
+  const gradients = new Float32Array(layout.size);
+  let isEmpty = true;
+  let scale = 1;
+  let worldSize = 1;
+  return {
+    gradients,
+    accumulates: true,
+    get how() {
+      const [bytes, plain] = [compressor.bytesPerStep(worldSize), allReduceBytes(4 * layout.size, worldSize)].map(
+        (each) => Math.round(each).toLocaleString("en-US"),
+      );
+      return `, as ${settings.method}: ${bytes} bytes from each worker instead of ${plain}`;
+    },
+    begin(step) {
+      isEmpty = true;
+      ({ scale } = step);
+    },
+    add: () => void (isEmpty = false),
+    reduce(collective, call) {
+      if (isEmpty) gradients.fill(0);
+      ({ worldSize } = collective);
+      return compressor.reduce(gradients, scale, collective, call);
+    },
+    commit: (applied) => compressor.commit(applied),
+    forget: () => compressor.forget(),
+  };
 }
 
 /** Float32 sums, where the gradients are. */

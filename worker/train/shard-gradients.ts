@@ -41,10 +41,13 @@ export interface ShardResult {
   readonly microbatches: readonly Span[];
 }
 
+/** What gradients are left with. */
+export type ShardExchange = Pick<GradientExchange, "gradients" | "accumulates" | "begin" | "add">;
+
 /** Leaves the gradients with `exchange`, ready to be reduced. */
 export async function shardGradients(
   { engine, model, unchangedBefore }: Computing,
-  exchange: GradientExchange,
+  exchange: ShardExchange,
   plan: ShardPlan,
   { scale, exactly, signal, onLast = () => undefined }: ShardOptions,
 ): Promise<ShardResult> {

@@ -7,6 +7,7 @@ import type { Collective } from "../collective/collective.ts";
 import type { GradientExchange } from "./gradient-exchange.ts";
 import { digestOfSamples } from "./sample-digest.ts";
 import { cutShard } from "./shard.ts";
+import type { LocalSteps } from "./local-steps.ts";
 import { findNotFinite, shardGradients, type Computing } from "./shard-gradients.ts";
 import { now, type Span } from "./span.ts";
 import { summarise } from "./summary.ts";
@@ -30,7 +31,16 @@ export interface StepOptions {
 /** Leaves the sum in the exchange's gradients. `norm` is of that, times the scale. */
 export async function computeStep(
   computing: Computing,
-  { exchange, collective }: { readonly exchange: GradientExchange; readonly collective: Collective },
+  {
+    exchange,
+    collective,
+    local,
+  }: {
+    readonly exchange: GradientExchange;
+    readonly collective: Collective;
+    /** Takes the steps of a plan instead of computing one gradient. */
+    readonly local: LocalSteps | undefined;
+  },
   plan: Plan,
   { scale, exactly, canSkip, waitedSeconds, signal, doing }: StepOptions,
 ): Promise<{ readonly norm: number; readonly vote: Vote }> {
@@ -38,10 +48,11 @@ export async function computeStep(
   const { generation, step } = plan;
   doing(`computing step ${step}`);
   const start = performance.now();
-  const { total, microbatches } = await shardGradients(computing, exchange, plan, {
-    ...{ scale, exactly, signal },
-    onLast: () => exchange.startEarly?.(),
-  });
+  const { total, microbatches } = await (local?.run(computing, exchange, plan, signal) ??
+    shardGradients(computing, exchange, plan, {
+      ...{ scale, exactly, signal },
+      onLast: () => exchange.startEarly?.(),
+    }));
   const { lossSum, tokens, notFiniteRows } = total;
   await newsArrives();
   signal.throwIfAborted();

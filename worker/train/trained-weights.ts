@@ -42,6 +42,9 @@ export interface TrainingSettings extends TrainingChoice {
   readonly bit_identical?: boolean;
   readonly overlap?: Config["train"]["overlap"];
   readonly bucket_mb?: Config["train"]["bucket_mb"];
+  readonly compression?: Config["train"]["compression"];
+  readonly local_steps?: number;
+  readonly outer?: Config["train"]["outer"];
 }
 
 /** The part of it that engines know. */

@@ -12,6 +12,7 @@ import { createSaver } from "./checkpoint-saver.ts";
 import { createPartWriter, type PartWriter } from "./checkpoint-writer.ts";
 import { evaluateShard } from "./evaluating.ts";
 import { createGradientExchange } from "./gradient-exchange.ts";
+import { createLocalSteps, outerOptimizer } from "./local-steps.ts";
 import type { LossScale } from "./loss-scale.ts";
 import { measureLinks } from "./measure-links.ts";
 import type { OptimizerSettings } from "./optimizer.ts";
@@ -86,8 +87,11 @@ export function createTrainer(
   const exactly = settings.bit_identical ?? false;
   const exchange = createGradientExchange(trainable, endpoint, settings, startReducer);
   const { baseModelPath: basePath, tokenizerJson, tokenizerConfigJson } = welcome;
+  const optimizer = JSON.parse(welcome.optimizerJson) as OptimizerSettings;
+  const outer = outerOptimizer(settings);
+  const local = outer && createLocalSteps(weights, optimizer);
   const state = createTrainingState(weights, {
-    optimizer: JSON.parse(welcome.optimizerJson) as OptimizerSettings,
+    optimizer: outer ?? optimizer,
     seed: welcome.seed,
     basePath,
     scalesLoss: settings.precision === "fp16",
@@ -181,6 +185,10 @@ export function createTrainer(
       collective = await endpoint.form(membership);
       if (engine === undefined && form.rank === 0) notices.push(describeTraining(weights));
       const { description, why, gpuUuid, ready } = await makeEngine(form.localWorldSize);
+      if (form.seed || form.folder || receives) {
+        exchange.forget?.();
+        local?.forget();
+      }
       if (form.seed) {
         state.seed();
         step = 0;
@@ -223,8 +231,8 @@ export function createTrainer(
     async runPlan(plan, { waitedSeconds, signal, committed }) {
       const { computing, collective } = ready();
       // Local steps change the weights before they are committed.
-      if (plan.learningRates.length > 1) await giving.done;
-      const { norm, vote } = await computeStep(computing, { exchange, collective }, plan, {
+      if (local) await giving.done;
+      const { norm, vote } = await computeStep(computing, { exchange, collective, local }, plan, {
         ...{ scale: state.lossScale.scale, canSkip: state.canSkip, exactly, waitedSeconds, signal },
         doing: (sentence, inCollective) => report.doing(sentence, inCollective),
       });
@@ -238,7 +246,10 @@ export function createTrainer(
         reduced = null;
       }
       const applying = performance.now();
-      state.apply(exchange.gradients, norm, { learningRate: plan.learningRates[0] ?? 0, clip: plan.clip });
+      const learningRate = plan.learningRates[0] ?? 0;
+      const rates = outer ? { learningRate: outer.learning_rate, clip: 0 } : { learningRate, clip: plan.clip };
+      state.apply(exchange.gradients, norm, rates);
+      exchange.commit?.(Number.isFinite(norm));
       step = plan.step;
       const applySeconds = (performance.now() - applying) / 1000;
       // How gradients travel is known when they have.

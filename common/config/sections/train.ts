@@ -4,6 +4,7 @@ import { z } from "zod";
 import { precisions } from "../../devices.ts";
 import { stoppingMetrics } from "../../evaluation/stopping-metrics.ts";
 import { upTo } from "./bounds.ts";
+import { compression, localSteps, outer } from "./exchange.ts";
 import { optimizer } from "./optimizer.ts";
 
 const earlyStopping = z
@@ -116,6 +117,9 @@ export const train = z
       .describe(
         "Share of every target's probability that is spread evenly over the vocabulary or the labels, in the training loss (Szegedy et al., 2016); validation is without.",
       ),
+    compression: compression.prefault({}),
+    local_steps: localSteps,
+    outer: outer.prefault({}),
     clip: z.number().positive().nullable().default(1).describe("Largest global gradient norm; null does not clip."),
     eval_every: z
       .int()

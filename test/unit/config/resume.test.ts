@@ -25,6 +25,15 @@ test("a run does not go on with other trained parameters, or an optimizer that k
   expect(() => assertResumable(whole, part, "runs/a")).toThrow('train.freeze: ["a"] now, [] in the run');
 });
 
+test("a run goes on with other messages, but not with rounds of another length", async () => {
+  const saved = await load("train.local_steps=8");
+  const other = await load("train.local_steps=8", "train.compression.method=int8", "train.outer.learning_rate=1");
+  expect(() => assertResumable(saved, other, "runs/a")).not.toThrow();
+  expect(() => assertResumable(saved, other, "runs/a", true)).toThrow(/train\.compression\.method: "int8" now, "none"/);
+  const single = await load();
+  expect(() => assertResumable(saved, single, "runs/a")).toThrow("train.local_steps: 1 now, 8 in the run");
+});
+
 test("a run does not go on with another task, but may measure another label", async () => {
   const classify = ["task.kind=classification", "data.source=a.jsonl"];
   const saved = await load(...classify);

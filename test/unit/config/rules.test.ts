@@ -39,6 +39,26 @@ describe("combinations that can't work", () => {
       },
       "train.bit_identical: sums the losses of at most 16777216 tokens exactly, and train.global_batch 200000 times train.sequence_length 128 are 25600000; use at most 131072",
     ],
+    [
+      { train: { bit_identical: true, compression: { method: "topk" } }, cluster: { threads: 1, device: "cpu" } },
+      "train.compression.method: topk rounds what each worker sends, so results depend on their number, and train.bit_identical is true; choose one of them",
+    ],
+    [
+      { train: { bit_identical: true, local_steps: 8 }, cluster: { threads: 1, device: "cpu" } },
+      "train.local_steps: 8 lets every worker go its own way, so results depend on their number, and train.bit_identical is true",
+    ],
+    [
+      { train: { local_steps: 8, precision: "fp16" }, cluster: { device: "cuda" } },
+      "train.local_steps: 8 local steps have no common gradient by which train.precision fp16 could choose its loss scale; use bf16 or fp32",
+    ],
+    [
+      { train: { local_steps: 500, global_batch: 256, microbatch: 8, sequence_length: 256 } },
+      "train.local_steps: 500 steps of train.global_batch 256 times train.sequence_length 256 are 262144000 bytes of tokens, and 67108864 fit into a plan; use at most 128, or a smaller batch",
+    ],
+    [
+      { train: { compression: { method: "int8" }, global_batch: 100, microbatch: 1 }, cluster: { workers: 65 } },
+      "train.compression.method: int8 shares its 254 steps among cluster.workers 65, and 64 are the most; use bf16, topk or powersgd",
+    ],
     [{ model: { revision: "v2" } }, 'model.revision: "v2" is of no use without model.from'],
     [
       { task: { kind: "instruction" }, model: { architecture: "bert" }, data: { source: "a.jsonl" } },

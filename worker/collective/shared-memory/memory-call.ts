@@ -38,7 +38,7 @@ export interface MemoryWork extends WireWork {
   readonly moves: readonly Move[];
 }
 
-const dtypes: readonly WireWork["dtype"][] = ["bytes", "float32", "int64"];
+const dtypes: readonly WireWork["dtype"][] = ["bytes", "float32", "int64", "bfloat16", "float16"];
 const kinds: readonly Kind[] = ["all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"];
 
 /** How long a call first waits for ranks that may be computing, before it lets this thread do other work. */
