@@ -6,16 +6,17 @@
 //     gradient = (start - w) * its tokens / tokens of the round        w = start
 //
 // The sum over the workers is the mean distance, which the outer optimizer of the training state takes as its gradient once the
-// round is committed. So within a round nothing is left that others do not have: the weights are back where they were
-// before anything is reduced, and the inner optimizer begins anew with every round. A round that is given up is simply
-// computed again, by whoever is there then.
+// round is committed. Until then nothing has changed: the weights are back where they were before anything is reduced, and
+// the moments of the inner optimizer, which are each worker's own, are those of the last round that was committed. A round
+// that is given up is simply computed again, by whoever is there then. See docs/compression.md.
 
 import type { FromCoordinator } from "../../proto/messages.ts";
 import type { GradientExchange } from "./gradient-exchange.ts";
 import { LossTotal } from "./loss-total.ts";
 import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
 import { compileKernel } from "./optimizer-kernel.ts";
-import { shardGradients, type Computing, type ShardExchange } from "./shard-gradients.ts";
+import { shardGradients, type Computing, type ShardExchange, type ShardResult } from "./shard-gradients.ts";
+import type { Span } from "./span.ts";
 import type { TrainedWeights, TrainingSettings } from "./trained-weights.ts";
 
 type Plan = Extract<FromCoordinator, { kind: "plan" }>["value"];
@@ -23,7 +24,11 @@ type Shard = NonNullable<Plan["shard"]>;
 
 export interface LocalSteps {
   /** Takes the steps of the plan and leaves what is to be reduced with `exchange`; the weights are as before. */
-  run(computing: Computing, exchange: GradientExchange, plan: Plan, signal: AbortSignal): Promise<LossTotal>;
+  run(computing: Computing, exchange: GradientExchange, plan: Plan, signal: AbortSignal): Promise<ShardResult>;
+  /** The last round is committed: the next one goes on with the moments that it left. */
+  commit(): void;
+  /** Other weights than those of the last round are there: moments as before the first step. */
+  forget(): void;
 }
 
 /** What is applied to the mean distance of a round: Nesterov momentum (Sutskever et al., 2013). Undefined without rounds. */
@@ -45,36 +50,51 @@ export function createLocalSteps(
   const start = new Float32Array(trainable.size);
   const optimizer = createOptimizer(settings, trainable);
 
-  function beginAnew(): void {
+  /** Moments of the committed rounds, and the steps in them. */
+  const moments = Object.values(optimizer.state().buffers).map((buffer) => ({ buffer, kept: buffer.slice() }));
+  let keptSteps = 0;
+
+  function begin(): void {
     start.set(parameters);
-    for (const buffer of Object.values(optimizer.state().buffers)) buffer.fill(0);
-    optimizer.load({ ...optimizer.state(), step: 0 });
+    for (const { buffer, kept } of moments) buffer.set(kept);
+    optimizer.load({ ...optimizer.state(), step: keptSteps });
   }
 
   return {
     async run(computing, exchange, plan, signal) {
       const { gradients } = exchange;
       const total = new LossTotal(false);
-      beginAnew();
+      const microbatches: Span[] = [];
+      begin();
       try {
         for (const { learningRate, ...part } of stepsOf(plan)) {
           // The sum over tokens, which are counted by computing them.
           const options = { scale: 1, exactly: false, signal };
           const found = await shardGradients(computing, alone(gradients), { ...part, globalTokens: 1 }, options);
-          total.add(found, part.batchRows);
-          if (found.tokens === 0) continue;
-          const factor = clipFactor(globalNorm(gradients) / found.tokens, plan.clip || null) / found.tokens;
+          const { tokens } = found.total;
+          total.add(found.total, part.batchRows);
+          microbatches.push(...found.microbatches);
+          if (tokens === 0) continue;
+          const factor = clipFactor(globalNorm(gradients) / tokens, plan.clip || null) / tokens;
           optimizer.step(parameters, gradients, { learningRate, clipFactor: factor });
         }
         exchange.begin({ step: plan.step, microbatches: 1, scale: 1 });
-        if (total.tokens === 0) return total;
+        if (total.tokens === 0) return { total, microbatches };
         const weight = total.tokens / plan.globalTokens;
         measurer.run([gradients, start, parameters], 0, gradients.length, { weight, opposite: -weight });
         exchange.add(`the round of step ${plan.step}`);
-        return total;
+        return { total, microbatches };
       } finally {
         parameters.set(start);
       }
+    },
+    commit() {
+      for (const { buffer, kept } of moments) kept.set(buffer);
+      keptSteps = optimizer.state().step;
+    },
+    forget() {
+      for (const { kept } of moments) kept.fill(0);
+      keptSteps = 0;
     },
   };
 }

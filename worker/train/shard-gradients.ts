@@ -42,7 +42,7 @@ export interface ShardResult {
 }
 
 /** What gradients are left with. */
-export type ShardExchange = Pick<GradientExchange, "gradients" | "accumulates" | "begin" | "add">;
+export type ShardExchange = Pick<GradientExchange, "gradients" | "accumulates" | "begin" | "add" | "stop">;
 
 /** Leaves the gradients with `exchange`, ready to be reduced. */
 export async function shardGradients(

@@ -250,6 +250,7 @@ export function createTrainer(
       const rates = outer ? { learningRate: outer.learning_rate, clip: 0 } : { learningRate, clip: plan.clip };
       state.apply(exchange.gradients, norm, rates);
       exchange.commit?.(Number.isFinite(norm));
+      local?.commit();
       step = plan.step;
       const applySeconds = (performance.now() - applying) / 1000;
       // How gradients travel is known when they have.

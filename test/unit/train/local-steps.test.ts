@@ -62,9 +62,14 @@ test("gives the weighted distance that its steps came, and leaves the weights wh
     const factor = clipFactor(globalNorm(mean), plan.clip);
     optimizer.step(walked, mean, { learningRate: plan.learningRates[index]!, clipFactor: factor });
   }
-  for (const round of [1, 2]) {
+  // A round that is not committed, or forgotten, is computed with the same moments again.
+  for (const round of [1, 2, 3]) {
     seen.length = 0;
-    const total = await local.run(computingOn(parameters), exchange, plan, signal);
+    if (round === 3) {
+      local.commit();
+      local.forget();
+    }
+    const { total } = await local.run(computingOn(parameters), exchange, plan, signal);
     expect([total.tokens, total.lossSum], `round ${round}`).toEqual([21, 7]);
     expect(parameters).toEqual(start());
     const expected = start().map((value, i) => ((value - walked[i]!) * 21) / 30);
@@ -76,6 +81,20 @@ test("gives the weighted distance that its steps came, and leaves the weights wh
       { step: 6, firstRow: 9, rows: 1 },
     ]);
   }
+});
+
+test("the moments of a committed round go on in the next one", async () => {
+  const parameters = start();
+  const exchange = createPlainExchange(new Float32Array(trainable.size));
+  const local = createLocalSteps({ trainable, parameters }, settings);
+  await local.run(computingOn(parameters), exchange, plan, signal);
+  const first = exchange.gradients.slice();
+  local.commit();
+  await local.run(computingOn(parameters), exchange, plan, signal);
+  const second = exchange.gradients.slice();
+  expect(second).not.toEqual(first);
+  await local.run(computingOn(parameters), exchange, plan, signal);
+  expect(exchange.gradients).toEqual(second);
 });
 
 test("a round that breaks off leaves the weights where they were", async () => {
@@ -96,9 +115,9 @@ test("a worker with fewer rows than steps takes fewer, and one without rows none
   const local = createLocalSteps({ trainable, parameters }, settings);
   seen.length = 0;
   const two = { ...plan.shard, rows: 2, inputIds: bytes.subarray(0, 24), targets: bytes.subarray(0, 24) };
-  const total = await local.run(computingOn(parameters), exchange, { ...plan, shard: two }, signal);
+  const { total } = await local.run(computingOn(parameters), exchange, { ...plan, shard: two }, signal);
   expect([total.tokens, seen.length]).toEqual([6, 2]);
-  const idle = await local.run(computingOn(parameters), exchange, { ...plan, shard: null }, signal);
+  const { total: idle } = await local.run(computingOn(parameters), exchange, { ...plan, shard: null }, signal);
   expect([idle.tokens, seen.length]).toEqual([0, 2]);
 });
 
