@@ -22,6 +22,13 @@ export function exchangeRules({ train, cluster }: Config): Problem[] {
     const message = `int8 shares its 254 steps among cluster.workers ${cluster.workers}, and ${mostRanksOfInt8} are the most; use bf16, topk or powersgd`;
     problems.push({ path, message, involves: [path, "cluster.workers"] });
   }
+  if ((isCompressed || localSteps > 1) && train.overlap === "on") {
+    const path = "train.overlap";
+    const why = isCompressed ? `train.compression.method ${compression.method}` : `train.local_steps ${localSteps}`;
+    const message = `on reduces gradients while others are computed, and ${why} begins with all of them; use auto`;
+    const field = isCompressed ? "train.compression.method" : "train.local_steps";
+    problems.push({ path, message, involves: [path, field] });
+  }
   if (localSteps === 1) return problems;
   const path = "train.local_steps";
   if (train.bit_identical) {

@@ -59,6 +59,10 @@ describe("combinations that can't work", () => {
       { train: { compression: { method: "int8" }, global_batch: 100, microbatch: 1 }, cluster: { workers: 65 } },
       "train.compression.method: int8 shares its 254 steps among cluster.workers 65, and 64 are the most; use bf16, topk or powersgd",
     ],
+    [
+      { train: { compression: { method: "bf16" }, overlap: "on" } },
+      "train.overlap: on reduces gradients while others are computed, and train.compression.method bf16 begins with all of them; use auto",
+    ],
     [{ model: { revision: "v2" } }, 'model.revision: "v2" is of no use without model.from'],
     [
       { task: { kind: "instruction" }, model: { architecture: "bert" }, data: { source: "a.jsonl" } },
