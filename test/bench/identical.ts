@@ -18,7 +18,11 @@ try {
         // Who goes first changes, so that whatever else the machine does meets both.
         const ways = round % 2 === 0 ? (["with", "without"] as const) : (["without", "with"] as const);
         for (const way of ways) {
-          const settings = { "train.bit_identical": way === "with", "train.microbatch": microbatch };
+          const settings = {
+            "train.bit_identical": way === "with",
+            "train.microbatch": microbatch,
+            "cluster.device": "cpu",
+          };
           const steps = await trainOurs(workers, folder, `${workers}-${microbatch}-${way}-${round}`, settings);
           speeds[way].push(tokensPerSecond(workers, steps));
         }
