@@ -24,7 +24,7 @@ const settings = {
   metrics: { enabled: false },
 };
 
-const local = { outer: { learning_rate: 1, momentum: 0 } };
+const outer = { learning_rate: 0.8, momentum: 0.2 };
 
 const methods: readonly { readonly name: string; readonly train: Record<string, unknown> }[] = [
   { name: "uncompressed", train: {} },
@@ -33,8 +33,9 @@ const methods: readonly { readonly name: string; readonly train: Record<string, 
   { name: "int8", train: { compression: { method: "int8" } } },
   { name: "topk, share 0.01", train: { compression: { method: "topk" } } },
   { name: "powersgd, rank 4", train: { compression: { method: "powersgd" } } },
-  { name: "local steps, 32", train: { local_steps: 32, ...local } },
-  { name: "local steps, 32, int8", train: { local_steps: 32, ...local, compression: { method: "int8" } } },
+  { name: "powersgd, rank 32", train: { compression: { method: "powersgd", rank: 32 } } },
+  { name: "27 local steps", train: { local_steps: 27, outer } },
+  { name: "27 local steps, int8", train: { local_steps: 27, outer, compression: { method: "int8" } } },
 ];
 
 interface Measured {
