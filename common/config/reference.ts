@@ -5,7 +5,7 @@ import { fields, sections, type Field } from "./fields.ts";
 
 const opening = `# Configuration
 
-<!-- Written by \`ringtune config docs\`; change common/config/schema.ts, not this file. -->
+<!-- Written by \`ringtune config docs\`; change common/config/sections, not this file. -->
 
 A run is described by one YAML file. Every key has a default except the length of the run: give \`train.steps\` or
 \`train.epochs\`. Paths are relative to the folder that \`ringtune\` is started in.
