@@ -230,14 +230,18 @@ describe("a worker that talks nonsense", () => {
     );
   });
 
-  test("about its weights is left behind, by name", async () => {
+  test("about its weights is left behind, by name, and another takes its place", async () => {
     const coordinator = await coordinate(1);
     const stranger = await joined(coordinator);
     await stranger.hear("form");
     stranger.send(formed(7));
-    expect(sentenceOf(await coordinator.running.finished, 1)).toMatch(
-      /^no worker is left; lost worker stranger \(.*\): its weights contain 7 steps, not 0$/,
+    expect((await stranger.closed)?.message).toBe("its weights contain 7 steps, not 0");
+    await coordinator.running.waitFor(
+      /lost worker stranger \(.*\): its weights contain 7 steps, not 0: 0 of 1 workers are/,
     );
+    workerOf(coordinator);
+    expect(await coordinator.running.finished).toMatchObject({ code: 0, stderr: "" });
+    expect(await readSteps(join(coordinator.folder, "runs/run"))).toHaveLength(5);
   });
 
   test("about the gradients: two digests are never committed, and who differs again and again is sent away", async () => {
@@ -252,6 +256,13 @@ describe("a worker that talks nonsense", () => {
     for (const generation of [1, 2, 3]) {
       for (const stranger of [a, b]) await stranger.hear("form");
       for (const stranger of [a, b]) stranger.send(formed(0, generation));
+      // What they are asked first, in the order of the program; once it is known, not again.
+      if (generation === 1) {
+        for (const stranger of [a, b]) {
+          const { step } = await stranger.hear("evaluate");
+          stranger.send({ kind: "evaluated", value: { generation, step, ...sums } });
+        }
+      }
       await Promise.all([vote(a, generation, "right", 6), vote(b, generation, "wrong", 6)]);
     }
     expect((await b.closed)?.message).toBe("what it holds differed 3 times");
