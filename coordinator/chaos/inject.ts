@@ -43,6 +43,9 @@ const DISK_MS = 3000;
 /** What the coordinator says of a checkpoint that the disk did not take. */
 const notSaved = /; training goes on, and the next is due|; trying again for \d+ s/;
 const COORDINATOR_GONE_MS = 500;
+/** Nobody who is silent is waited for longer. */
+const LONGEST_SILENCE_MS = 60_000;
+const notGivenUp = { missed: `it was not given up within ${LONGEST_SILENCE_MS / 1000} s` };
 
 /** Rejects with the reason of `stage.over` when the run ends before the fault is over. */
 export async function inject(fault: PlannedFault, moment: Moment): Promise<Outcome> {
@@ -75,10 +78,10 @@ async function hitWorker(fault: WorkerFault, target: Target, moment: Moment): Pr
     case "past the limit": {
       const lost = givenUp(stage, process);
       if (!(await stop(process))) return { missed: "it could not be stopped" };
-      await lost;
+      const isGivenUp = await lost;
       await delay(fault.howLong * AFTERWARDS_MS);
       process.kill("SIGCONT");
-      return formedAnew(moment, atMs);
+      return isGivenUp ? formedAnew(moment, atMs) : notGivenUp;
     }
     case "briefly": {
       const before = stage.cluster.printed.length;
@@ -96,9 +99,10 @@ async function hitWorker(fault: WorkerFault, target: Target, moment: Moment): Pr
       const before = proxy.disturbed;
       const lost = givenUp(stage, process);
       proxy.hold(fault.way === "silent" ? ["up", "down"] : ["up"]);
-      await lost;
+      const isGivenUp = await lost;
       await delay(fault.howLong * AFTERWARDS_MS);
       proxy.hold([]);
+      if (!isGivenUp) return notGivenUp;
       if (proxy.disturbed === before) return { missed: "it said nothing" };
       return formedAnew(moment, atMs);
     }
@@ -186,14 +190,23 @@ async function goesOn(stage: Stage, atMs: number, afterMs = atMs): Promise<OnWor
   return { recoveredMs: record.timeMs - atMs };
 }
 
-function givenUp({ cluster, over }: Stage, process: Process): Promise<unknown> {
-  const lost = cluster.said(lossOf(process), over);
+/** Resolves with whether the coordinator gave it up: one that was killed meanwhile may never have known of it. */
+function givenUp({ cluster, over }: Stage, process: Process): Promise<boolean> {
+  const patience = AbortSignal.timeout(LONGEST_SILENCE_MS);
+  const lost = cluster.said(lossOf(process), AbortSignal.any([over, patience])).then(
+    () => true,
+    (error: unknown) => {
+      if (!over.aborted) return false;
+      throw error;
+    },
+  );
   lost.catch(() => undefined);
   return lost;
 }
 
+/** Alone or with others, or found missing by a coordinator that was started again. */
 function lossOf({ id }: Process): RegExp {
-  return new RegExp(`lost worker ${id} `);
+  return new RegExp(`lost (worker .*; )?worker ${id} \\(|going on without (.*, )?${id}\\b`);
 }
 
 /** In a line of the coordinator since there were `before` lines. */

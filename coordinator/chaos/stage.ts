@@ -103,7 +103,7 @@ export async function openStage(options: StageOptions): Promise<Stage> {
   }, WATCH_EVERY_MS);
   watchCoordinator();
   cluster.onLine((line) => {
-    for (const [, id] of line.matchAll(/lost worker (\S+) \(/g)) holders.delete(id!);
+    for (const [, id] of line.matchAll(/(?:lost |; )worker (\S+) \(/g)) holders.delete(id!);
   });
 
   return {
