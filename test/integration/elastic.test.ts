@@ -66,7 +66,7 @@ test("a worker that stops without a word is suspected, given up, and takes part 
   process.kill(victim!, "SIGCONT");
   const back = String.raw`worker (w\d) \(host .*, pid ${victim}\) is back and joins after step \d+`;
   await running.waitFor(
-    new RegExp(String.raw`${back}[^]*with 2 workers: worker \1 [^]*is formed: 2 workers[^]*step +\d+/`),
+    new RegExp(String.raw`${back}[^]*with 2 workers: worker \1 [^]*is formed: 2 workers[^]*step +\d+/[^]*step +\d+/`),
   );
   const { steps, stdout } = await stopAndRepeat(small, running, "silent");
   expect(stdout).not.toContain("differ");
