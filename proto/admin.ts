@@ -119,7 +119,9 @@ export function callAdmin(address: string, token: string, ca?: string): AdminCli
       call({ deadline: Date.now() + DEADLINE_MS }, (error, reply) => {
         if (error === null) return resolve(reply!);
         const gone = `no coordinator answers at ${address} (${error.details}); has the run ended?`;
-        reject(errorOf(error, gone));
+        // Whoever is there, and does not answer in time, may be busy.
+        const isGone = error.code === grpc.status.UNAVAILABLE || error.code === grpc.status.CANCELLED;
+        reject(errorOf(error, new RingtuneError(isGone ? "run_missing" : "timed_out", gone)));
       });
     }).finally(() => client.close());
   const sentence = async (call: Parameters<typeof ask<AdminReply__Output>>[0]): Promise<string> =>

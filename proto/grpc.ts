@@ -30,10 +30,10 @@ export function statusOf(error: RingtuneError): { code: number; details: string;
   return { code: statusCodeOf(error.code), details: error.message, metadata };
 }
 
-/** The error behind a status; without a code of ours it is gRPC that speaks, and `lost` says what that means. */
-export function errorOf(status: grpc.StatusObject, lost: string): RingtuneError {
+/** The error behind a status; without a code of ours it is gRPC that speaks, and `lost` is what that means. */
+export function errorOf(status: grpc.StatusObject, lost: RingtuneError): RingtuneError {
   const code = status.metadata.get(CODE_KEY)[0]?.toString();
-  return errorFromStatus(code === undefined ? lost : status.details, code);
+  return code === undefined ? lost : errorFromStatus(status.details, code);
 }
 
 /** Resolves with the port. Throws `address_in_use`. */

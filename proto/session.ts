@@ -269,7 +269,8 @@ export async function openSession(options: {
   stream.on("status", (result: grpc.StatusObject) => {
     if (result.code === grpc.status.OK) return close(undefined);
     // gRPC itself does not name the coordinator.
-    close(errorOf(result, `lost the coordinator at ${options.address} (${result.details})`));
+    const lost = `lost the coordinator at ${options.address} (${result.details})`;
+    close(errorOf(result, new RingtuneError("worker_lost", lost)));
   });
   stream.on("error", () => undefined); // said by "status" already
   return {

@@ -50,8 +50,8 @@ export function statusCodeOf(code: ErrorCode): number {
   return statusOf[code];
 }
 
-/** The error behind a failed call; without our own code in the metadata it is a lost connection. */
-export function errorFromStatus(details: string, ringtuneCode: string | undefined): RingtuneError {
+/** The error behind a failed call of ours; a code that this version does not know is that of a lost connection. */
+export function errorFromStatus(details: string, ringtuneCode: string): RingtuneError {
   const code = errorCodes.find((known) => known === ringtuneCode) ?? "worker_lost";
   return new RingtuneError(code, details);
 }
