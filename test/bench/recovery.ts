@@ -9,11 +9,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { packageRoot } from "../../common/package-root.ts";
+import type { StepRecord } from "../../common/records.ts";
 import { startCluster, type Cluster } from "../../coordinator/chaos/cluster.ts";
 import { quantile } from "../../coordinator/chaos/report.ts";
 import { now } from "../../coordinator/rpc/driver.ts";
 
 const rounds = Number(process.env["RINGTUNE_BENCH_ROUNDS"] ?? 20);
+/** What is trained. */
+const config = process.env["RINGTUNE_BENCH_CONFIG"] ?? join(packageRoot, "examples/soak.yaml");
 /** Ours and theirs take turns after so many. */
 const inARow = 4;
 /** Steps between a join and the next death. */
@@ -25,7 +28,10 @@ interface Times {
   /** Of that, computing and reducing the step anew. */
   readonly redone: number[];
   readonly join: number[];
-  /** How much longer than usual the others took for two steps when somebody joined: with its weights, and with its first share. */
+  /**
+   * How much longer than usual two steps took when somebody joined: the one in which it gets its weights, and the others compute
+   * as many rows as without it, and that of its first share.
+   */
   readonly pause: number[];
   readonly step: number[];
   /** From SIGKILL of the coordinator, which is started again at once, to the next committed step. */
@@ -39,10 +45,12 @@ async function killAndReplace(cluster: Cluster, round: number, times: Times): Pr
   const alive = cluster.workers.filter(({ exit }) => exit === undefined);
   const victim = alive[round % alive.length]!;
   const { generation, worldSize } = records.last!;
-  const usual = quantile(
-    records.steps.slice(-quietSteps).map(({ seconds }) => seconds.total * 1000),
-    0.5,
-  );
+  const usualOf = (steps: readonly StepRecord[]): number =>
+    quantile(
+      steps.map(({ seconds }) => seconds.total * 1000),
+      0.5,
+    );
+  const usual = usualOf(records.steps.slice(-quietSteps));
   const killedMs = now();
   victim.kill("SIGKILL");
   const next = await records.when((record) => record.generation > generation, never);
@@ -54,10 +62,12 @@ async function killAndReplace(cluster: Cluster, round: number, times: Times): Pr
     record.generation > next.generation && record.worldSize === worldSize;
   const joined = await records.when(isWhole, never);
   const before = records.steps[records.steps.indexOf(joined) - 1]!;
+  // The first of them was done anew.
+  const usualWithout = usualOf(records.steps.slice(records.steps.indexOf(next) + 1, records.steps.indexOf(joined)));
   times.join.push(joined.timeMs - fresh.startedMs);
   await records.when(({ step }) => step > joined.step + quietSteps, never);
   const after = records.steps[records.steps.indexOf(joined) + 1]!;
-  times.pause.push(after.timeMs - before.timeMs - 2 * usual);
+  times.pause.push(after.timeMs - before.timeMs - usualWithout - usual);
 }
 
 async function killCoordinator(cluster: Cluster, times: Times): Promise<void> {
@@ -75,7 +85,7 @@ async function measure(workers: number, count: number, folder: string, times: Ti
   const run = join(folder, `run-${workers}-${times.recovery.length}`);
   const own = { "cluster.workers": workers, "checkpoint.dir": folder, "checkpoint.name": run.slice(folder.length + 1) };
   const sets = Object.entries(own).flatMap(([path, value]) => ["--set", `${path}=${value}`]);
-  const args = [join(packageRoot, "examples/soak.yaml"), ...sets];
+  const args = [config, ...sets];
   const cluster = await startCluster({ args, run, logs: `${run}.logs` });
   try {
     for (let i = 0; i < workers; i++) cluster.startWorker();
