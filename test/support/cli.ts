@@ -8,6 +8,7 @@ import { onTestFinished } from "vitest";
 import { logLineSchema, type LogLine } from "../../common/log-line.ts";
 import { packageRoot } from "../../common/package-root.ts";
 import type { RunRecord, StepRecord, ValidationRecord } from "../../common/records.ts";
+import { followRecords } from "../../coordinator/chaos/records.ts";
 
 export const program = join(packageRoot, "dist/coordinator/cli/main.js");
 
@@ -135,6 +136,13 @@ export async function smallRun(train: Record<string, unknown> = {}, given?: stri
 export async function readRecords(run: string): Promise<RunRecord[]> {
   const lines = (await readFile(join(run, "metrics.jsonl"), "utf8")).trim().split("\n");
   return lines.map((line) => JSON.parse(line) as RunRecord);
+}
+
+/** Resolves with the first recorded step of a run for which this holds; what a run prints may be ahead of what it recorded. */
+export async function waitForStep(run: string, holds: (record: StepRecord) => boolean): Promise<StepRecord> {
+  const records = followRecords(join(run, "metrics.jsonl"));
+  onTestFinished(() => records.close());
+  return records.when(holds, new AbortController().signal);
 }
 
 export async function readSteps(run: string): Promise<StepRecord[]> {
