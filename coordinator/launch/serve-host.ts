@@ -43,8 +43,8 @@ export async function serveHost({ input, output, environment = process.env, sign
       work = work.then(() => obey(order));
     });
     for (const event of ["end", "error", "close"] as const) input.once(event, () => resolve());
-    // Nobody reads the reports any more.
-    output.once("error", () => resolve());
+    // Nobody reads the reports any more. Standard output says so of each of them.
+    output.on("error", () => resolve());
     signal.addEventListener("abort", () => resolve(), { once: true });
     if (signal.aborted) resolve();
   });
