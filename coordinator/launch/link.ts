@@ -127,7 +127,6 @@ export async function openLink(options: LinkOptions): Promise<Link> {
       }, timeoutMs);
       abandon = () => reject(signal?.reason as Error);
       signal?.addEventListener("abort", abandon, { once: true });
-      child.once("error", () => undefined);
       void ended.then((why) => {
         const heard = lastWords(said) ?? lastWords(chatter);
         const [code, what] = describeFailure(child.exitCode, why, heard, seconds(), options);

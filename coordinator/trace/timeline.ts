@@ -91,7 +91,7 @@ export function createTimeline(nowMs: () => number, limit = TIMELINE_STEPS): Tim
     },
     committed(step) {
       const entry = steps.get(step);
-      if (entry !== undefined) (entry as { committed?: number }).committed = nowMs();
+      if (entry !== undefined) entry.committed = nowMs();
     },
     said(worker, message) {
       if (message.kind === "reduced") reduced(worker, message.value);
