@@ -8,7 +8,8 @@
 //     more                                    refused: it is not of this history
 //
 // Nobody trains while the run is recovering. It goes on when all that are waited for are there; when one that holds the
-// weights is there, the others are given a short time more, for whoever is later enters as a newcomer.
+// weights is there, the others are given a short time more, and a shorter one where they all have been back already, for
+// whoever is later enters as a newcomer.
 
 import { createPace } from "./balance.ts";
 import { finishStep } from "./completion.ts";
@@ -21,6 +22,8 @@ import type { Absent, Brings, Member, NewWorker, State } from "./state.ts";
 
 /** So long the others are waited for: workers that look for their coordinator call several times within it. */
 const OTHERS_MS = 10_000;
+/** And so long who was back and left again: what called once calls at once, if it lives and reaches the coordinator. */
+const AGAIN_MS = 2000;
 
 export function absent({ id, host, pid, ringEndpoint, status, leaving, healed }: Member): Absent {
   return { id, host, pid, ringEndpoint, status: status === "suspect" ? "healthy" : status, leaving, healed };
@@ -41,7 +44,7 @@ export function misfit({ established, committed, generation }: State, brings: Br
 export function awaitReturn(draft: Draft, awaited: readonly Absent[], order: readonly string[], reason: string): void {
   const { job, state } = draft;
   state.phase = "recovering";
-  state.recovery = { awaited: [...awaited], order, untilMs: draft.nowMs + job.recoverMs };
+  state.recovery = { awaited: [...awaited], wereBack: [], order, untilMs: draft.nowMs + job.recoverMs };
   requeue(state.ledger);
   state.formed = {};
   state.votes = {};
@@ -85,7 +88,7 @@ export function returned(draft: Draft, worker: NewWorker, brings: Brings | undef
     } else notApplying(draft, worker.id);
     const held = mayApply ? `${brings.step} steps, and has reduced step ${state.committed}` : `${brings.step} steps`;
     draft.because(`worker ${worker.id} (host ${worker.host}, pid ${worker.pid}) is back and holds ${held}`);
-    if (holds) state.deadlineMs = Math.min(state.deadlineMs, draft.nowMs + OTHERS_MS);
+    shortenWait(draft);
   } else if (known !== undefined) {
     draft.mourn([`worker ${worker.id} (host ${known.host}, pid ${known.pid}): another came in its name`]);
   }
@@ -109,7 +112,18 @@ function holdsCommitted(job: Job, { committed, reduction }: State, { whole, step
 export function leftAgain(draft: Draft, gone: readonly Member[]): void {
   const { recovery } = draft.state;
   if (recovery === null) return;
-  recovery.awaited.push(...gone.filter(({ status }) => status !== "joining").map(absent));
+  const again = gone.filter(({ status }) => status !== "joining");
+  recovery.awaited.push(...again.map(absent));
+  recovery.wereBack.push(...again.map(({ id }) => id));
+  shortenWait(draft);
+}
+
+/** Once one is there that holds the weights. */
+function shortenWait({ state, nowMs }: Draft): void {
+  const { members, recovery } = state;
+  if (recovery === null || !members.some(({ holds }) => holds)) return;
+  const wereBack = recovery.awaited.every(({ id }) => recovery.wereBack.includes(id));
+  state.deadlineMs = Math.min(state.deadlineMs, nowMs + (wereBack ? AGAIN_MS : OTHERS_MS));
 }
 
 /** Its own weights are those of the committed step already, or will be given to it. */

@@ -172,8 +172,13 @@ export interface State {
   } | null;
   /** The gradient of the committed step: whoever still holds it may apply it. */
   reduction: Reduction | null;
-  /** While recovering: who may come back, and the rank order of all. */
-  recovery: { awaited: Absent[]; readonly order: readonly string[]; readonly untilMs: number } | null;
+  /** While recovering: who may come back, which of them were back and left again, and the rank order of all. */
+  recovery: {
+    awaited: Absent[];
+    readonly wereBack: string[];
+    readonly order: readonly string[];
+    readonly untilMs: number;
+  } | null;
   validating: { sums: Record<string, EvaluatedShard>; sinceMs: number | null } | null;
   ledger: Ledger;
   /** The next generation is to measure its links. */

@@ -139,6 +139,35 @@ test("one that held the weights, came and left again does not shorten the wait",
   expect(forms(run.comeBack("w1"))).toHaveLength(2);
 });
 
+test("who was back and left again is waited for less long than who was not, whoever came first", () => {
+  const leave = { kind: "left", id: "w1", reason: "its connection closed" } as const;
+  const first = afterOneStep();
+  first.restart();
+  first.comeBack("w1");
+  first.post(leave);
+  first.nowMs = 500;
+  expect(kinds(first.comeBack("w0"))).toEqual(["welcome"]);
+  first.nowMs = 2499;
+  expect(first.tick()).toEqual([]);
+  first.nowMs = 2500;
+  expect(forms(first.tick())).toMatchObject([{ to: "w0", rank: 0, generation: 2, source: { kind: "held" } }]);
+  expect(first.reason).toMatch(/going on without w1$/);
+
+  const last = drive({ ...recovers, workers: 3 });
+  for (const id of ["w0", "w1", "w2"]) last.join(id);
+  for (const id of ["w0", "w1", "w2"]) last.formed(id);
+  last.restart();
+  for (const id of ["w0", "w1"]) last.comeBack(id, { step: 0 });
+  last.post(leave);
+  last.nowMs = 2000;
+  // w2 has not called yet.
+  expect(last.tick()).toEqual([]);
+  last.comeBack("w2", { step: 0 });
+  last.nowMs = 3000;
+  expect(last.tick()).toEqual([]);
+  expect(forms(last.comeBack("w1", { step: 0 }))).toHaveLength(3);
+});
+
 test("another process in the name of a worker is a newcomer", () => {
   const run = afterOneStep();
   run.restart();
