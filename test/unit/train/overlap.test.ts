@@ -8,6 +8,7 @@ import type { RingEndpoint } from "../../../worker/collective/endpoint.ts";
 import { createLayout, type ParameterLayout } from "../../../worker/model/parameters.ts";
 import { createGradientExchange, type GradientExchange } from "../../../worker/train/gradient-exchange.ts";
 import { planBuckets } from "../../../worker/train/overlap/buckets.ts";
+import { createClient } from "../../../worker/train/overlap/reducer-client.ts";
 import { formWorld } from "../../support/collective-world.ts";
 import { localReducer } from "../../support/local-reducer.ts";
 
@@ -237,4 +238,13 @@ describe("an exchange that overlaps", () => {
     const [a, b] = setup.ranks.map(({ own }) => own);
     expect(setup.ranks[1]!.exchange.gradients).toEqual(a!.map((value, i) => value + b![i]!));
   });
+});
+
+test("whoever asks a reducer whose thread has ended is told, and need not wait", async () => {
+  const client = createClient(() => undefined);
+  client.hear({ kind: "opened", address: "tcp://127.0.0.1:1" });
+  await client.address;
+  client.hear({ kind: "failed", error: { code: "internal", message: "the thread has ended" } });
+  const order = { step: 1, buckets: [] };
+  for (let time = 0; time < 2; time++) await expect(client.reduce(order)).rejects.toThrow("the thread has ended");
 });

@@ -1,6 +1,5 @@
 // The other end of a reducer's thread: what is asked is answered by a promise. One question at a time.
 
-import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { assert, RingtuneError } from "../../../common/errors.ts";
 import type { Membership } from "../../collective/collective.ts";
@@ -24,7 +23,7 @@ export interface ReducerClient {
 export function startReducer(options: CollectiveEndpointOptions): ReducerClient {
   const thread = new Worker(new URL("./reducer-thread.js", import.meta.url), { workerData: options });
   thread.unref(); // a worker that has nothing else to do may go
-  const ended = once(thread, "exit");
+  const ended = new Promise((resolve) => thread.once("exit", resolve));
   const { hear, ...client } = createClient((message) => thread.postMessage(message));
   thread.on("message", hear);
   const fail = (what: string): void =>
@@ -45,10 +44,11 @@ export function createClient(
   post: (message: ToReducer) => void,
 ): Omit<ReducerClient, "close"> & { readonly hear: (message: FromReducer) => void } {
   let settle: ((answer: FromReducer) => void) | undefined;
+  /** What came when nothing was asked: the reducer is gone, and whoever asks next is told. */
+  let gone: FromReducer | undefined;
   const answered = async <K extends FromReducer["kind"]>(kind: K): Promise<Extract<FromReducer, { kind: K }>> => {
     assert(settle === undefined, "the reducer has been asked something else");
-    const answer = await new Promise<FromReducer>((resolve) => (settle = resolve));
-    settle = undefined;
+    const answer = gone ?? (await new Promise<FromReducer>((resolve) => (settle = resolve)));
     if (answer.kind === "failed") throw new RingtuneError(answer.error.code, answer.error.message);
     assert(answer.kind === kind, `the reducer answered ${answer.kind}, not ${kind}`);
     return answer as Extract<FromReducer, { kind: K }>;
@@ -68,6 +68,11 @@ export function createClient(
       return reduced;
     },
     tell: (kind) => post({ kind }),
-    hear: (message) => settle?.(message),
+    hear(message) {
+      const told = settle;
+      settle = undefined;
+      if (told === undefined) gone = message;
+      else told(message);
+    },
   };
 }
