@@ -5,7 +5,7 @@ import { addNumbers } from "../simd/sum.ts";
 import type { Call } from "./call.ts";
 import { describePiece } from "./describe.ts";
 import type { DirectSchedule } from "./direct.ts";
-import { takeDue, type WireWork } from "./due.ts";
+import { sendPiece, takeDue, type WireWork } from "./due.ts";
 import type { Incoming, Outgoing } from "./links.ts";
 
 export interface DirectLinks {
@@ -40,8 +40,7 @@ export function createDirectCall(
       const piece = peer.sends[peer.sent++]!;
       bytesSent += piece.length;
       if (peer.outgoing.far) bytesBetweenHosts += piece.length;
-      const payload = own.subarray(piece.offset, piece.offset + piece.length);
-      peer.outgoing.send(piece, { step, bucket, total: bytes.byteLength, dtype }, payload);
+      sendPiece(peer.outgoing, piece, { ...work, bytes: own });
     }
   };
 

@@ -1,10 +1,10 @@
-// Takes the frame that is due from another rank: those of an earlier call are dropped, and any other breaks the call off and is
-// named. What every way between ranks does with what comes.
+// What every way between ranks does with pieces of a buffer: sends one, or takes the frame that is due from another rank. Frames
+// of an earlier call are dropped, and any other breaks the call off and is named.
 
 import type { Dtype, FrameHeader } from "../../proto/frame.ts";
 import type { Outcome } from "./call.ts";
 import { describeFrame, describePiece } from "./describe.ts";
-import type { Frame, Incoming } from "./links.ts";
+import type { Frame, Incoming, Outgoing } from "./links.ts";
 import type { Piece } from "./pieces.ts";
 
 /** A call between ranks. */
@@ -18,6 +18,12 @@ export interface WireWork {
 }
 
 export type Due = { readonly kind: "frame"; readonly frame: Frame } | Exclude<Outcome, { readonly kind: "done" }>;
+
+/** For an `outgoing` that has room. Does not copy. */
+export function sendPiece(outgoing: Outgoing, piece: Piece, { step, bucket, bytes, dtype }: WireWork): void {
+  const payload = bytes.subarray(piece.offset, piece.offset + piece.length);
+  outgoing.send(piece, { step, bucket, total: bytes.byteLength, dtype }, payload);
+}
 
 /** The frame with `expected`, if it has come; `onOlder` hears of each frame of an earlier call. */
 export function takeDue(incoming: Incoming, expected: Piece, work: WireWork, onOlder: () => void): Due {

@@ -9,9 +9,9 @@
 import { maxPayloadBytes } from "../../proto/frame.ts";
 import type { Call } from "./call.ts";
 import { describePiece } from "./describe.ts";
-import { takeDue, type WireWork } from "./due.ts";
+import { sendPiece, takeDue, type WireWork } from "./due.ts";
 import type { Incoming, Outgoing } from "./links.ts";
-import { cutInto, type Piece } from "./pieces.ts";
+import { cutInto } from "./pieces.ts";
 
 export interface PassNeighbours {
   /** Undefined for the first rank. */
@@ -39,7 +39,7 @@ export function createPassCall(
     while (after !== undefined && sent < received && after.room > 0) {
       const { piece, work } = due[sent++]!;
       bytesSent += piece.length;
-      after.send(piece, { ...work, total: work.bytes.byteLength }, partOf(work, piece));
+      sendPiece(after, piece, work);
     }
   };
 
@@ -58,7 +58,7 @@ export function createPassCall(
         const { piece, work } = due[received]!;
         const taken = takeDue(before, piece, work, onOlder);
         if (taken.kind !== "frame") return taken;
-        partOf(work, piece).set(taken.frame.payload);
+        work.bytes.set(taken.frame.payload, piece.offset);
         received++;
         sendReady();
       }
@@ -71,8 +71,4 @@ export function createPassCall(
       return `waiting for rank ${after?.rank} (${after?.address}) to take what was sent, ${sent} of ${due.length} frames`;
     },
   };
-}
-
-function partOf({ bytes }: WireWork, { offset, length }: Piece): Uint8Array {
-  return bytes.subarray(offset, offset + length);
 }

@@ -3,7 +3,7 @@
 import { addNumbers } from "../simd/sum.ts";
 import type { Call } from "./call.ts";
 import { describePiece } from "./describe.ts";
-import { takeDue, type WireWork } from "./due.ts";
+import { sendPiece, takeDue, type WireWork } from "./due.ts";
 import type { Frame, Incoming, Outgoing } from "./links.ts";
 import type { Piece } from "./pieces.ts";
 import type { Schedule } from "./ring.ts";
@@ -20,7 +20,7 @@ export function createRingCall(
   { sends, receives, lead }: Schedule,
   { successor, predecessor, onOlder }: RingNeighbours,
 ): Call {
-  const { step, bucket, bytes, dtype } = work;
+  const { step, bucket } = work;
   let sent = 0;
   let received = 0;
   let bytesSent = 0;
@@ -30,8 +30,7 @@ export function createRingCall(
     while (sent < ready && successor.room > 0) {
       const piece = sends[sent++]!;
       bytesSent += piece.length;
-      const payload = bytes.subarray(piece.offset, piece.offset + piece.length);
-      successor.send(piece, { step, bucket, total: bytes.byteLength, dtype }, payload);
+      sendPiece(successor, piece, work);
     }
   };
 
