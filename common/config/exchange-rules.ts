@@ -5,8 +5,8 @@ import type { Config } from "./schema.ts";
 
 /** One message carries a worker's rows of a whole round, as token ids and targets of 4 bytes each. */
 const mostRoundBytes = 64 * 1024 * 1024;
-/** See worker/compression/int8-gradients.ts. */
-const mostRanksOfInt8 = 64;
+/** More would leave each too few steps, see worker/compression/int8-gradients.ts. */
+export const mostRanksOfInt8 = 64;
 
 export function exchangeRules({ train, cluster }: Config): Problem[] {
   const problems: Problem[] = [];

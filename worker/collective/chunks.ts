@@ -1,8 +1,8 @@
 // Who is in charge of which part of a buffer: chunk r of n belongs to rank r. The same on every transport, so that what a
 // reduce-scatter leaves with a rank doesn't depend on how the bytes travelled.
 
-/** Chunks begin at multiples of a cache line of 16 float32, so that no two ranks write to one. */
-const chunkElements = 16;
+/** Chunks begin at multiples of a cache line of so many float32, so that no two ranks write to one. */
+export const chunkElements = 16;
 
 /** Elements [begin, end) of a buffer of `length` float32 elements that `rank` is in charge of; may be empty. */
 export function chunkOf(

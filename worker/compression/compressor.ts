@@ -11,7 +11,7 @@ import { assertNever } from "../../common/errors.ts";
 import type { Config } from "../../common/config/schema.ts";
 import type { Collective, CollectiveCall, CollectiveEndpoint, CollectiveStats } from "../collective/collective.ts";
 import type { ParameterLayout } from "../model/parameters.ts";
-import { compileKernel } from "../train/optimizer-kernel.ts";
+import { weightedSum } from "../train/weighted-sum.ts";
 import { createHalfCompression } from "./half-gradients.ts";
 import { createInt8Compression } from "./int8-gradients.ts";
 import { createPowerSgd } from "./power-sgd.ts";
@@ -63,20 +63,9 @@ export interface Method {
 
 const nothingSent: CollectiveStats = { bytesSent: 0, bytesBetweenHosts: 0, seconds: 0 };
 
-/** Arrays: the sum, gradients, errors. */
-const corrector = compileKernel(3, ["factor", "weight"], ({ load, store, scalar, multiply, add }) =>
-  store(0, add(multiply(load(1), scalar("factor")), multiply(load(2), scalar("weight")))),
-);
-
-/** `sums` become `factor` times the gradients, and `weight` times the errors. */
-export function correct(
-  sums: Float32Array,
-  factor: number,
-  gradients: Float32Array,
-  errors: Float32Array,
-  weight = 1,
-): void {
-  corrector.run([sums, gradients, errors], 0, sums.length, { factor, weight });
+/** `next` becomes what is meant to be sent: the gradients and the errors, to the same scale. */
+export function correct({ gradients, scale, errors, next }: Exchange): void {
+  weightedSum(next, { values: gradients, weight: 1 / scale }, { values: errors, weight: 1 });
 }
 
 /** `layout` is that of the gradients. */
@@ -92,7 +81,7 @@ export function createCompressor(
     async reduce(gradients, scale, collective, { step, bucket, signal }) {
       if (collective.worldSize === 1) {
         // Nobody to send to: what earlier messages left out is made good at once.
-        correct(gradients, 1, gradients, errors, scale);
+        weightedSum(gradients, { values: gradients, weight: 1 }, { values: errors, weight: scale });
         next.fill(0);
         return nothingSent;
       }

@@ -9,13 +9,11 @@
 // |sum of q| <= levels + ranks / 2 < 127, so no sum leaves its byte. The price: the 254 steps between -127 and 127 are those of
 // the sum, and shared by its ranks. A rank's own values have 254 / ranks of them, and its error more to keep.
 
+import { mostRanksOfInt8 } from "../../common/config/exchange-rules.ts";
 import { RingtuneError } from "../../common/errors.ts";
 import type { CollectiveEndpoint } from "../collective/collective.ts";
 import { dequantise, groupsOf, measure, quantise, scaledTogether } from "../simd/quantise.ts";
 import { allReduceBytes, type Method } from "./compressor.ts";
-
-/** More ranks would leave each too few steps. */
-export const mostRanksOfInt8 = 64;
 
 /** What is smaller is sent as 0: the inverse of its step would be no float32. */
 const smallest = 1e-30;

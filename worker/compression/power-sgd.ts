@@ -58,8 +58,9 @@ export function createPowerSgd(
   });
   factors.forEach((each) => begin(each, rank));
   return {
-    async reduce({ gradients, scale, errors, next, collective, call }) {
-      correct(next, 1 / scale, gradients, errors);
+    async reduce(exchange) {
+      const { gradients, scale, next, collective, call } = exchange;
+      correct(exchange);
       for (const each of factors) lowRank.project(matrixIn(next, each), each.start, each.p);
       for (const { spec, values } of plain) {
         values.set(viewOf(gradients, spec));
@@ -130,7 +131,7 @@ export function orthonormalise(p: Float32Array, rank: number): void {
     }
     const norm = Math.sqrt(dot(p, k, k, rank));
     // What rounding left of a column that depends on others is no direction.
-    const factor = norm > 1e-6 * before ? 1 / norm : norm === 0 || norm <= 1e-6 * before ? 0 : Number.NaN;
+    const factor = norm > 1e-6 * before ? 1 / norm : norm <= 1e-6 * before ? 0 : Number.NaN;
     for (let row = 0; row < rows; row++) p[row * rank + k]! *= factor;
   }
 }

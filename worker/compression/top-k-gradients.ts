@@ -3,11 +3,9 @@
 // until it is among the largest.
 
 import { RingtuneError } from "../../common/errors.ts";
+import { chunkElements } from "../collective/chunks.ts";
 import { collect, findThreshold } from "../simd/largest.ts";
 import { correct, type Method } from "./compressor.ts";
-
-/** Chunks of an all-gather begin at multiples of so many float32, see collective/chunks.ts. */
-const chunkElements = 16;
 
 /** `share` of `size` gradients are sent. */
 export function createTopKCompression(size: number, share: number): Method {
@@ -18,14 +16,15 @@ export function createTopKCompression(size: number, share: number): Method {
   /** Of the step before: the next one is near it. */
   let threshold = 0;
   return {
-    async reduce({ gradients, scale, errors, next, collective, call }) {
+    async reduce(exchange) {
+      const { gradients, scale, next, collective, call } = exchange;
       const { rank, worldSize } = collective;
       if (gathered.length !== worldSize * chunk) gathered = new Float32Array(worldSize * chunk);
       const messageOf = (of: number): { indices: Uint32Array; found: Float32Array } => ({
         indices: new Uint32Array(gathered.buffer, 4 * of * chunk, entries),
         found: gathered.subarray(of * chunk + entries, (of + 1) * chunk),
       });
-      correct(next, 1 / scale, gradients, errors);
+      correct(exchange);
       const { indices, found } = messageOf(rank);
       const reached = findThreshold(next, wanted, threshold);
       threshold = reached?.value ?? 0;

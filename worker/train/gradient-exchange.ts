@@ -111,13 +111,11 @@ function createCompressedExchange(
   endpoint: Pick<CollectiveEndpoint, "allocate">,
 ): GradientExchange {
   const compressor = createCompressor(settings, layout, endpoint);
-  const gradients = new Float32Array(layout.size);
-  let isEmpty = true;
+  const whole = createPlainExchange(new Float32Array(layout.size));
   let scale = 1;
   let worldSize = 1;
   return {
-    gradients,
-    accumulates: true,
+    ...whole,
     get how() {
       const [bytes, plain] = [compressor.bytesPerStep(worldSize), allReduceBytes(4 * layout.size, worldSize)].map(
         (each) => Math.round(each).toLocaleString("en-US"),
@@ -125,14 +123,13 @@ function createCompressedExchange(
       return `, as ${settings.method}: ${bytes} bytes from each worker instead of ${plain}`;
     },
     begin(step) {
-      isEmpty = true;
+      whole.begin(step);
       ({ scale } = step);
     },
-    add: () => void (isEmpty = false),
     reduce(collective, call) {
-      if (isEmpty) gradients.fill(0);
+      whole.settle();
       ({ worldSize } = collective);
-      return compressor.reduce(gradients, scale, collective, call);
+      return compressor.reduce(whole.gradients, scale, collective, call);
     },
     commit: (applied) => compressor.commit(applied),
     forget: () => compressor.forget(),

@@ -14,10 +14,10 @@ import type { FromCoordinator } from "../../proto/messages.ts";
 import type { GradientExchange } from "./gradient-exchange.ts";
 import { LossTotal } from "./loss-total.ts";
 import { clipFactor, createOptimizer, globalNorm, type OptimizerSettings } from "./optimizer.ts";
-import { compileKernel } from "./optimizer-kernel.ts";
 import { shardGradients, type Computing, type ShardExchange, type ShardResult } from "./shard-gradients.ts";
 import type { Span } from "./span.ts";
 import type { TrainedWeights, TrainingSettings } from "./trained-weights.ts";
+import { weightedSum } from "./weighted-sum.ts";
 
 type Plan = Extract<FromCoordinator, { kind: "plan" }>["value"];
 type Shard = NonNullable<Plan["shard"]>;
@@ -37,11 +37,6 @@ export function outerOptimizer({ local_steps = 1, outer }: TrainingSettings) {
   const { learning_rate, momentum } = outer;
   return { name: "sgd" as const, momentum, nesterov: momentum > 0, weight_decay: 0, learning_rate };
 }
-
-/** Arrays: the distance, where it begins, where it ends. */
-const measurer = compileKernel(3, ["weight", "opposite"], ({ load, store, scalar, add, multiply }) =>
-  store(0, add(multiply(load(1), scalar("weight")), multiply(load(2), scalar("opposite")))),
-);
 
 export function createLocalSteps(
   { trainable, parameters }: Pick<TrainedWeights, "trainable" | "parameters">,
@@ -81,7 +76,7 @@ export function createLocalSteps(
         exchange.begin({ step: plan.step, microbatches: 1, scale: 1 });
         if (total.tokens === 0) return { total, microbatches };
         const weight = total.tokens / plan.globalTokens;
-        measurer.run([gradients, start, parameters], 0, gradients.length, { weight, opposite: -weight });
+        weightedSum(gradients, { values: start, weight }, { values: parameters, weight: -weight });
         exchange.add(`the round of step ${plan.step}`);
         return { total, microbatches };
       } finally {
