@@ -32,9 +32,9 @@ export class Draft {
     this.effects.push(...planAhead(this.job, this.state));
   }
 
-  /** Something happened: the wait for the next thing begins now. */
+  /** Something happened: the wait for the next thing begins now, unless a ring that broke is soon to be formed again. */
   waitAgain(): void {
-    this.state.deadlineMs = this.nowMs + this.job.stepTimeoutMs;
+    if (this.state.interrupted === null) this.state.deadlineMs = this.nowMs + this.job.stepTimeoutMs;
   }
 
   fail(code: ErrorCode, reason: string, samples?: BlamedSamples): void {

@@ -23,6 +23,20 @@ test("a broken ring waits for the news of who was lost, then goes on without it"
   expect(besidesPlans(effects)).toMatchObject([{ kind: "form", to: "w0", generation: 2 }]);
 });
 
+test("a ring that broke is soon formed again, whatever else happens meanwhile", () => {
+  const run = drive();
+  for (const id of ["w0", "w1"]) run.join(id);
+  run.formed("w0");
+  const value = { generation: 1, step: 1, reason: "rank 1 hung up" };
+  run.post({ kind: "said", id: "w0", message: { kind: "interrupted", value } });
+  run.formed("w1");
+  run.nowMs = 1000;
+  expect(besidesPlans(run.tick())).toMatchObject([
+    { kind: "form", to: "w0", generation: 2 },
+    { kind: "form", to: "w1", generation: 2 },
+  ]);
+});
+
 test("members that all wait for each other inside a collective are not given up: they form a new generation", () => {
   const run = running();
   for (const id of ["w0", "w1"]) {
