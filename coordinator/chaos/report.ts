@@ -1,6 +1,7 @@
 // What a chaos run found, for people: how often each kind of fault took effect, how long the cluster needed to go on, and
 // what the run's files say about loss. As JSON it is the result itself.
 
+import { quantile } from "../../common/median.ts";
 import { significant, describeDuration } from "../cli/quantities.ts";
 import type { ChaosResult, Fault } from "./chaos.ts";
 import { faultKinds } from "./plan.ts";
@@ -85,12 +86,6 @@ function foundWhile(fired: readonly Fault[]): string {
   }
   const sorted = [...counts].sort(([, a], [, b]) => b - a);
   return sorted.map(([doing, count]) => `${doing} ${count}`).join(", ");
-}
-
-/** The least value that at least a share of `q` does not exceed. */
-export function quantile(values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)] ?? NaN;
 }
 
 function milliseconds(value: number): string {

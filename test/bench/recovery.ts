@@ -8,10 +8,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { quantile } from "../../common/median.ts";
 import { packageRoot } from "../../common/package-root.ts";
 import type { StepRecord } from "../../common/records.ts";
 import { startCluster, type Cluster } from "../../coordinator/chaos/cluster.ts";
-import { quantile } from "../../coordinator/chaos/report.ts";
 import { now } from "../../coordinator/rpc/driver.ts";
 
 const rounds = Number(process.env["RINGTUNE_BENCH_ROUNDS"] ?? 20);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { ChaosResult, Fault } from "../../../coordinator/chaos/chaos.ts";
 import { planFault } from "../../../coordinator/chaos/plan.ts";
-import { describeFault, describeResult, quantile } from "../../../coordinator/chaos/report.ts";
+import { describeFault, describeResult } from "../../../coordinator/chaos/report.ts";
 
 function fault(number: number, outcome: Partial<Fault["outcome"]>): Fault {
   return { planned: planFault(1, ["kill"], number), outcome: { target: "w3", found: "computing step 4", ...outcome } };
@@ -43,9 +43,4 @@ test("the report counts what took effect, and says what was lost", () => {
   expect(text).toContain("found while  computing 1, reducing 1");
   expect(text).toMatch(/nothing was lost\n$/);
   expect(describeResult({ ...result, violations: ["a", "b"] })).toMatch(/WRONG: a; b\n$/);
-});
-
-test("a quantile is a value that was measured", () => {
-  expect([0, 0.5, 0.95, 1].map((q) => quantile([3, 1, 2, 4], q))).toEqual([1, 2, 4, 4]);
-  expect(quantile([], 0.5)).toBeNaN();
 });
