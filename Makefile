@@ -105,6 +105,9 @@ bench: build ## speed, beside PyTorch in the same run: make bench [PEERS=path]
 bench-step: build ## forward, backward and optimizer of one worker beside PyTorch: make bench-step [PEERS=path]
 	RINGTUNE_PEERS="$(PEERS)" node dist/test/bench/bench-step.js $(ARGS)
 
+bench-scaling: build ## tokens/s of two workers over twice one worker's, each pinned to a core, beside DDP: make bench-scaling [PEERS=path]
+	RINGTUNE_PEERS="$(PEERS)" nice -n -19 node dist/test/bench/scaling.js
+
 bench-start: build ## seconds from `ringtune train` to the first committed step
 	node dist/test/bench/bench-start.js
 

@@ -3,7 +3,7 @@
 // where a step's time goes. Ours and theirs take turns, so that whatever else the machine does meets both; a ratio is the
 // median of the rounds' ratios. PEERS names the folder with ddp_gpt.py; without it, or without PyTorch, ours alone.
 
-import { execFile } from "node:child_process";
+import { execFile, type ChildProcess } from "node:child_process";
 import { access, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,25 +20,33 @@ const WARMUP = 4;
 /** Per worker, as in ddp_gpt.py's defaults. */
 const SHAPE = { layers: 4, hidden: 256, heads: 8, positions: 128, batch: 8, vocab: 4096 };
 
+const MODEL = {
+  "model.layers": SHAPE.layers,
+  "model.hidden": SHAPE.hidden,
+  "model.heads": SHAPE.heads,
+  "model.positions": SHAPE.positions,
+  "tokenizer.vocab_size": SHAPE.vocab,
+};
+
 /** Tokens per second in each round. */
 interface Row {
   readonly name: string;
   readonly rounds: number[];
 }
 
-/** The steps of a run of this benchmark's model, without the first few. */
+/** Called with the process as soon as there is one. */
+export type Started = (child: ChildProcess) => void;
+
+/** The steps of a run of this benchmark's model, or of `model.from`, without the first few. */
 export async function trainOurs(
   workers: number,
   folder: string,
   name: string,
   more: Readonly<Record<string, string | number | boolean>> = {},
+  started: Started = () => undefined,
 ): Promise<StepRecord[]> {
   const settings = {
-    "model.layers": SHAPE.layers,
-    "model.hidden": SHAPE.hidden,
-    "model.heads": SHAPE.heads,
-    "model.positions": SHAPE.positions,
-    "tokenizer.vocab_size": SHAPE.vocab,
+    ...("model.from" in more ? {} : MODEL),
     "train.steps": STEPS,
     "train.global_batch": SHAPE.batch * workers,
     "train.microbatch": SHAPE.batch,
@@ -54,7 +62,11 @@ export async function trainOurs(
   const sets = Object.entries(settings).flatMap(([path, value]) => ["--set", `${path}=${value}`]);
   const cli = join(packageRoot, "dist/coordinator/cli/main.js");
   const config = join(packageRoot, "examples/bench.yaml");
-  await execute(process.execPath, [cli, "train", config, "--workers", String(workers), ...sets], { cwd: packageRoot });
+  const running = execute(process.execPath, [cli, "train", config, "--workers", String(workers), ...sets], {
+    cwd: packageRoot,
+  });
+  started(running.child);
+  await running;
   const lines = (await readFile(join(folder, name, "metrics.jsonl"), "utf8")).trim().split("\n");
   const records = lines.map((line) => JSON.parse(line) as RunRecord);
   return records.filter((record) => record.kind === "step").slice(WARMUP);
@@ -65,12 +77,21 @@ export function tokensPerSecond(workers: number, steps: readonly StepRecord[]): 
 }
 
 /** Tokens per second of PyTorch, or undefined with the reason printed. */
-async function trainPeer(peers: string, workers: number, tuned: boolean): Promise<number | undefined> {
+export async function trainPeer(
+  peers: string,
+  workers: number,
+  tuned: boolean,
+  started: Started = () => undefined,
+): Promise<number | undefined> {
   const script = join(peers, "ddp_gpt.py");
   const env = tuned ? { ...process.env, OPENBLAS_CORETYPE: "SKYLAKEX" } : process.env;
   try {
     await access(script);
-    const { stdout } = await execute("/usr/bin/python3", [script, "--world", String(workers)], { env });
+    const running = execute("/usr/bin/python3", [script, "--world", String(workers), "--steps", String(STEPS)], {
+      env,
+    });
+    started(running.child);
+    const { stdout } = await running;
     return (JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as { tokens_s: number }).tokens_s;
   } catch (error) {
     console.log(`PyTorch is left out: ${(error as Error).message.trim().split("\n").at(-1)}`);
