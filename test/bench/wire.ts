@@ -1,7 +1,7 @@
 // `make bench-wire`: the all-reduce between two hosts on a wire of 1 Gb/s, and which share of it is reached: this host and a network
 // namespace, a cable that tc slows down, and, for latency, a proxy of TCP before each rank. For root on Linux.
 //
-//   node dist/test/bench/wire.js [--mb 10,100] [--ranks 1,2] [--delay 0,5] [--iterations 5]
+//   node dist/test/bench/wire.js [--mb 10,25,100] [--ranks 1,2] [--delay 0,5] [--iterations 5]
 //
 // Bytes are counted twice: by the ranks (payload, 2(h-1)/h S for each host) and by the cable, headers and all.
 
@@ -12,7 +12,7 @@ import { noSlowCable } from "../support/network-namespace.ts";
 
 const { values } = parseArgs({
   options: {
-    mb: { type: "string", default: "10,100" },
+    mb: { type: "string", default: "10,25,100" },
     ranks: { type: "string", default: "1,2" },
     delay: { type: "string", default: "0,5" },
     iterations: { type: "string", default: "5" },

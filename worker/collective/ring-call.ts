@@ -7,6 +7,7 @@ import { sendPiece, takeDue, type WireWork } from "./due.ts";
 import type { Frame, Incoming, Outgoing } from "./links.ts";
 import type { Piece } from "./pieces.ts";
 import type { Schedule } from "./ring.ts";
+import type { LaneMemory } from "./shared-memory/lane-memory.ts";
 
 export interface RingNeighbours {
   readonly successor: Outgoing;
@@ -15,22 +16,27 @@ export interface RingNeighbours {
   readonly onOlder: () => void;
 }
 
+/** With `memory`, a piece is fetched from the ranks of this host before it is needed, and given to them when it is the result. */
 export function createRingCall(
   work: WireWork,
-  { sends, receives, lead }: Schedule,
+  { sends, receives, lead, partial }: Schedule,
   { successor, predecessor, onOlder }: RingNeighbours,
+  memory?: LaneMemory,
 ): Call {
   const { step, bucket } = work;
   let sent = 0;
   let received = 0;
-  let bytesSent = 0;
+  let bytesOnWire = 0;
 
   const sendReady = (): void => {
     const ready = Math.min(sends.length, lead + received);
     while (sent < ready && successor.room > 0) {
+      const isOwn = sent < lead;
       const piece = sends[sent++]!;
-      bytesSent += piece.length;
+      if (isOwn) memory?.fetch(piece);
+      bytesOnWire += piece.length;
       sendPiece(successor, piece, work);
+      if (isOwn && piece.kind !== "reduce-scatter") memory?.give(piece);
     }
   };
 
@@ -38,19 +44,22 @@ export function createRingCall(
     step,
     bucket,
     get bytesSent() {
-      return bytesSent;
+      return bytesOnWire + (memory?.bytesMoved ?? 0);
     },
     get bytesBetweenHosts() {
-      return successor.far ? bytesSent : 0;
+      return successor.far ? bytesOnWire : 0;
     },
     advance() {
       sendReady();
       while (received < receives.length) {
-        const due = takeDue(predecessor, receives[received]!, work, onOlder);
+        const piece = receives[received]!;
+        const due = takeDue(predecessor, piece, work, onOlder);
         if (due.kind !== "frame") return due;
-        absorb(due.frame, receives[received]!, work);
-        received++;
+        if (piece.kind === "reduce-scatter") memory?.fetch(piece);
+        absorb(due.frame, piece, work);
+        const isResult = received++ >= partial;
         sendReady();
+        if (isResult) memory?.give(piece);
       }
       predecessor.acknowledge();
       return { kind: sent === sends.length && successor.unacknowledged === 0 ? "done" : "pending" };

@@ -44,6 +44,8 @@ export interface Schedule {
   readonly sends: readonly Piece[];
   readonly receives: readonly Piece[];
   readonly lead: number;
+  /** The first so many of `receives` are partial sums; the others hold the result. */
+  readonly partial: number;
 }
 
 /** A place in a ring, and the chunks that each place is in charge of. */
@@ -60,6 +62,7 @@ export function scheduleRing({ position, chunks }: Place, halves: RingHalves, cu
   const sends: Piece[] = [];
   const receives: Piece[] = [];
   let lead: number | undefined;
+  let partial = 0;
   for (const kind of halves) {
     const cutOf = (place: number): Piece[] => cut(kind, chunks[modulo(place, chunks.length)]!);
     const first = kind === "reduce-scatter" ? position - 1 : position;
@@ -67,9 +70,10 @@ export function scheduleRing({ position, chunks }: Place, halves: RingHalves, cu
       sends.push(...cutOf(first - round));
       receives.push(...cutOf(first - round - 1));
       lead ??= sends.length;
+      if (kind === "reduce-scatter" && round < chunks.length - 2) partial = receives.length;
     }
   }
-  return { sends, receives, lead: lead ?? 0 };
+  return { sends, receives, lead: lead ?? 0, partial };
 }
 
 /** All chunks travel once around the ring, from the place `root` to the one before it: every place but that forwards what it gets. */
@@ -80,6 +84,7 @@ export function scheduleBroadcast({ position, chunks }: Place, root: number, cut
     sends: distance === chunks.length - 1 ? [] : pieces,
     receives: distance === 0 ? [] : pieces,
     lead: distance === 0 ? pieces.length : 0,
+    partial: 0,
   };
 }
 

@@ -1,6 +1,6 @@
 // How a call goes: which phases it has on a topology, for one rank. Pure: neither memory nor sockets here, only who does what.
 //
-// One group: a single phase in shared memory. Only groups of one rank: a single phase between them. Both: three phases.
+// One group: a single phase in shared memory. Only groups of one rank: a single phase between them. Both: three.
 //
 //          host a: ranks 0, 1     host b: ranks 2, 3        all-reduce; the chunks of ranks 0 and 2 are lane 0
 //     1    0: sums chunks 0, 2    2: sums chunks 0, 2       inside each host, over its ranks, into the rank that
@@ -8,6 +8,12 @@
 //     2    0 <----- lane 0 -----> 2                         a ring between the hosts for each lane: all at once, so that
 //          1 <----- lane 1 -----> 3                         all cores and connections have work
 //     3    0 -> 1, 1 -> 0         2 -> 3, 3 -> 2            inside each host, the lanes to all ranks
+//
+// Of buffers that lie in shared memory the three go on at once: a rank sums a segment of its lane just before the ring needs it, and
+// spreads it as soon as it is the result, so the wire is busy from the first segment to the last. Nobody meets in between,
+// because in all buffers of a group the ranges of a lane are touched by the rank that carries it, and by no other. Memory takes
+// time only where it is slower than the wire: S bytes between two hosts take 2(h-1)/h * S/B and two meetings. Other buffers are
+// copied through a staging region, in which ranks have to meet: there the phases follow one another, as they do for small ones.
 //
 // With h hosts a host sends 2(h-1)/h * S bytes to another, however many ranks it has, where a ring over all ranks would send as
 // much between any two hosts that are neighbours, but all of it through one rank. Lanes are as many as the smallest group has ranks;
@@ -19,6 +25,7 @@ import { chunkBytes } from "./chunks.ts";
 import { scheduleDirect, scheduleDirectBroadcast, type DirectSchedule } from "./direct.ts";
 import { cutInto, type Cut } from "./pieces.ts";
 import { modulo, scheduleBroadcast, scheduleRing, type Place, type RingHalves, type Schedule } from "./ring.ts";
+import type { LaneMoves } from "./shared-memory/lane-memory.ts";
 import type { Move } from "./shared-memory/move.ts";
 import { findRank, lanesOf, type Topology } from "./topology.ts";
 
@@ -29,6 +36,8 @@ export interface Routed {
   /** Of a broadcast. */
   readonly root?: number;
   readonly byteLength: number;
+  /** The buffer lies in memory that the ranks of the group share. */
+  readonly inPlace: boolean;
 }
 
 export interface RouteOptions {
@@ -40,7 +49,14 @@ export interface RouteOptions {
 
 export type Phase =
   | { readonly kind: "memory"; readonly moves: readonly Move[] }
-  | { readonly kind: "ring"; readonly schedule: Schedule; readonly successor: number; readonly predecessor: number }
+  | {
+      readonly kind: "ring";
+      readonly schedule: Schedule;
+      readonly successor: number;
+      readonly predecessor: number;
+      /** What this rank does in memory meanwhile. */
+      readonly moves?: LaneMoves;
+    }
   /** `ranks` are those of the places. */
   | { readonly kind: "direct"; readonly schedule: DirectSchedule; readonly position: number; readonly ranks: readonly number[] }; // prettier-ignore
 
@@ -56,7 +72,15 @@ export function routeOf(work: Routed, topology: Topology, rank: number, options:
   const inMemory = (moves: readonly Move[]): Phase[] =>
     group.length > 1 && (moves.length > 0 || work.kind === "barrier") ? [{ kind: "memory", moves }] : [];
   const { before, after } = movesAround(work, topology, group, lanes);
-  return [...inMemory(before), ...phaseBetween(work, { topology, rank, lanes, isSmall }, options), ...inMemory(after)];
+  const between = phaseBetween(work, { topology, rank, lanes, isSmall }, options);
+  if (group.length === 1 || !work.inPlace || isSmall) return [...inMemory(before), ...between, ...inMemory(after)];
+  const place = group.indexOf(rank);
+  const moves: LaneMoves = {
+    before: before.filter(({ to }) => to[0] === place),
+    after: after.filter(({ from }) => from[0] === place),
+  };
+  const meeting: Phase = { kind: "memory", moves: [] };
+  return [meeting, ...between.map((phase) => (phase.kind === "ring" ? { ...phase, moves } : phase)), meeting];
 }
 
 /** The ranks that this one may have to send to, besides those of its group; none are found out later. */

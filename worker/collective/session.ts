@@ -17,6 +17,7 @@ import { scheduleBroadcast, scheduleRing } from "./ring.ts";
 import { neighboursOf, routeOf, type Kind, type Phase, type RouteOptions } from "./route.ts";
 import { agreeOnMemory } from "./shared-memory/agree.ts";
 import { strideBytes } from "../simd/sum.ts";
+import { createLaneMemory } from "./shared-memory/lane-memory.ts";
 import { createMemoryCall } from "./shared-memory/memory-call.ts";
 import type { SharedMemory, SharedWorld } from "./shared-memory/shared-memory.ts";
 import { describeTopology, findRank, topologyOf, type Topology } from "./topology.ts";
@@ -126,9 +127,10 @@ export function createSession(
         return createMemoryCall(asked, shared!, (place) => links.to(group[place]!));
       }
       case "ring": {
-        const { successor, predecessor } = phase;
+        const { successor, predecessor, moves } = phase;
         const neighbours = { successor: links.to(successor), predecessor: links.from(predecessor), onOlder };
-        return createRingCall(onWire, phase.schedule, neighbours);
+        const laneMemory = moves && createLaneMemory(moves, shared!, onWire);
+        return createRingCall(onWire, phase.schedule, neighbours, laneMemory);
       }
       case "direct": {
         const { ranks } = phase;
@@ -140,7 +142,10 @@ export function createSession(
   };
 
   const route = (work: Work): Phase[] =>
-    routeOf({ ...work, byteLength: work.bytes.byteLength }, topology, rank, options);
+    routeOf(
+      { ...work, byteLength: work.bytes.byteLength, inPlace: shared?.find(work.bytes) !== undefined },
+      ...([topology, rank, options] as const),
+    );
 
   const createCall = (
     work: Work,

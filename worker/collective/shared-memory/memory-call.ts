@@ -10,14 +10,12 @@
 // ranks 2nS/B, and two meetings. Every element is summed by one rank in rank order: all ranks end with the same bits.
 // Buffers in ordinary memory are copied through a staging region, block by block.
 
-import { assert } from "../../../common/errors.ts";
 import type { Call, Outcome } from "../call.ts";
 import { chunkBytes } from "../chunks.ts";
 import type { WireWork } from "../due.ts";
 import type { Outgoing } from "../links.ts";
 import type { Kind } from "../route.ts";
-import { strideBytes, sumOneByOne, type SumType } from "../../simd/sum.ts";
-import type { Move } from "./move.ts";
+import { carryOut, type Move } from "./move.ts";
 import type { Region } from "./region.ts";
 import type { SharedWorld } from "./shared-memory.ts";
 
@@ -64,8 +62,8 @@ export function createMemoryCall(work: MemoryWork, world: SharedWorld, to: (rank
   /** The parts of the moves in bytes [begin, end) of a block, counted from its start. */
   const within = ({ start }: Block, begin: number, end: number) =>
     moves
-      .map(({ from, to: targets, ...range }) => ({
-        ...{ from, targets, begin: Math.max(begin, range.begin - start), end: Math.min(end, range.end - start) },
+      .map((move) => ({
+        ...{ ...move, begin: Math.max(begin, move.begin - start), end: Math.min(end, move.end - start) },
       }))
       .filter((part) => part.begin < part.end);
 
@@ -77,12 +75,12 @@ export function createMemoryCall(work: MemoryWork, world: SharedWorld, to: (rank
   };
   const copyOut = (block: Block): void => {
     if (found !== undefined) return;
-    for (const { targets, begin, end } of within(block, 0, block.length)) {
+    for (const { to: targets, begin, end } of within(block, 0, block.length)) {
       if (targets.includes(rank)) bytes.set(block.region.bytes.subarray(begin, end), block.start + begin);
     }
   };
 
-  const carryOut = (block: Block): void => {
+  const carryOutShare = (block: Block): void => {
     const { region, offset, length } = block;
     const share = chunkBytes(rank, worldSize, length);
     const parts = within(block, share.begin, share.end);
@@ -91,16 +89,8 @@ export function createMemoryCall(work: MemoryWork, world: SharedWorld, to: (rank
     const addresses = Array.from({ length: worldSize }, (_, of) =>
       world.address(region, of, offset + share.begin, offset + share.end),
     );
-    const others = (ranks: readonly number[]): number => ranks.filter((each) => each !== rank).length;
-    for (const { from, targets, begin, end } of parts) {
-      const at = (of: number): number => addresses[of]! + (begin - share.begin);
-      if (from.length > 1) {
-        assert(dtype !== "bytes", "bytes are not summed");
-        sum(dtype, region, from.map(at), end - begin, targets.map((target) => from.indexOf(target))); // prettier-ignore
-      } else {
-        for (const target of targets) region.bytes.copyWithin(at(target), at(from[0]!), at(from[0]!) + (end - begin));
-      }
-      bytesSent += (end - begin) * (others(from) + others(targets));
+    for (const part of parts) {
+      bytesSent += carryOut(part, { rank, region, dtype, at: (of) => addresses[of]! + (part.begin - share.begin) });
     }
   };
 
@@ -130,7 +120,7 @@ export function createMemoryCall(work: MemoryWork, world: SharedWorld, to: (rank
       const problem = disagreement();
       if (problem !== undefined) return problem;
       const startedAt = performance.now();
-      carryOut(block);
+      carryOutShare(block);
       workedMs = performance.now() - startedAt;
       finished = true;
       enter(phase + 1);
@@ -163,20 +153,6 @@ export function createMemoryCall(work: MemoryWork, world: SharedWorld, to: (rank
       return `waiting for ${name} to ${finished ? "finish" : "begin"} ${describe(announced)}, in shared memory`;
     },
   };
-}
-
-/** Vectors by WebAssembly, and the few elements after the last whole stride one by one, with the same rounding. */
-function sum(
-  type: SumType,
-  region: Region,
-  addresses: readonly number[],
-  length: number,
-  targets: readonly number[],
-): void {
-  const vectors = length - (length % strideBytes);
-  region.sum(type, addresses.length, targets)(addresses, vectors);
-  const rest = addresses.map((address) => address + vectors);
-  sumOneByOne(type, region.bytes.buffer, { addresses: rest, targets, bytes: length - vectors });
 }
 
 function whole(region: Region, bytes: Uint8Array): Block {
