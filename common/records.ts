@@ -51,6 +51,8 @@ export interface StepRecord {
   readonly seconds: StepSeconds;
   /** Payload bytes sent by all workers. */
   readonly allReduceBytes: number;
+  /** Those of them that left a host. Absent in runs of earlier versions. */
+  readonly bytesBetweenHosts?: number;
   /** nccl-tests' bus bandwidth: gradient bytes / time * 2(n-1)/n, in bytes per second; 0 with one worker. */
   readonly busBandwidth: number;
   readonly worldSize: number;

@@ -169,6 +169,13 @@ export const metricCatalogue = [
     help: "Payload bytes that all workers sent in gradient all-reduces.",
   },
   {
+    name: "ringtune_all_reduce_bytes_between_hosts_total",
+    kind: "counter",
+    unit: "bytes",
+    question: "speed",
+    help: "Those of ringtune_all_reduce_bytes_total that left a host: 2(h-1) times the bytes of the gradients with h hosts, however many workers they have; 0 within one host.",
+  },
+  {
     name: "ringtune_all_reduce_bus_bandwidth_bytes_per_second",
     kind: "gauge",
     unit: "bytes per second",

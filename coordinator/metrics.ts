@@ -148,6 +148,7 @@ export function createMetrics(nowMs: () => number = Date.now): Metrics {
         }
       }
       add("ringtune_all_reduce_bytes_total", record.allReduceBytes);
+      add("ringtune_all_reduce_bytes_between_hosts_total", record.bytesBetweenHosts ?? 0);
       const { data, compute, allReduce, commit, total } = record.seconds;
       const phases = { data, compute, all_reduce: allReduce, commit, total };
       for (const [phase, seconds] of Object.entries(phases)) observe("ringtune_step_seconds", seconds, { phase });

@@ -88,6 +88,8 @@ export interface Vote {
   /** In the all-reduce, what overlapped with computation included. */
   readonly collectiveSeconds: number;
   readonly bytesSent: number;
+  /** Those of them that left the worker's host. */
+  readonly bytesBetweenHosts: number;
   /** Rows of its shard whose own loss or gradient is not finite. */
   readonly notFiniteRows: readonly number[];
   /** Tensors whose gradient, from those rows, is not finite, in the model's order. */

@@ -149,7 +149,8 @@ function voteFor({ generation, step, shard }: Plan, computeMs: number) {
   const tokens = shard === null ? 0 : trainedTokens(shard.targets);
   const times = { dataSeconds: 0, computeSeconds: computeMs / 1000, allReduceSeconds: 0, ...nothingElse };
   const ledger = { rows: shard?.rows ?? 0, sampleDigest: emptyDigest, notFiniteRows: [], notFiniteTensors: [] };
-  return { generation, step, lossSum: tokens, tokens, gradientNorm: 1, digest: "0", times, bytesSent: 0, ...ledger };
+  const sums = { lossSum: tokens, tokens, gradientNorm: 1, digest: "0" };
+  return { generation, step, ...sums, times, bytesSent: 0, bytesBetweenHosts: 0, ...ledger };
 }
 
 /** Targets that are not masked (-100); int32, little endian. */

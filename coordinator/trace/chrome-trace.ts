@@ -25,6 +25,8 @@ interface Span {
   readonly name: string;
   readonly from: number;
   readonly to: number;
+  /** Besides the step and the generation. */
+  readonly args?: Readonly<Record<string, unknown>>;
 }
 
 export function chromeTrace(run: string, steps: readonly StepTimes[]): ChromeTrace {
@@ -41,9 +43,9 @@ export function chromeTrace(run: string, steps: readonly StepTimes[]): ChromeTra
     ...{ name: "thread_name", ph: "M", pid: 1, tid: row },
     args: { name },
   });
-  const event = (row: number, { name, from, to }: Span, step: StepTimes): TraceEvent => ({
+  const event = (row: number, { name, from, to, args }: Span, step: StepTimes): TraceEvent => ({
     ...{ name, ph: "X", ts: Math.round((from - start) * 1000), dur: Math.max(0, Math.round((to - from) * 1000)) },
-    ...{ pid: 1, tid: row, args: { step: step.step, generation: step.generation } },
+    ...{ pid: 1, tid: row, args: { step: step.step, generation: step.generation, ...args } },
   });
   return {
     displayTimeUnit: "ms",
@@ -97,14 +99,14 @@ function bucketSpans({ voted = NaN, buckets = [] }: WorkerTimes): Span[] {
 }
 
 function workerSpans(times: WorkerTimes): Span[] {
-  const { voted = NaN, computeMs = 0, allReduceMs = 0, applied = NaN, applyMs = 0 } = times;
+  const { voted = NaN, computeMs = 0, allReduceMs = 0, bytes, applied = NaN, applyMs = 0 } = times;
   const computed = voted - allReduceMs;
   const began = computed - computeMs;
   const applying = Math.max(voted, applied - applyMs);
   return [
     { name: "wait for the shard", from: beginOf(times), to: began },
     { name: "forward, backward", from: began, to: computed },
-    { name: "all-reduce", from: computed, to: voted },
+    { name: "all-reduce", from: computed, to: voted, ...(bytes && { args: { bytes } }) },
     { name: "wait for the commit", from: voted, to: applying },
     { name: "optimizer", from: applying, to: applied },
   ];

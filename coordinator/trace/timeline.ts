@@ -19,6 +19,8 @@ export interface WorkerTimes {
   computeMs?: number;
   /** That nothing was computed for. */
   allReduceMs?: number;
+  /** Payload to other ranks, and the part of it that left the host. */
+  bytes?: { readonly sent: number; readonly betweenHosts: number };
   /** What it did when, in milliseconds before its vote by its own clock: each microbatch, and each bucket if there are several. */
   microbatches?: readonly Stretch[];
   buckets?: readonly Stretch[];
@@ -56,13 +58,14 @@ export function createTimeline(nowMs: () => number, limit = TIMELINE_STEPS): Tim
     return steps.get(step)?.workers.get(worker);
   }
 
-  function reduced(worker: string, { step, times }: Reduced): void {
+  function reduced(worker: string, { step, times, bytesSent, bytesBetweenHosts }: Reduced): void {
     const entry = of(worker, step);
     if (entry === undefined || times === null) return;
     entry.voted = nowMs();
     entry.waitedMs = times.dataSeconds * 1000;
     entry.computeMs = times.computeSeconds * 1000;
     entry.allReduceMs = times.allReduceSeconds * 1000;
+    entry.bytes = { sent: bytesSent, betweenHosts: bytesBetweenHosts };
     entry.microbatches = times.microbatches.map(inMs);
     entry.buckets = times.buckets.map(inMs);
   }

@@ -134,9 +134,12 @@ export const cluster: DashboardDefinition = {
         {
           kind: "time",
           title: "All-reduce bytes",
-          description: "Payload that all workers send, per second.",
+          description: "Payload that all workers send, per second, and the part of it that leaves a host.",
           unit: "Bps",
-          queries: { bytes: ofRun("rate(ringtune_all_reduce_bytes_total[$__rate_interval])") },
+          queries: {
+            "in all": ofRun("rate(ringtune_all_reduce_bytes_total[$__rate_interval])"),
+            "between hosts": ofRun("rate(ringtune_all_reduce_bytes_between_hosts_total[$__rate_interval])"),
+          },
         },
         {
           kind: "time",

@@ -1,4 +1,5 @@
-// How fast the compiled engine computes forward and backward of one microbatch, and where the time goes by operator.
+// How fast the compiled engine computes forward and backward of one microbatch, and where the time goes by operator (--profile), or
+// what it costs that the graph says which gradients are there (--signals; docs/overlap.md).
 // Run after `npm run build`: node dist/test/bench/engine-step.js [--threads 1 --steps 20 --batch 8 --seq 128 --device cpu --profile]
 // The default model is the one of PyTorch's peer ddp_gpt.py. Times are minima and medians over the steps.
 
@@ -14,6 +15,8 @@ import { selectProvider } from "../../worker/engine/onnx/providers.ts";
 import { loadRuntime } from "../../worker/engine/onnx/runtime.ts";
 import { createGpt2 } from "../../worker/model/gpt2.ts";
 import { parseGpt2Config } from "../../worker/model/gpt2-config.ts";
+import { median } from "../../common/median.ts";
+import { planBuckets } from "../../worker/train/overlap/buckets.ts";
 
 const defaults = { layers: 4, dim: 256, heads: 8, seq: 128, vocab: 4096, batch: 8, steps: 20, threads: 1 };
 type Settings = typeof defaults & { device: string };
@@ -27,18 +30,22 @@ interface ProfileEvent {
   readonly args?: { op_name?: string; input_type_shape?: Record<string, number[]>[] };
 }
 
-function readSettings(): Settings & { profile: boolean; shapes: boolean } {
+function readSettings(): Settings & { profile: boolean; shapes: boolean; signals: boolean } {
   const numbers = Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: "string" as const }]));
   const flag = { type: "boolean" as const, default: false };
   const device = { type: "string" as const, default: "cpu" };
-  const { values } = parseArgs({ options: { ...numbers, device, profile: flag, shapes: flag } });
+  const { values } = parseArgs({ options: { ...numbers, device, profile: flag, shapes: flag, signals: flag } });
   const settings = Object.fromEntries(
     Object.entries(defaults).map(([name, value]) => [name, Number((values as Record<string, unknown>)[name] ?? value)]),
   ) as typeof defaults;
-  return { ...settings, device: values.device, profile: values.profile, shapes: values.shapes };
+  const { profile, shapes, signals } = values;
+  return { ...settings, device: values.device, profile, shapes, signals };
 }
 
-async function openEngine(settings: Settings, profilePrefix?: string): Promise<Engine> {
+async function openEngine(
+  settings: Settings,
+  options: { readonly profilePrefix?: string; readonly groups?: readonly (readonly string[])[] } = {},
+): Promise<Engine> {
   const config = parseGpt2Config(
     {
       model_type: "gpt2",
@@ -57,10 +64,9 @@ async function openEngine(settings: Settings, profilePrefix?: string): Promise<E
     const norm = /ln_[12f]\.weight$/.test(name);
     for (let i = offset; i < offset + size; i++) parameters[i] = norm ? 1 : 0.02 * random.normal();
   }
-  const profile = profilePrefix === undefined ? {} : { profilePrefix };
   const runtime = await loadRuntime();
   const selection = await selectProvider(settings.device, createHost(runtime.backends));
-  return createOnnxEngine(runtime, { model, parameters, selection, threads: settings.threads, ...profile });
+  return createOnnxEngine(runtime, { model, parameters, selection, threads: settings.threads, ...options });
 }
 
 function randomBatch({ batch: rows, seq: length, vocab }: Settings): Microbatch {
@@ -86,11 +92,52 @@ function report(name: string, times: readonly number[], tokens: number): void {
   console.log(`${name.padEnd(28)} min ${least.toFixed(1)} ms, median ${median.toFixed(1)} ms, ${rate} tokens/s`);
 }
 
+/** Steps of an engine that says when the gradients of each eighth of the model are there, and of one that does not, in turns. */
+async function compareSignals(settings: Settings): Promise<void> {
+  const plain = await openEngine(settings);
+  const { layout } = plain;
+  const groups = planBuckets(layout, layout.size / 2).map(({ tensors }) => tensors);
+  const signalling = await openEngine(settings, { groups });
+  const batch = randomBatch(settings);
+  const gradients = new Float32Array(layout.size);
+  const step = async (engine: Engine): Promise<number> => {
+    const start = performance.now();
+    await engine.gradients(batch, { weight: 1 / batch.targets.length, accumulate: false, gradients });
+    return performance.now() - start;
+  };
+  await step(plain);
+  await step(signalling);
+  const more: number[] = [];
+  const without: number[] = [];
+  for (let i = 0; i < settings.steps; i++) {
+    // First the one, then the other: whoever is second finds the processor as the first left it.
+    const [a, b] = i % 2 === 0 ? [plain, signalling] : [signalling, plain];
+    const times = new Map([[a, await step(a)]]);
+    times.set(b, await step(b));
+    without.push(times.get(plain)!);
+    more.push(times.get(signalling)! - times.get(plain)!);
+  }
+  const tensors = layout.specs.length;
+  const [cost, least, most] = [median(more), ...quartiles(more)];
+  const perTensor = (ms: number): string => ((1000 * ms) / tensors).toFixed(1);
+  console.log(
+    `signals of ${tensors} tensors in ${groups.length} buckets: ${cost.toFixed(3)} ms more than ${median(without).toFixed(2)}, ` +
+      `${perTensor(cost)} us a tensor (quartiles ${perTensor(least)} to ${perTensor(most)}), ${settings.steps} steps`,
+  );
+  await plain.close();
+  await signalling.close();
+}
+
+function quartiles(values: readonly number[]): [number, number] {
+  const sorted = values.toSorted((a, b) => a - b);
+  return [sorted[sorted.length >> 2]!, sorted[(3 * sorted.length) >> 2]!];
+}
+
 /** Milliseconds per step by operator, from ONNX Runtime's own profile. */
 async function profile(settings: Settings, byShape: boolean): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "ringtune-profile-"));
   try {
-    const engine = await openEngine(settings, join(folder, "step"));
+    const engine = await openEngine(settings, { profilePrefix: join(folder, "step") });
     await timeSteps(engine, randomBatch(settings), settings.steps, false);
     await engine.close();
     const [file] = await readdir(folder);
@@ -138,4 +185,5 @@ const tokens = batch.targets.length;
 report("forward and backward", await timeSteps(engine, batch, settings.steps, false), tokens);
 report("the same, accumulating", await timeSteps(engine, batch, settings.steps, true), tokens);
 await engine.close();
+if (settings.signals) await compareSignals(settings);
 if (settings.profile || settings.shapes) await profile(settings, settings.shapes);

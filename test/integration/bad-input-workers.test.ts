@@ -172,6 +172,7 @@ describe("a worker that talks nonsense", () => {
     digest: "x",
     times: null,
     bytesSent: 0,
+    bytesBetweenHosts: 0,
     notFiniteRows: [],
     notFiniteTensors: [],
     rows: 0,

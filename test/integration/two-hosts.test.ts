@@ -45,7 +45,10 @@ describe.skipIf(noOtherHost !== undefined)(`with another host (${noOtherHost ?? 
     const workers = [workerThere(...joining), start(["worker", "--coordinator", address!, ...joining])];
     const outputs = [await coordinator.finished, ...(await Promise.all(workers.map(({ finished }) => finished)))];
     for (const output of outputs) expect(output, output.stderr).toMatchObject({ code: 0 });
-    expect((await readSteps(run)).map(({ worldSize }) => worldSize)).toEqual(Array<number>(20).fill(2));
+    const steps = await readSteps(run);
+    expect(steps.map(({ worldSize }) => worldSize)).toEqual(Array<number>(20).fill(2));
+    for (const { allReduceBytes, bytesBetweenHosts } of steps) expect(bytesBetweenHosts).toBe(allReduceBytes);
+    expect(steps[0]?.bytesBetweenHosts).toBeGreaterThan(0);
 
     // Neither tokens nor keys are anywhere that people look.
     const secrets = [await readFile(fresh, "utf8"), await readFile(join(ours, "worker-key.pem"), "utf8")];

@@ -109,6 +109,7 @@ export function drive(overrides: Partial<Job> = {}) {
         digest: "g",
         times,
         bytesSent: 40,
+        bytesBetweenHosts: id === "w0" ? 30 : 0,
         notFiniteRows: [],
         notFiniteTensors: [],
       };

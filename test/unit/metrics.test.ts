@@ -22,6 +22,7 @@ const record: StepRecord = {
   tokens: 2032,
   seconds: { data: 0.002, compute: 0.4, allReduce: 0.03, commit: 0.004, total: 0.45 },
   allReduceBytes: 34_000_000,
+  bytesBetweenHosts: 17_000_000,
   busBandwidth: 1.1e9,
   worldSize: 2,
   generation: 3,
@@ -95,6 +96,7 @@ const reduced = {
       buckets: [] as never[],
     },
     bytesSent: 17e6,
+    bytesBetweenHosts: 8.5e6,
     notFiniteRows: [] as number[],
     notFiniteTensors: [] as never[],
     rows: 16,
@@ -133,6 +135,7 @@ describe("metrics", () => {
       ringtune_world_size: 2,
       ringtune_generation: 3,
       ringtune_all_reduce_bytes_total: 68_000_000,
+      ringtune_all_reduce_bytes_between_hosts_total: 34_000_000,
       ringtune_all_reduce_bus_bandwidth_bytes_per_second: 1.1e9,
     });
     expect(found.get('ringtune_step_seconds_bucket{le="0.25",phase="compute"}')).toBe(1);

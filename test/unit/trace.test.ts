@@ -20,7 +20,7 @@ function play(timeline: ReturnType<typeof createTimeline>, clock: { now: number 
     ["w1", 0.1, 112],
   ] as const) {
     clock.now = at + after;
-    const value = { step, times: times(compute) };
+    const value = { step, times: times(compute), bytesSent: 4000, bytesBetweenHosts: 1000 * step };
     timeline.said(worker, { kind: "reduced", value: value as never });
   }
   clock.now = at + 114;
@@ -93,6 +93,11 @@ test("a trace has a row for the coordinator and for each worker, and its spans d
     [1, 10_000],
     [2, 30_000],
     [2, 10_000],
+  ]);
+  const bytes = traceEvents.filter(({ tid, args }) => tid === 1 && "bytes" in args).map(({ args }) => args["bytes"]);
+  expect(bytes).toEqual([
+    { sent: 4000, betweenHosts: 1000 },
+    { sent: 4000, betweenHosts: 2000 },
   ]);
 });
 

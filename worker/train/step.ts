@@ -59,7 +59,7 @@ export async function computeStep(
   const computeSeconds = (performance.now() - start) / 1000;
   doing(`reducing step ${step}`, true);
   const reduced = await exchange.reduce(collective, { step, bucket: 0, signal });
-  const { bytesSent, seconds, collectiveSeconds = seconds, buckets = [] } = reduced;
+  const { bytesSent, bytesBetweenHosts, seconds, collectiveSeconds = seconds, buckets = [] } = reduced;
   const { norm, digest } = summarise(gradients);
   let notFiniteTensors: Vote["notFiniteTensors"] = [];
   if (!Number.isFinite(norm) && (!canSkip || notFiniteRows.length > 0)) {
@@ -77,7 +77,8 @@ export async function computeStep(
     microbatches: microbatches.map(before),
     buckets: buckets.map(before),
   };
+  const bytes = { bytesSent, bytesBetweenHosts };
   const findings = { notFiniteRows, notFiniteTensors, ...samples };
   const gradientNorm = norm / scale;
-  return { norm, vote: { generation, step, lossSum, tokens, gradientNorm, digest, times, bytesSent, ...findings } };
+  return { norm, vote: { generation, step, lossSum, tokens, gradientNorm, digest, times, ...bytes, ...findings } };
 }

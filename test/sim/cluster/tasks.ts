@@ -247,7 +247,8 @@ export class Tasks {
       microbatches: [],
       buckets: [],
     };
-    const value = { generation, step, digest, times, bytesSent: 8, notFiniteRows: [], notFiniteTensors: [] };
+    const bytes = { bytesSent: 8, bytesBetweenHosts: 8 };
+    const value = { generation, step, digest, times, ...bytes, notFiniteRows: [], notFiniteTensors: [] };
     const sums = { lossSum: lossOf(start, rows), tokens: rows, gradientNorm: 1 };
     const sampleDigest = digestOfRange(start, start + rows);
     const claimed = this.lie === "rows" ? rows + 1 : rows;

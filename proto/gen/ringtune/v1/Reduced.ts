@@ -17,6 +17,7 @@ export interface Reduced {
   'rows'?: (number);
   'sampleDigest'?: (string);
   'notFiniteTensors'?: (_ringtune_v1_NotFiniteTensor)[];
+  'bytesBetweenHosts'?: (number | string | Long);
 }
 
 export interface Reduced__Output {
@@ -32,4 +33,5 @@ export interface Reduced__Output {
   'rows': (number);
   'sampleDigest': (string);
   'notFiniteTensors': (_ringtune_v1_NotFiniteTensor__Output)[];
+  'bytesBetweenHosts': (number);
 }
