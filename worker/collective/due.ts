@@ -20,8 +20,14 @@ export interface WireWork {
 export type Due = { readonly kind: "frame"; readonly frame: Frame } | Exclude<Outcome, { readonly kind: "done" }>;
 
 /** For an `outgoing` that has room. Does not copy. */
-export function sendPiece(outgoing: Outgoing, piece: Piece, { step, bucket, bytes, dtype }: WireWork): void {
-  const payload = bytes.subarray(piece.offset, piece.offset + piece.length);
+export function sendPiece(
+  outgoing: Outgoing,
+  piece: Piece,
+  { step, bucket, bytes, dtype }: WireWork,
+  how: "in place" | "as a copy" = "in place",
+): void {
+  const range = [piece.offset, piece.offset + piece.length] as const;
+  const payload = how === "in place" ? bytes.subarray(...range) : bytes.slice(...range);
   outgoing.send(piece, { step, bucket, total: bytes.byteLength, dtype }, payload);
 }
 

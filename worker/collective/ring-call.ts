@@ -9,6 +9,9 @@ import type { Piece } from "./pieces.ts";
 import type { Schedule } from "./ring.ts";
 import type { LaneMemory } from "./shared-memory/lane-memory.ts";
 
+/** So many frames at the end leave as copies, so that the call need not wait a latency to hear that they have left. */
+const copiedFrames = 2;
+
 export interface RingNeighbours {
   readonly successor: Outgoing;
   readonly predecessor: Incoming;
@@ -24,6 +27,8 @@ export function createRingCall(
   memory?: LaneMemory,
 ): Call {
   const { step, bucket } = work;
+  /** Whoever broadcasts or transfers waits until all has arrived. */
+  const copied = sends[0]?.kind === "broadcast" ? 0 : Math.min(copiedFrames, sends.length);
   let sent = 0;
   let received = 0;
   let bytesOnWire = 0;
@@ -35,7 +40,7 @@ export function createRingCall(
       const piece = sends[sent++]!;
       if (isOwn) memory?.fetch(piece);
       bytesOnWire += piece.length;
-      sendPiece(successor, piece, work);
+      sendPiece(successor, piece, work, sent > sends.length - copied ? "as a copy" : "in place");
       if (isOwn && piece.kind !== "reduce-scatter") memory?.give(piece);
     }
   };
@@ -62,7 +67,7 @@ export function createRingCall(
         if (isResult) memory?.give(piece);
       }
       predecessor.acknowledge();
-      return { kind: sent === sends.length && successor.unacknowledged === 0 ? "done" : "pending" };
+      return { kind: sent === sends.length && successor.unacknowledged <= copied ? "done" : "pending" };
     },
     describe() {
       const due = receives[received];
@@ -72,7 +77,7 @@ export function createRingCall(
       if (due !== undefined) {
         return `waiting for rank ${predecessor.rank} to send ${describePiece(due, work)}; ${done}`;
       }
-      return `waiting for ${name} to take ${successor.unacknowledged} more frames of step ${step} bucket ${bucket}; ${done}`;
+      return `waiting for ${name} to take ${successor.unacknowledged - copied} more frames of step ${step} bucket ${bucket}; ${done}`;
     },
   };
 }

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { RingtuneError } from "../../../common/errors.ts";
 import { decodeFrame, encodeHeader, hashJobId, type FrameHeader } from "../../../proto/frame.ts";
 import type { CollectiveCall } from "../../../worker/collective/collective.ts";
+import type { SessionCollective } from "../../../worker/collective/session.ts";
 import { formWorld, type World } from "../../support/collective-world.ts";
 
 const call = (step: number, signal = new AbortController().signal): CollectiveCall => ({ step, bucket: 0, signal });
@@ -166,6 +167,34 @@ test("a rank that is ahead is held back by the window and then served", async ()
   expect(early).toEqual(new Float32Array(4096).fill(2));
   expect(late).toEqual(early);
   expect(world.collectives[0]!.waitingFor).toBeUndefined();
+  await world.close();
+});
+
+test("an all-reduce does not wait to hear that its last frames have come, and what is written then does not reach them", async () => {
+  const world = await formWorld(2, { seed: 8, ...options });
+  await Promise.all(world.collectives.map((collective) => collective.barrier(call(1))));
+  await world.network.settled();
+  const [first, second] = world.collectives as [SessionCollective, SessionCollective];
+  const toSecond = world.endpoints[1]!.address;
+  const [early, late] = [ones(64), ones(64)];
+  const held: (readonly Uint8Array[])[] = [];
+  world.network.intercept = ({ address, direction, parts }) => {
+    const decoded = decodeFrame(parts);
+    if (address !== toSecond || direction === "back") return [parts];
+    if (!decoded.ok || decoded.header.kind !== "all-gather") return [parts];
+    held.push(parts);
+    return [];
+  };
+  const summed = second.allReduce(late, call(2));
+  await first.allReduce(early, call(2));
+  expect(early).toEqual(new Float32Array(64).fill(2));
+  early.fill(Number.NaN);
+  await world.network.settled();
+  expect(held).toHaveLength(2);
+  world.network.intercept = ({ address, direction, parts }) =>
+    address === toSecond && direction === "forward" ? [...held.splice(0), parts] : [parts];
+  await Promise.all([summed, first.allReduce(ones(64), call(3)), second.allReduce(ones(64), call(3))]);
+  expect(late).toEqual(new Float32Array(64).fill(2));
   await world.close();
 });
 
