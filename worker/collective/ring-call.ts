@@ -77,7 +77,8 @@ export function createRingCall(
       if (due !== undefined) {
         return `waiting for rank ${predecessor.rank} to send ${describePiece(due, work)}; ${done}`;
       }
-      return `waiting for ${name} to take ${successor.unacknowledged - copied} more frames of step ${step} bucket ${bucket}; ${done}`;
+      const untaken = sends.length - sent + successor.unacknowledged - copied;
+      return `waiting for ${name} to take ${untaken} more frames of step ${step} bucket ${bucket}; ${done}`;
     },
   };
 }
