@@ -108,6 +108,9 @@ bench-step: build ## forward, backward and optimizer of one worker beside PyTorc
 bench-scaling: build ## tokens/s of two workers over twice one worker's, each pinned to a core, beside DDP: make bench-scaling [PEERS=path]
 	RINGTUNE_PEERS="$(PEERS)" nice -n -19 node dist/test/bench/scaling.js
 
+bench-overlap: build ## steps with and without gradients that travel while others are computed, on one host and on slow cables
+	nice -n -19 node dist/test/bench/overlap.js
+
 bench-start: build ## seconds from `ringtune train` to the first committed step
 	node dist/test/bench/bench-start.js
 

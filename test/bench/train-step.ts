@@ -20,6 +20,8 @@ const WARMUP = 4;
 /** Per worker, as in ddp_gpt.py's defaults. */
 const SHAPE = { layers: 4, hidden: 256, heads: 8, positions: 128, batch: 8, vocab: 4096 };
 
+export const cli = join(packageRoot, "dist/coordinator/cli/main.js");
+
 const MODEL = {
   "model.layers": SHAPE.layers,
   "model.hidden": SHAPE.hidden,
@@ -37,15 +39,11 @@ interface Row {
 /** Called with the process as soon as there is one. */
 export type Started = (child: ChildProcess) => void;
 
-/** The steps of a run of this benchmark's model, or of `model.from`, without the first few. */
-export async function trainOurs(
-  workers: number,
-  folder: string,
-  name: string,
-  more: Readonly<Record<string, string | number | boolean>> = {},
-  started: Started = () => undefined,
-): Promise<StepRecord[]> {
-  const settings = {
+type Settings = Readonly<Record<string, string | number | boolean>>;
+
+/** What `train` and `coordinator` are told for a run of this benchmark's model, or of `model.from`. */
+export function ourArguments(workers: number, folder: string, name: string, more: Settings = {}): string[] {
+  const settings: Settings = {
     ...("model.from" in more ? {} : MODEL),
     "train.steps": STEPS,
     "train.global_batch": SHAPE.batch * workers,
@@ -53,6 +51,7 @@ export async function trainOurs(
     "train.sequence_length": SHAPE.positions,
     "train.eval_every": 0,
     "train.eval_sequences": 1,
+    "cluster.workers": workers,
     "cluster.threads": 1,
     "checkpoint.dir": folder,
     "checkpoint.name": name,
@@ -60,16 +59,30 @@ export async function trainOurs(
     ...more,
   };
   const sets = Object.entries(settings).flatMap(([path, value]) => ["--set", `${path}=${value}`]);
-  const cli = join(packageRoot, "dist/coordinator/cli/main.js");
-  const config = join(packageRoot, "examples/bench.yaml");
-  const running = execute(process.execPath, [cli, "train", config, "--workers", String(workers), ...sets], {
+  return [join(packageRoot, "examples/bench.yaml"), ...sets];
+}
+
+/** The steps of a run, without the first few. */
+export async function stepsOf(folder: string, name: string): Promise<StepRecord[]> {
+  const lines = (await readFile(join(folder, name, "metrics.jsonl"), "utf8")).trim().split("\n");
+  const records = lines.map((line) => JSON.parse(line) as RunRecord);
+  return records.filter((record) => record.kind === "step").slice(WARMUP);
+}
+
+/** Trains such a run; its steps. */
+export async function trainOurs(
+  workers: number,
+  folder: string,
+  name: string,
+  more: Settings = {},
+  started: Started = () => undefined,
+): Promise<StepRecord[]> {
+  const running = execute(process.execPath, [cli, "train", ...ourArguments(workers, folder, name, more)], {
     cwd: packageRoot,
   });
   started(running.child);
   await running;
-  const lines = (await readFile(join(folder, name, "metrics.jsonl"), "utf8")).trim().split("\n");
-  const records = lines.map((line) => JSON.parse(line) as RunRecord);
-  return records.filter((record) => record.kind === "step").slice(WARMUP);
+  return stepsOf(folder, name);
 }
 
 export function tokensPerSecond(workers: number, steps: readonly StepRecord[]): number {

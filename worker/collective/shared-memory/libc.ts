@@ -10,6 +10,8 @@ export const pageBytes = 4096;
 export interface Libc {
   /** A file without a name, of zeros, whose memory is reserved: it is gone with the last process that has it open or mapped. */
   createMemoryFile(name: string, bytes: number): number;
+  /** Node warns of a file that one of its threads closes without having opened it, so this one is closed as it was made. */
+  closeMemoryFile(file: number): void;
   /** Puts pages of a file, shared with whoever else maps them, in the place of `target`'s, which begin and end at pages. */
   mapShared(target: Uint8Array, file: number, offset: number): void;
   /** Puts zeros of this process alone in the place of `target`'s pages. */
@@ -60,6 +62,7 @@ export function loadLibc(): Libc | undefined {
       }
       return file;
     },
+    closeMemoryFile: (file) => void close(file),
     mapShared(target, file, offset) {
       try {
         map(target, MAP_SHARED | MAP_POPULATE, file, offset);

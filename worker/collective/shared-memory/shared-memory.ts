@@ -88,7 +88,7 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
     opened = [];
     if (control !== undefined) libc.mapZeros(control); // a page of a file keeps all of it
     control = undefined;
-    if (own !== undefined) closeSync(own);
+    if (own !== undefined) libc.closeMemoryFile(own);
     own = undefined;
   };
 
