@@ -9,8 +9,8 @@ import type { Piece } from "./pieces.ts";
 import type { Schedule } from "./ring.ts";
 import type { LaneMemory } from "./shared-memory/lane-memory.ts";
 
-/** So many frames at the end leave as copies, so that the call need not wait a latency to hear that they have left. */
-const copiedFrames = 2;
+/** So much at the end leaves for another host as copies, so that the call need not wait a latency to hear that it has left. */
+const copiedBytes = 2 * 1024 * 1024;
 
 export interface RingNeighbours {
   readonly successor: Outgoing;
@@ -27,8 +27,7 @@ export function createRingCall(
   memory?: LaneMemory,
 ): Call {
   const { step, bucket } = work;
-  /** Whoever broadcasts or transfers waits until all has arrived. */
-  const copied = sends[0]?.kind === "broadcast" ? 0 : Math.min(copiedFrames, sends.length);
+  const copied = successor.far ? countLast(sends, copiedBytes) : 0;
   let sent = 0;
   let received = 0;
   let bytesOnWire = 0;
@@ -81,6 +80,17 @@ export function createRingCall(
       return `waiting for ${name} to take ${untaken} more frames of step ${step} bucket ${bucket}; ${done}`;
     },
   };
+}
+
+/** How many of the last pieces have no more than so many bytes. None of a broadcast: who makes one waits until all has arrived. */
+function countLast(pieces: readonly Piece[], bytes: number): number {
+  let count = 0;
+  for (let left = bytes; count < pieces.length; count++) {
+    const { kind, length } = pieces[pieces.length - 1 - count]!;
+    left -= length;
+    if (left < 0 || kind === "broadcast") break;
+  }
+  return count;
 }
 
 /** A sum in reduce-scatter, a copy otherwise. */

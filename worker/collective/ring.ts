@@ -31,7 +31,7 @@
 //   whole before the final sum could exist: the bytes have left. A segment summed during reduce-scatter is sent after, not
 //   before, the addition; a segment written during all-gather or broadcast is never written again.
 // - After a call the caller may write anywhere, so a call resolves only when the successor has acknowledged every frame, but for
-//   the last few: those are copies, and nobody waits for the latency of their acknowledgement.
+//   the last few to another host: those are copies, and nobody waits for the latency of their acknowledgement.
 // - After an abort or a failure frames may still be queued while the caller writes: the connection is cut, the collective is
 //   unusable, and what a neighbour may have computed from such bytes belongs to a step that this rank never reports.
 //

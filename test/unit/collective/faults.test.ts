@@ -171,7 +171,7 @@ test("a rank that is ahead is held back by the window and then served", async ()
 });
 
 test("an all-reduce does not wait to hear that its last frames have come, and what is written then does not reach them", async () => {
-  const world = await formWorld(2, { seed: 8, ...options });
+  const world = await formWorld(2, { seed: 8, kind: "in process, hosts", ...options });
   await Promise.all(world.collectives.map((collective) => collective.barrier(call(1))));
   await world.network.settled();
   const [first, second] = world.collectives as [SessionCollective, SessionCollective];
