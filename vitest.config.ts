@@ -7,8 +7,10 @@ useSwiftShader(process.env);
 export default defineConfig({
   test: {
     include: ["test/{unit,sim,integration}/**/*.test.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // For machines that have much else to do; what is waited for ends a test long before.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 120_000 } },
     pool: "forks",
     maxWorkers: 2,
   },

@@ -57,10 +57,11 @@ export function createRunHost(options: {
     validation: createBatches(data.validation ?? data.train, (row) => validationRows[row] ?? 0, 1),
     partsPath: (step, attempt) => directory.partsPath(step, attempt),
     async record(record) {
+      // First: whoever has seen a step's line finds its record.
+      await directory.append(record);
       if (record.kind === "step") metrics.observeStep(record);
       else metrics.observeValidation(record);
       progress.record(record);
-      await directory.append(record);
     },
     syncRecords: () => directory.syncRecords(),
     async publish({ step, attempt, best, ...parts }) {

@@ -162,7 +162,7 @@ describe("a run that can't be resumed", () => {
 
   test("because another process is writing it, which is not disturbed", async () => {
     const run = await earlier.copy();
-    const writer = start(["train", "--resume", run, "--set", "train.steps=5000", "--set", "checkpoint.every=0"]);
+    const writer = start(["train", "--resume", run, "--set", "train.steps=1000000", "--set", "checkpoint.every=0"]);
     await writer.waitFor(/step +12\//);
     const sentence = await refusal(["train", "--resume", run, "--set", "train.steps=20"]);
     expect(sentence).toContain(`is being written by process ${writer.child.pid} since `);

@@ -56,7 +56,7 @@ async function callAsStranger({ address, token }: Coordinator): Promise<Stranger
   const closed = new Promise<RingtuneError | undefined>((resolve) => (close = resolve));
   const session = await openSession({
     address,
-    timeoutMs: 20_000,
+    timeoutMs: 60_000,
     handlers: {
       message(message) {
         heard.push(message);
@@ -151,7 +151,7 @@ describe("whoever is not a worker of the run is told so, and the run does not mi
 
   test("a worker too many", async () => {
     const coordinator = await coordinate(
-      ...([1, "--set", "train.steps=5000"] as const),
+      ...([1, "--set", "train.steps=1000000"] as const),
       ...["--set", "train.global_batch=1", "--set", "train.microbatch=1"],
     );
     workerOf(coordinator);
@@ -326,8 +326,9 @@ describe("a coordinator that is none", () => {
     refusal(["worker", "--coordinator", address, ...args], { speaker: "ringtune worker" });
 
   test("does not answer", async () => {
-    expect(await call("127.0.0.1:1", "--timeout", "1")).toBe(
-      "no coordinator answers at 127.0.0.1:1 after 1000 ms; is it running, and is the address right?",
+    // What is left of the second when it calls.
+    expect(await call("127.0.0.1:1", "--timeout", "1")).toMatch(
+      /^no coordinator answers at 127\.0\.0\.1:1 after (1000|9\d\d) ms; is it running, and is the address right\?$/,
     );
   });
 
@@ -347,9 +348,7 @@ describe("a coordinator that is none", () => {
 
   test("ends the session, or sends what it should not", async () => {
     const silent = await serve((session) => session.end());
-    expect(await call(silent, "--timeout", "1")).toBe(`the coordinator at ${silent} is gone`);
-    const wrong = await serve((session) => session.send({ kind: "commit", value: { generation: 1, step: 1 } }));
-    void wrong;
+    expect(await call(silent, "--timeout", "4")).toBe(`the coordinator at ${silent} is gone`);
     const early = await serve((session) =>
       session.send({
         kind: "save",

@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { readSteps, smallRun, start, temporaryFolder, type Running } from "../support/cli.ts";
+import { childrenOf, readSteps, smallRun, start, temporaryFolder, type Running } from "../support/cli.ts";
 import { mounted } from "../support/small-disk.ts";
 import {
   fingerprint,
@@ -210,16 +210,19 @@ describe("Ctrl-C", () => {
     const small = await smallRun();
     const line = `${JSON.stringify({ text: "a text of some length, again and again. ".repeat(50) })}\n`;
     await writeFile(join(small.folder, "data.jsonl"), line.repeat(3000));
-    const running = start(["train", small.config, "--set", "metrics.enabled=true", "--set", "metrics.port=0"]);
-    await running.waitFor(/metrics at/);
+    const running = start(["train", small.config, "--set", "metrics.enabled=true", "--set", "metrics.port=0"], {
+      pauseAt: /metrics at/,
+    });
+    await running.paused();
     running.child.kill("SIGINT");
+    running.child.kill("SIGCONT");
     const result = await running.finished;
     expect(sentenceOf(result, 130)).toMatch(/^stopped by SIGINT( before the first step)?$/);
     expect(await readdir(join(small.folder, "runs"))).toEqual([]);
   });
 
   test("before the first checkpoint: what was recorded stays, with its curve", async () => {
-    const small = await smallRun({ steps: 5000 });
+    const small = await smallRun({ steps: 1_000_000 });
     const running = start(["train", small.config, "--workers", "2", "--set", "checkpoint.name=early"]);
     await running.waitFor(/step +3\//);
     running.child.kill("SIGINT");
@@ -230,14 +233,13 @@ describe("Ctrl-C", () => {
 });
 
 test("workers that all die end the run with what killed them, and leave its records and its curve", async () => {
-  const small = await smallRun({ steps: 5000 });
+  const small = await smallRun({ steps: 1_000_000 });
   const tag = `all-die-${process.pid}`;
   const running = start(["train", small.config, "--workers", "2", "--set", "checkpoint.name=dead"], {
     env: { RINGTUNE_TEST_TAG: tag },
   });
   await running.waitFor(/saved step/);
-  const children = await readFile(`/proc/${running.child.pid}/task/${running.child.pid}/children`, "utf8");
-  for (const pid of children.trim().split(" ")) process.kill(Number(pid), "SIGKILL");
+  for (const pid of await childrenOf(running.child.pid!)) process.kill(pid, "SIGKILL");
   const sentence = sentenceOf(await running.finished, 1);
   expect(sentence).toMatch(
     /^no worker is left; lost worker w\d \(.*\): was killed by SIGKILL; worker w\d \(.*\): was killed by SIGKILL; go on from the checkpoint of step \d+ with: ringtune train --resume .*dead$/,

@@ -1,8 +1,8 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { ChaosResult } from "../../coordinator/chaos/chaos.ts";
-import { finish, smallRun, start } from "../support/cli.ts";
+import { childrenOf, finish, smallRun, start } from "../support/cli.ts";
 
 /** Far more steps than a test waits for: chaos stops the run when it has seen enough. */
 const endless = { steps: 100_000, eval_every: 0, schedule: "constant" };
@@ -44,8 +44,7 @@ test("Ctrl-C ends all processes of a chaos run, and a run that is too short is s
     "checkpoint.name=stopped",
   ]);
   await running.waitFor(/^fault 1 /m);
-  const children = await readFile(`/proc/${running.child.pid}/task/${running.child.pid}/children`, "utf8");
-  const pids = children.trim().split(" ").map(Number);
+  const pids = await childrenOf(running.child.pid!);
   expect(pids.length).toBe(4);
   running.child.kill("SIGINT");
   expect(await running.finished).toMatchObject({
@@ -58,7 +57,7 @@ test("Ctrl-C ends all processes of a chaos run, and a run that is too short is s
   const { code, stderr } = await finish(["chaos", config, "--faults", "slow", ...quick, ...short]);
   expect({ code, stderr }).toMatchObject({ code: 2 });
   expect(stderr).toMatch(/^ringtune: the run was complete after \d of 500 faults: give it more steps/);
-}, 120_000);
+});
 
 test("faults that there are not are named with those that there are", async () => {
   const { config } = await smallRun();

@@ -3,7 +3,7 @@
 import { cp, readdir, readFile, readlink, rm, symlink, watch, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { finish, readSteps, smallRun, start } from "../support/cli.ts";
+import { childrenOf, finish, readSteps, smallRun, start } from "../support/cli.ts";
 import { enlarge, smallDisk } from "../support/small-disk.ts";
 
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
@@ -14,7 +14,7 @@ async function losses(run: string): Promise<number[]> {
 
 /** The worker of this name among the children of `parent`. */
 async function pidOf(parent: number, id: string): Promise<number> {
-  const children = (await readFile(`/proc/${parent}/task/${parent}/children`, "utf8")).trim().split(" ").map(Number);
+  const children = await childrenOf(parent);
   for (const pid of children) {
     const words = (await readFile(`/proc/${pid}/cmdline`, "utf8")).split("\0");
     if (words[words.indexOf("--id") + 1] === id) return pid;
@@ -55,11 +55,13 @@ test("a writer that dies in the middle of its part costs that checkpoint: anothe
   const run = join(small.folder, "runs/wounded");
   const running = start(["train", small.config, "--workers", "2", ...settings], {
     env: { NODE_OPTIONS: `--import=${fault}` },
+    pauseAt: /step +7\/16/,
   });
-  await running.waitFor(/step +7\/16/); // while one writes and the other can't
+  await running.paused(); // while one writes and the other can't
   const parts = await appears(join(run, "checkpoints"), /^\.step-00000005\.\w+-\d+\.tmp$/);
   expect(await readdir(join(run, "checkpoints"))).toEqual([parts]);
   process.kill(await pidOf(running.child.pid!, "w1"), "SIGKILL");
+  running.child.kill("SIGCONT");
   const result = await running.finished;
   expect(result, result.stderr).toMatchObject({ code: 0 });
   expect(result.stdout).toContain("the checkpoint of step 5 is abandoned, its writer is gone; another is made at the");
@@ -81,7 +83,7 @@ test("a writer that dies in the middle of its part costs that checkpoint: anothe
     const found = await losses(copy);
     found.forEach((loss, i) => expect(Math.abs(loss - whole[i]!) / whole[i]!, `step ${i + 1}`).toBeLessThan(1e-5));
   }
-}, 180_000);
+});
 
 describe("a disk that fills up", () => {
   // A checkpoint is 440 KB and two are kept, so the third does not fit.
@@ -114,7 +116,7 @@ describe("a disk that fills up", () => {
     expect(await readlink(join(run, "latest"))).toBe("checkpoints/step-00000024");
     expect((await readSteps(run)).map(({ step }) => step)).toEqual(range(1, 24));
     expect(await temporaries(run)).toEqual([]);
-  }, 120_000);
+  });
 
   test("and stays full ends it with the cause and the last good checkpoint, from which it goes on", async ({
     skip,
@@ -132,5 +134,5 @@ describe("a disk that fills up", () => {
     const again = await finish(["train", "--resume", run]);
     expect(again, again.stderr).toMatchObject({ code: 0 });
     expect((await readSteps(run)).map(({ step }) => step)).toEqual(range(1, 24));
-  }, 120_000);
+  });
 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { packageRoot, packageVersion } from "../../common/package-root.ts";
-import { finish, smallRun, start, temporaryFolder } from "../support/cli.ts";
+import { childrenOf, finish, isAlive, smallRun, start, temporaryFolder } from "../support/cli.ts";
 
 const shell = promisify(execFile);
 
@@ -150,7 +150,7 @@ describe("bad input to a run ends within seconds, in a sentence, and leaves noth
 });
 
 describe("a program of the worker's side, run as a child process", () => {
-  const waiting = ["worker", "--coordinator", "127.0.0.1:1", "--timeout", "8"];
+  const waiting = ["worker", "--coordinator", "127.0.0.1:1", "--timeout", "600"];
 
   test("gives its exit code and its sentence", async () => {
     const result = await finish(["generate", "nowhere"]);
@@ -173,23 +173,14 @@ describe("a program of the worker's side, run as a child process", () => {
     const running = start(waiting);
     const child = await childOf(running.child.pid);
     running.child.kill("SIGKILL");
-    await expect.poll(() => isAlive(child), { timeout: 20_000 }).toBe(false);
+    await expect.poll(() => isAlive(child)).toBe(false);
   });
 
   async function childOf(pid = 0): Promise<number> {
-    const children = async (): Promise<string> => (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).trim();
-    await expect.poll(children, { timeout: 20_000 }).not.toBe("");
-    const child = Number((await children()).split(" ")[0]);
+    await expect.poll(() => childrenOf(pid)).toHaveLength(1);
+    const [child = 0] = await childrenOf(pid);
     // Its preload runs before its program; from then on the command line is its own.
-    await expect
-      .poll(() => readFile(`/proc/${child}/cmdline`, "utf8"), { timeout: 20_000 })
-      .toContain("worker/main.js");
+    await expect.poll(() => readFile(`/proc/${child}/cmdline`, "utf8")).toContain("worker/main.js");
     return child;
   }
 });
-
-/** A process that has ended but that nobody has asked for is not alive. */
-async function isAlive(pid: number): Promise<boolean> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-  return /\) [^ZX] /.test(stat);
-}

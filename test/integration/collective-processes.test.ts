@@ -54,7 +54,7 @@ test.each(reaches)(
     await formRing(ranks, 1);
     await all(ranks, { kind: "sum", lengths: [1000], firstStep: 1 });
     const [first, second, victim] = ranks as [RankProcess, RankProcess, RankProcess];
-    const abandon: Order = { kind: "abandon", length: 900_000, step: 2, afterMs: 30_000 };
+    const abandon: Order = { kind: "abandon", length: 900_000, step: 2, afterMs: 150_000 };
     const named = second.obey(abandon);
     victim.child.kill("SIGKILL");
     const answer = await named;

@@ -32,14 +32,9 @@ test("two workers learn with compressed gradients, and with rounds of local step
   expect(await bytes(local)).toBeLessThan(0.21 * (await bytes(int8)));
   expect(await lastLoss(local)).toBeLessThan((await readValidations(local))[0]!.loss - 1);
 
-  const killed = start([
-    "train",
-    config,
-    "--workers",
-    "2",
-    ...["checkpoint.name=killed", ...rounds].flatMap((set) => ["--set", set]),
-  ]);
-  await killed.waitFor(/saved step 12/);
+  const sets = ["checkpoint.name=killed", ...rounds].flatMap((set) => ["--set", set]);
+  const killed = start(["train", config, "--workers", "2", ...sets], { pauseAt: /saved step 12/ });
+  await killed.paused();
   killed.child.kill("SIGKILL");
   await killed.finished;
   const path = join(folder, "runs/killed");

@@ -6,13 +6,13 @@ import type { ChromeTrace } from "../../coordinator/trace/chrome-trace.ts";
 import { finish, smallRun, start } from "../support/cli.ts";
 
 test("a run on one screen while it lasts, and its log afterwards: all of it, or of one worker", async () => {
-  const { folder, config } = await smallRun({ steps: 20_000, eval_every: 0 });
+  const { folder, config } = await smallRun({ steps: 1_000_000, eval_every: 0 });
   const run = join(folder, "runs/watched");
   const train = start(["train", config, "--workers", "2", "--set", "checkpoint.name=watched"], { cwd: folder });
-  await train.waitFor(/step +2\/20000/);
+  await train.waitFor(/step +2\/1000000/);
   const watch = start(["watch", run, "--every", "0.1"]);
   await watch.waitFor(/w0 +healthy +[01] /);
-  await watch.waitFor(/step \d+\/20000 .*tokens\/s .*ETA/);
+  await watch.waitFor(/step \d+\/1000000 .*tokens\/s .*ETA/);
   await watch.waitFor(/loss [\d.]+ .*▁/);
   const out = join(folder, "trace.json");
   const traced = await finish(["trace", run, "--steps", "3", "--out", out]);

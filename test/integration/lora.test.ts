@@ -50,8 +50,8 @@ test("an adapter is trained, resumed bit for bit, the same with more workers, me
   const [single, double] = [await losses(one), await losses(join(runs, "two"))];
   single.forEach((loss, i) => expect(Math.abs(double[i]! - loss) / loss).toBeLessThan(1e-5));
 
-  const killed = start([...train("killed"), "--workers", "1"]);
-  await killed.waitFor(/saved step 10/);
+  const killed = start([...train("killed"), "--workers", "1"], { pauseAt: /saved step 10/ });
+  await killed.paused();
   killed.child.kill("SIGKILL");
   await killed.finished;
   await succeed("train", "--resume", join(runs, "killed"), "--workers", "1");

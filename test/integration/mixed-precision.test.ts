@@ -28,8 +28,10 @@ test("20 steps in float16 have the losses of float32 within 1e-3, and those of t
   const state = JSON.parse(await readFile(join(two, "latest/state.json"), "utf8")) as object;
   expect(state).toMatchObject({ optimizer: { step: 20 }, lossScale: { scale: 65536, goodSteps: 20 } });
 
-  const killed = start(["train", small.config, "--workers", "2", "--set", "checkpoint.name=killed"]);
-  await killed.waitFor(/saved step 10/);
+  const killed = start(["train", small.config, "--workers", "2", "--set", "checkpoint.name=killed"], {
+    pauseAt: /saved step 10/,
+  });
+  await killed.paused();
   killed.child.kill("SIGKILL");
   await killed.finished;
   const run = join(small.folder, "runs/killed");

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { allQueries } from "../../deploy/grafana/dashboards.ts";
-import { smallRun, start } from "../support/cli.ts";
+import { childrenOf, smallRun, start } from "../support/cli.ts";
 import { hasPrometheus, rulesFolder, startPrometheus } from "../support/prometheus.ts";
 
 /** What Grafana fills in. */
@@ -51,10 +51,7 @@ describe.skipIf(!hasPrometheus)("with Prometheus from its Debian package", () =>
     for (const { place, query, conditional } of allQueries()) {
       if (conditional !== undefined) continue;
       await expect
-        .poll(async () => (await prometheus.query(filledIn(query, "watched"))).length, {
-          message: place,
-          timeout: 60_000,
-        })
+        .poll(async () => (await prometheus.query(filledIn(query, "watched"))).length, { message: place })
         .toBeGreaterThan(0);
     }
     const healthy = await prometheus.rules();
@@ -65,7 +62,7 @@ describe.skipIf(!hasPrometheus)("with Prometheus from its Debian package", () =>
     for (const { name, query } of alerts) {
       for (const [metric] of query.matchAll(/\b(?:instance:|worker:)?ringtune_\w+(?::\w+)?/g)) {
         await expect
-          .poll(async () => (await prometheus.query(metric)).length, { message: `${name}: ${metric}`, timeout: 60_000 })
+          .poll(async () => (await prometheus.query(metric)).length, { message: `${name}: ${metric}` })
           .toBeGreaterThan(0);
       }
     }
@@ -73,14 +70,13 @@ describe.skipIf(!hasPrometheus)("with Prometheus from its Debian package", () =>
       (await prometheus.rules()).find(({ name }) => name === "RingtuneWorkerLost")?.state;
     expect(await lost()).toBe("inactive");
 
-    const children = await readFile(`/proc/${running.child.pid}/task/${running.child.pid}/children`, "utf8");
-    process.kill(Number(children.trim().split(" ")[1]), "SIGKILL");
+    process.kill((await childrenOf(running.child.pid!))[1]!, "SIGKILL");
     await running.waitFor(/generation 1 -> 2/);
-    await expect.poll(lost, { timeout: 60_000 }).toBe("firing");
+    await expect.poll(lost).toBe("firing");
     const missing = allQueries().find(({ place }) => place.includes("Missing workers"))!;
     // The alert may have seen the scrape before the one that has the new generation.
     const missed = async (): Promise<unknown> => (await prometheus.query(filledIn(missing.query, "watched")))[0]?.value;
-    await expect.poll(missed, { timeout: 60_000 }).toBe(1);
+    await expect.poll(missed).toBe(1);
 
     running.child.kill("SIGINT");
     expect((await running.finished).code).toBe(130);

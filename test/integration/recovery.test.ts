@@ -21,16 +21,17 @@ interface Cluster extends SmallRun {
   readonly run: string;
 }
 
-/** `ringtune coordinator` and two workers, which have done some steps. */
+/** `ringtune coordinator` and two workers, which have done 20 steps: there the coordinator stands still. */
 async function train(settings: Record<string, unknown>, ...args: string[]): Promise<Cluster> {
   const small = await smallRun(settings);
   const run = join(small.folder, "runs/run");
-  const coordinator = start([
-    ...["coordinator", small.config, "--set", "cluster.workers=2", "--set", "checkpoint.name=run", ...args],
-  ]);
+  const coordinator = start(
+    ["coordinator", small.config, "--set", "cluster.workers=2", "--set", "checkpoint.name=run", ...args],
+    { pauseAt: /step +20\// },
+  );
   const [, address] = await coordinator.waitFor(/ringtune worker --coordinator (\S+) /);
   const workers = ["w0", "w1"].map((id) => workerOf(run, address!, id));
-  await coordinator.waitFor(/step +20\//);
+  await coordinator.paused();
   return { ...small, coordinator, workers, run };
 }
 
@@ -57,7 +58,9 @@ test("a coordinator that is killed and started again goes on with its workers, a
   // A damaged log, and somebody else's, are refused before anything is touched.
   const copyOf = async (name: string): Promise<string> => {
     const copy = join(folder, "runs", name);
-    await cp(run, copy, { recursive: true, verbatimSymlinks: true });
+    // Workers may still be writing their parts of a checkpoint.
+    const filter = (path: string): boolean => !path.endsWith(".tmp");
+    await cp(run, copy, { recursive: true, verbatimSymlinks: true, filter });
     return copy;
   };
   const damaged = await copyOf("damaged");

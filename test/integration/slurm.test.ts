@@ -25,12 +25,12 @@ test.skipIf(withoutSlurm !== undefined)(
     const exported = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
     const job = await slurm.command(
       "sbatch",
-      ...["--parsable", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--time=1", "--signal=B:USR1@30"],
+      ...["--parsable", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--time=2", "--signal=B:USR1@75"],
       ...[`--output=${log}`, `--export=ALL,${exported.join(",")}`, script, small.config],
     );
     const read = (): Promise<string> => readFile(log, "utf8").catch(() => "");
     const printed = async (pattern: RegExp): Promise<void> => {
-      const look = expect.poll(read, { timeout: 120_000, interval: 200 });
+      const look = expect.poll(read, { interval: 200 });
       await look.toMatch(pattern).catch(async (cause: unknown) => {
         throw new Error(`job ${job} is ${await slurm.stateOf(job)} without ${pattern}:\n${await read()}`, { cause });
       });
@@ -56,10 +56,10 @@ test.skipIf(withoutSlurm !== undefined)(
     await printed(/going on with .* \(start 2 of this job\)/);
     await printed(new RegExp(`step +${before + 2}/`));
     await slurm.command("scancel", job);
-    await expect.poll(() => slurm.stateOf(job), { timeout: 60_000 }).toMatch(/^CANCELLED/);
+    await expect.poll(() => slurm.stateOf(job)).toMatch(/^CANCELLED/);
     const numbers = (await readSteps(join(small.folder, "runs/job"))).map(({ step }) => step);
     expect(numbers).toEqual(numbers.map((_, i) => i + 1));
   },
-  240_000,
+  300_000,
 );
 test.skipIf(withoutSlurm === undefined)(withoutSlurm ?? "", () => undefined);

@@ -4,13 +4,17 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { pathToFileURL } from "node:url";
+import { expect, onTestFinished } from "vitest";
+import { assert } from "../../common/errors.ts";
 import { logLineSchema, type LogLine } from "../../common/log-line.ts";
 import { packageRoot } from "../../common/package-root.ts";
 import type { RunRecord, StepRecord, ValidationRecord } from "../../common/records.ts";
 import { followRecords } from "../../coordinator/chaos/records.ts";
+import { PAUSE_AT } from "./pause-at.ts";
 
 export const program = join(packageRoot, "dist/coordinator/cli/main.js");
+const pause = join(packageRoot, "dist/test/support/pause-at.js");
 
 export interface Finished {
   readonly code: number | null;
@@ -21,10 +25,12 @@ export interface Finished {
 
 export interface Running {
   readonly child: ChildProcess;
-  /** Everything printed so far, both streams. */
+  /** Everything printed so far, both streams, line by line as they came. */
   readonly output: () => string;
   /** Resolves with the match as soon as the output contains it; rejects when the process ends without it. */
   waitFor(pattern: RegExp): Promise<RegExpExecArray>;
+  /** Resolves when the process stands still, see `pauseAt`. SIGCONT lets it go on. */
+  paused(): Promise<void>;
   readonly finished: Promise<Finished>;
 }
 
@@ -33,52 +39,75 @@ export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** A command that runs the program, such as "ip netns exec NAME". */
   readonly prefix?: readonly string[];
+  /**
+   * When it prints this, the process stops itself (pause-at.ts), so that what a test does then happens then, however slow the
+   * machine is. Its workers go on.
+   */
+  readonly pauseAt?: RegExp;
 }
 
 /** Starts `ringtune ARGS`; killed at the end of the test if it is still there. */
 export function start(args: readonly string[], options: StartOptions = {}): Running {
   const [command = "", ...rest] = [...(options.prefix ?? []), process.execPath, program, ...args];
-  const child = spawn(command, rest, {
-    cwd: options.cwd ?? packageRoot,
-    env: { ...process.env, NO_COLOR: "1", ...options.env },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const { cwd = packageRoot, pauseAt } = options;
+  const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1", ...options.env };
+  if (pauseAt !== undefined) {
+    env["NODE_OPTIONS"] = `${env["NODE_OPTIONS"] ?? ""} --import=${pathToFileURL(pause)}`;
+    env[PAUSE_AT] = pauseAt.source;
+  }
+  const child = spawn(command, rest, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
   const text = { stdout: "", stderr: "" };
+  /** Whole lines of both, and what has begun. */
+  let lines = "";
+  const begun = { stdout: "", stderr: "" };
+  let isOver = false;
   const watchers = new Set<() => void>();
+  const look = (): void => watchers.forEach((watcher) => watcher());
   for (const stream of ["stdout", "stderr"] as const) {
     child[stream].setEncoding("utf8").on("data", (chunk: string) => {
       text[stream] += chunk;
-      watchers.forEach((watcher) => watcher());
+      begun[stream] += chunk;
+      const end = begun[stream].lastIndexOf("\n") + 1;
+      lines += begun[stream].slice(0, end);
+      begun[stream] = begun[stream].slice(end);
+      look();
     });
   }
+  // Not "exit": what it printed last may come after that.
   const finished = new Promise<Finished>((resolve) => {
     child.once("close", (code, signal) => {
+      isOver = true;
       resolve({ code, signal, ...text });
-      watchers.forEach((watcher) => watcher());
+      look();
     });
   });
   onTestFinished(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     await finished;
   });
-  const output = (): string => text.stdout + text.stderr;
+  const output = (): string => lines + begun.stdout + begun.stderr;
+  const waitFor = (pattern: RegExp): Promise<RegExpExecArray> =>
+    new Promise((resolve, reject) => {
+      const watcher = (): void => {
+        const match = pattern.exec(output());
+        if (match === null && !isOver) return;
+        watchers.delete(watcher);
+        if (match !== null) resolve(match);
+        else reject(new Error(`the process ended without printing ${pattern}:\n${output()}`));
+      };
+      watchers.add(watcher);
+      watcher();
+    });
   return {
     child,
     output,
     finished,
-    waitFor: (pattern) =>
-      new Promise((resolve, reject) => {
-        const look = (): void => {
-          const match = pattern.exec(output());
-          const ended = child.exitCode !== null || child.signalCode !== null;
-          if (match === null && !ended) return;
-          watchers.delete(look);
-          if (match !== null) resolve(match);
-          else reject(new Error(`the process ended without printing ${pattern}:\n${output()}`));
-        };
-        watchers.add(look);
-        look();
-      }),
+    waitFor,
+    async paused() {
+      assert(pauseAt !== undefined, "it is started with pauseAt");
+      await waitFor(pauseAt);
+      await expect.poll(() => readFile(`/proc/${child.pid}/stat`, "utf8")).toMatch(/\) T /);
+    },
   };
 }
 
@@ -92,10 +121,17 @@ export async function childrenOf(pid: number): Promise<number[]> {
   return text.trim().split(" ").filter(Boolean).map(Number);
 }
 
+/** A process that has ended but that nobody has asked for is not alive. */
+export async function isAlive(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return /\) [^ZX] /.test(stat);
+}
+
 /** A folder that is removed at the end of the test. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "ringtune-test-"));
-  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
+  // Workers whose coordinator is gone may be writing there a little longer.
+  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 20 }));
   return folder;
 }
 
@@ -138,7 +174,7 @@ export async function readRecords(run: string): Promise<RunRecord[]> {
   return lines.map((line) => JSON.parse(line) as RunRecord);
 }
 
-/** Resolves with the first recorded step of a run for which this holds; what a run prints may be ahead of what it recorded. */
+/** Resolves with the first recorded step for which this holds; that a generation is formed is said before it has recorded any. */
 export async function waitForStep(run: string, holds: (record: StepRecord) => boolean): Promise<StepRecord> {
   const records = followRecords(join(run, "metrics.jsonl"));
   onTestFinished(() => records.close());

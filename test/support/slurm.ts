@@ -52,15 +52,13 @@ export async function startSlurm(): Promise<Slurm> {
   const command = async (name: string, ...args: string[]): Promise<string> => {
     return (await promisify(execFile)(name, args, { env, maxBuffer: 2 ** 24 })).stdout.trim();
   };
-  await expect
-    .poll(() => command("munge", "-n", `--socket=${at("munge.socket")}`).catch(String), { timeout: 20_000 })
-    .toMatch(/^MUNGE:/);
+  await expect.poll(() => command("munge", "-n", `--socket=${at("munge.socket")}`).catch(String)).toMatch(/^MUNGE:/);
   daemon("slurmctld", ["-D", "-i", "-f", conf]);
   for (const node of ["n1", "n2"]) daemon("slurmd", ["-D", "-N", node, "-f", conf]);
   onTestFinished(async () => {
     await command("scancel", "--full", "--signal=KILL", "--state=RUNNING").catch(() => undefined);
     await command("scancel", "--user=root").catch(() => undefined);
-    await expect.poll(() => command("squeue", "--noheader").catch(() => ""), { timeout: 20_000 }).toBe("");
+    await expect.poll(() => command("squeue", "--noheader").catch(() => "")).toBe("");
   });
   const logs = async (): Promise<string> =>
     (await Promise.all(["ctld", "n1", "n2"].map((name) => readFile(at(`${name}.log`), "utf8").catch(String)))).join(
@@ -69,7 +67,7 @@ export async function startSlurm(): Promise<Slurm> {
   const states = (): Promise<string> =>
     command("sinfo", "--noheader", "--Node", "--format=%N %t").catch((error: unknown) => String(error));
   try {
-    await expect.poll(states, { timeout: 40_000 }).toBe("n1 idle\nn2 idle");
+    await expect.poll(states).toBe("n1 idle\nn2 idle");
   } catch (cause) {
     throw new Error(await logs(), { cause });
   }

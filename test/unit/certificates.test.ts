@@ -108,7 +108,7 @@ describe("a session with mutual TLS", () => {
     const answer = new Promise<string>((resolve) => (heard = resolve));
     const session: CoordinatorSession = await openSession({
       address,
-      timeoutMs: 20_000,
+      timeoutMs: 60_000,
       ...(credentials === undefined ? {} : { credentials }),
       handlers: {
         message: (message) => heard(message.kind === "finish" ? message.value.reason : message.kind),

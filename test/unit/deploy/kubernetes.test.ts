@@ -118,7 +118,7 @@ describe.skipIf(!isInstalled("kubernetes-models") || !isInstalled(operator))("wi
     expect(typeErrors([...manifests, misspelt])).toEqual([
       `Object literal may only specify known properties, and '"paralelism"' does not exist in type 'IJobSpec'.`,
     ]);
-  }, 120_000);
+  });
 });
 
 /** The manifests as TypeScript literals of the models' types. */

@@ -15,7 +15,7 @@ const candidate = (port: number): Candidate => {
   return { address: `127.0.0.1:${port}`, host: "here", pid: port, pulse };
 };
 /** However slow the machine is. */
-const eventually = <T>(callback: () => T | Promise<T>): Promise<T> => vi.waitFor(callback, { timeout: 30_000 });
+const eventually = <T>(callback: () => T | Promise<T>): Promise<T> => vi.waitFor(callback, { timeout: 120_000 });
 const never = new AbortController().signal;
 
 describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", () => {
@@ -39,8 +39,8 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
     [clients, leaders, notices] = [[], [], []];
   });
 
-  function connect({ endpoints }: Pick<EtcdCluster, "endpoints"> = cluster): Etcd {
-    const client = createEtcd({ endpoints, prefix: run, attemptMs: 500 });
+  function connect({ endpoints }: Pick<EtcdCluster, "endpoints"> = cluster, attemptMs = 5000): Etcd {
+    const client = createEtcd({ endpoints, prefix: run, attemptMs });
     clients.push(client);
     return client;
   }
@@ -49,10 +49,10 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
     port: number,
     {
       etcd = connect(),
-      limitMs = 10_000,
+      limitMs = 60_000,
       seen = [] as string[],
       signal = never,
-      leaseSeconds = 1,
+      leaseSeconds = 30,
       pulse = candidate(port).pulse,
     } = {},
   ): Promise<Leadership> {
@@ -105,8 +105,8 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
 
   test("who loses its lease can't write any more, and says who leads", async () => {
     const etcd = connect();
-    const patience = { limitMs: 10_000, notice: () => undefined };
-    const old = await lead(1, { etcd });
+    const patience = { limitMs: 60_000, notice: () => undefined };
+    const old = await lead(1, { etcd, leaseSeconds: 5 });
     const store = createDurableStore(createEtcdMedium(etcd, old, patience));
     await store.load();
     await store.append({ committed: 4 });
@@ -158,7 +158,7 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
         return answer;
       },
     };
-    const patience = { limitMs: 10_000, notice: () => undefined };
+    const patience = { limitMs: 60_000, notice: () => undefined };
     const store = createDurableStore(createEtcdMedium(lossy, leader, patience));
     await store.load();
     await store.append({ committed: 1 });
@@ -174,9 +174,9 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
     const three = await startEtcd({ count: 3 });
     onTestFinished(() => three.stop());
     const [first, second, third] = three.members;
-    const etcd = connect(three);
+    const etcd = connect(three, 500);
     const notice = (sentence: string): void => void notices.push(sentence);
-    const leader = await lead(1, { etcd, limitMs: 60_000, leaseSeconds: 10 });
+    const leader = await lead(1, { etcd, limitMs: 60_000, leaseSeconds: 60 });
     const store = createDurableStore(createEtcdMedium(etcd, leader, { limitMs: 60_000, notice }));
     await store.load();
     await store.append({ committed: 1 });
@@ -206,7 +206,7 @@ describe.skipIf(!hasEtcd)("several coordinators on etcd (package etcd-server)", 
   test("names the size of a write that etcd refuses", async () => {
     const etcd = connect();
     const leader = await lead(1, { etcd });
-    const store = createDurableStore(createEtcdMedium(etcd, leader, { limitMs: 5000, notice: () => undefined }));
+    const store = createDurableStore(createEtcdMedium(etcd, leader, { limitMs: 60_000, notice: () => undefined }));
     await store.load();
     await expect(store.append({ members: "x".repeat(1_700_000), committed: 1 })).rejects.toMatchObject({
       code: "disk_failed",

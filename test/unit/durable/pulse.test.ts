@@ -6,7 +6,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { openPulse, watchPulse, type Pulse } from "../../../coordinator/durable/etcd/pulse.ts";
 
 /** However slow the machine is. */
-const eventually = <T>(callback: () => T | Promise<T>): Promise<T> => vi.waitFor(callback, { timeout: 30_000 });
+const eventually = <T>(callback: () => T | Promise<T>): Promise<T> => vi.waitFor(callback, { timeout: 120_000 });
 
 /** Plays a leader's end as it likes. */
 async function listen(answer: (socket: Socket) => void): Promise<{ server: Server; pulse: Pulse; sockets: Socket[] }> {

@@ -13,7 +13,7 @@ const program = { directory: "/", words: ["sh", "/dev/null"] };
 async function open(script: string, change: Partial<Parameters<typeof openLink>[0]> = {}): Promise<Link> {
   const { path } = await fakeSsh({ b: script });
   return openLink({
-    ...{ ...program, host: "b", ssh: [path], timeoutMs: 20_000, prepare },
+    ...{ ...program, host: "b", ssh: [path], timeoutMs: 60_000, prepare },
     report: () => undefined,
     lost: () => undefined,
     ...change,
@@ -30,16 +30,16 @@ test("a host that is ready, whatever its login says before", async () => {
 });
 
 test.each([
-  ["exec sleep 600", { timeoutMs: 300 }, "unavailable", /^host b did not answer within 0\.\d s$/],
+  ["exec sleep 600", { timeoutMs: 300 }, "unavailable", /^host b did not answer within \d+\.\d s$/],
   [
     "echo 'Enter passphrase:' >&2; exec sleep 600",
-    { timeoutMs: 500 },
+    { timeoutMs: 3000 },
     "unavailable",
     /^host b did not answer within \d\.\d s \(it said: Enter passphrase:\)$/,
   ],
   [
     `${hello(packageVersion)}; exec sleep 600`,
-    { timeoutMs: 500 },
+    { timeoutMs: 3000 },
     "unavailable",
     /^host b answered, and did not look at its devices within \d\.\d s$/,
   ],
