@@ -1,6 +1,7 @@
 // The Data ledger dashboard: is data flowing, and is every sample of an epoch trained on once, whatever happens to the workers.
 
 import { ofRun, type DashboardDefinition } from "./definition.ts";
+import { samplesPerSecond } from "./training.ts";
 
 const samples = (state: string): string => ofRun(`ringtune_ledger_samples{state="${state}"}`);
 
@@ -67,13 +68,7 @@ export const ledger: DashboardDefinition = {
     {
       title: "Flow",
       panels: [
-        {
-          kind: "time",
-          title: "Samples per second",
-          description: "Samples of committed steps.",
-          unit: "none",
-          queries: { samples: ofRun("rate(ringtune_samples_processed_total[$__rate_interval])") },
-        },
+        samplesPerSecond,
         {
           kind: "time",
           title: "Samples by what became of them",

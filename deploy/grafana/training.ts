@@ -1,8 +1,17 @@
 // The Training dashboard: is it learning, is it fast, will it finish.
 
-import { ofRun, type DashboardDefinition } from "./definition.ts";
+import { ofRun, type DashboardDefinition, type PanelDefinition } from "./definition.ts";
 
 const stepsPerSecond = "rate(ringtune_steps_committed_total[$__rate_interval])";
+
+/** On the Data ledger, too. */
+export const samplesPerSecond: PanelDefinition = {
+  kind: "time",
+  title: "Samples per second",
+  description: "Samples of committed steps.",
+  unit: "none",
+  queries: { samples: ofRun("rate(ringtune_samples_processed_total[$__rate_interval])") },
+};
 
 export const training: DashboardDefinition = {
   uid: "ringtune-training",
@@ -115,13 +124,7 @@ export const training: DashboardDefinition = {
           unit: "none",
           queries: { tokens: ofRun("rate(ringtune_tokens_processed_total[$__rate_interval])") },
         },
-        {
-          kind: "time",
-          title: "Samples per second",
-          description: "Samples of committed steps.",
-          unit: "none",
-          queries: { samples: ofRun("rate(ringtune_samples_processed_total[$__rate_interval])") },
-        },
+        samplesPerSecond,
         {
           kind: "time",
           title: "Epochs",

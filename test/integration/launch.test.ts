@@ -1,6 +1,6 @@
 // `ringtune launch` with a fake ssh that runs the hosts on this machine, and over a real sshd where one is installed.
 
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
@@ -157,7 +157,7 @@ test.skipIf(!existsSync(sshd))("a run over a real sshd, whose workers leave when
   let said = "";
   server.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
   onTestFinished(() => void server.kill("SIGKILL"));
-  await listening(port, () => said);
+  await listening(port, server, () => said);
   const ssh = `ssh -p ${port} -i ${join(folder, "user")} -o UserKnownHostsFile=${join(folder, "known")} -l ${userInfo().username}`;
   const running = start([
     ...["launch", small.config, "--hosts", "127.0.0.1:2", "--ssh", ssh, "--set", "checkpoint.name=real"],
@@ -180,8 +180,8 @@ test.skipIf(!existsSync(sshd))("a run over a real sshd, whose workers leave when
   expect(wrong.stderr).toMatch(/host 127\.0\.0\.1 refused this user's key after .*: .*Permission denied/);
 });
 
-async function listening(port: number, said: () => string): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
+async function listening(port: number, server: ChildProcess, said: () => string): Promise<void> {
+  while (server.exitCode === null) {
     const socket = connect(port, "127.0.0.1");
     const isOpen = await new Promise<boolean>((resolve) => {
       socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
