@@ -108,6 +108,22 @@ test("the sums are those of one phase after another, to the last bit", async () 
   for (const rank of buffers.keys()) expect(Buffer.compare(bytesOf(buffers[rank]!), bytesOf(elsewhere[rank]!))).toBe(0);
 });
 
+test("one rank that carries everything for five sums right, though it can't have all of their buffers in sight at once", async () => {
+  let buffers: Float32Array[] = [];
+  const floats = 600_000; // 2.4 MB: the window has 3.4 MB, the others' buffers 9.6
+  const world = await formWorld(6, {
+    ...{ seed: 12, kind: "in process, hosts", hosts: [0, 0, 0, 0, 0, 1], segmentBytes: 65_536, directBytes: 0 },
+    prepare: (endpoints) => (buffers = endpoints.map((endpoint) => endpoint.allocate(floats))),
+  });
+  worlds.push(world);
+  for (const step of [1, 2]) {
+    buffers.forEach((buffer, rank) => buffer.forEach((_, i) => (buffer[i] = (i % 1000) * step + rank)));
+    await Promise.all(world.collectives.map((collective, rank) => collective.allReduce(buffers[rank]!, call(step))));
+    for (const buffer of buffers) expect(buffer.every((sum, i) => sum === 6 * (i % 1000) * step + 15)).toBe(true);
+  }
+  expect(world.collectives[0]!.path).toBe("shared memory of 5 + 1 ranks, joined by 1 ring");
+});
+
 test("what the carriers do in memory is what the host would do before and after, each range by one of them", () => {
   const topologies: Topology[] = [[[0, 1], [2, 3]], [[0, 2, 4], [1, 3], [5]], [[0, 1, 2], [3, 4, 5, 6]]]; // prettier-ignore
   for (const topology of topologies) {

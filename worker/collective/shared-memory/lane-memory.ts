@@ -25,7 +25,10 @@ export interface LaneMemory {
   readonly bytesMoved: number;
 }
 
-/** Pages of the others' buffers are mapped in such parts at most, a multiple of 64. */
+/**
+ * Pages of the others' buffers are mapped in such parts at most, a multiple of 64. A move is of a chunk at most, so the region's window
+ * always holds a part of each; where it doesn't hold all of them, they are mapped again when they are needed again.
+ */
 const largestPartBytes = 1024 * 1024;
 
 /** The buffer lies in memory that the group shares. */
@@ -34,12 +37,8 @@ export function createLaneMemory(
   world: SharedWorld,
   { bytes, dtype }: Pick<WireWork, "bytes" | "dtype">,
 ): LaneMemory {
-  const { rank, worldSize } = world;
+  const { rank } = world;
   const { region } = world.find(bytes)!;
-  // No larger than that the region's window holds those of all ranks at once.
-  const share = Math.max(64, Math.floor(region.sizeBytes / worldSize / 64) * 64);
-  const partBytes = Math.min(largestPartBytes, share);
-  const cut = (moves: readonly Move[]): Move[] => moves.flatMap((move) => cutMove(move, partBytes));
   const [fetches, gives] = [cut(before), cut(after)];
   let bytesMoved = 0;
   const carry = (moves: readonly Move[], { offset, length }: Piece): void => {
@@ -60,10 +59,12 @@ export function createLaneMemory(
   };
 }
 
-function cutMove(move: Move, bytes: number): Move[] {
-  const count = Math.ceil((move.end - move.begin) / bytes);
-  return Array.from({ length: count }, (_, part) => {
-    const begin = move.begin + part * bytes;
-    return { ...move, begin, end: Math.min(move.end, begin + bytes) };
+function cut(moves: readonly Move[]): Move[] {
+  return moves.flatMap((move) => {
+    const count = Math.ceil((move.end - move.begin) / largestPartBytes);
+    return Array.from({ length: count }, (_, part) => {
+      const begin = move.begin + part * largestPartBytes;
+      return { ...move, begin, end: Math.min(move.end, begin + largestPartBytes) };
+    });
   });
 }
