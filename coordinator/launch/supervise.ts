@@ -117,7 +117,11 @@ export function superviseWorkers(options: SuperviseOptions): Supervised {
       const ended = slots.find((slot) => slot.id === id)?.process.ended;
       if (ended === undefined) return undefined;
       const patience = new AbortController();
-      const tooLong = delay(LAST_WORDS_MS, undefined, { signal: patience.signal, ref: false }).catch(() => undefined);
+      const { signal } = patience;
+      const tooLong = (async () => {
+        // In parts: of a process that was kept waiting itself, what came meanwhile is heard between two of them.
+        for (let part = 0; part < 3; part++) await delay(LAST_WORDS_MS / 3, undefined, { signal, ref: false });
+      })().catch(() => undefined);
       const ending = await Promise.race([ended, tooLong]).finally(() => patience.abort());
       return ending?.words;
     },

@@ -8,8 +8,11 @@ import type { CollectiveCall } from "../../worker/collective/collective.ts";
 import type { SessionCollective } from "../../worker/collective/session.ts";
 import { formWorld, type TransportKind, type World } from "./collective-world.ts";
 
-const never = new AbortController().signal;
-export const call = (step: number, signal = never): CollectiveCall => ({ step, bucket: 0, signal });
+export const call = (step: number, signal = new AbortController().signal): CollectiveCall => ({
+  step,
+  bucket: 0,
+  signal,
+});
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** 0, 1, n-1, n, n+1, around the chunk and the page, and larger. */
