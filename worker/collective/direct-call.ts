@@ -6,7 +6,7 @@ import type { Call } from "./call.ts";
 import { describePiece } from "./describe.ts";
 import type { DirectSchedule } from "./direct.ts";
 import { sendPiece, takeDue, type WireWork } from "./due.ts";
-import type { Incoming, Outgoing } from "./links.ts";
+import type { Frame, Incoming, Outgoing } from "./links.ts";
 
 export interface DirectLinks {
   readonly to: (position: number) => Outgoing;
@@ -29,8 +29,7 @@ export function createDirectCall(
     outgoing: to(exchange.position),
     incoming: from(exchange.position),
     sent: 0,
-    /** Payloads, of those that are summed. */
-    received: [] as (Uint8Array | undefined)[],
+    received: [] as Frame[],
   }));
   let bytesSent = 0;
   let bytesBetweenHosts = 0;
@@ -47,7 +46,7 @@ export function createDirectCall(
   const sum = (): void => {
     for (const [index, { offset, length }] of sums.entries()) {
       assert(dtype !== "bytes", "bytes are not summed");
-      const operands = peers.map((peer) => peer.received[index]!);
+      const operands = peers.map((peer) => peer.received[index]!.payload);
       operands.splice(position, 0, own.subarray(offset, offset + length));
       const [first, ...others] = operands;
       bytes.set(first!, offset);
@@ -72,9 +71,8 @@ export function createDirectCall(
           const due = takeDue(peer.incoming, piece, work, onOlder);
           if (due.kind === "broken") return due;
           if (due.kind === "pending") break;
-          const { payload } = due.frame;
-          if (sums.length === 0) bytes.set(payload, piece.offset);
-          peer.received.push(sums.length === 0 ? undefined : payload);
+          if (sums.length === 0) bytes.set(due.frame.payload, piece.offset);
+          peer.received.push(due.frame);
         }
       }
       const isDone = peers.every(
@@ -82,6 +80,7 @@ export function createDirectCall(
       );
       if (!isDone) return { kind: "pending" };
       sum();
+      for (const { incoming, received } of peers) for (const frame of received) incoming.release(frame);
       return { kind: "done" };
     },
     describe() {

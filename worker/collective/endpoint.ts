@@ -4,6 +4,7 @@
 
 import { assert, RingtuneError } from "../../common/errors.ts";
 import { decodeFrame, hashJobId, maxPayloadBytes, type FrameHeader } from "../../proto/frame.ts";
+import { hostName, parseAddress } from "./address.ts";
 import type { CollectiveEndpoint, Membership } from "./collective.ts";
 import { createSummable } from "../simd/sum.ts";
 import { mismatch, type DropReason, type Position } from "./links.ts";
@@ -22,10 +23,8 @@ export interface RingEndpoint extends CollectiveEndpoint {
 const maxWaitingHellos = 1024;
 
 /**
- * Measured over TCP with two processes on one host (test/bench/all-reduce.ts), 100 MB, best of 3 on a busy two-core machine:
- * 256 KiB x 16 130 ms, 512 KiB x 8 100 ms, 1 MiB x 8 104 ms and the least spread, 2 MiB x 4 94 ms; 1 and 10 MB prefer
- * 1 MiB too. With 4 ranks, under load, 64 KB took 4 ms directly and 8 ms by the ring, 256 KB 7 and 12 ms: `directBytes` are
- * fewer, because between hosts bytes cost more.
+ * With 4 ranks, under load, 64 KB took 4 ms directly and 8 ms by the ring, 256 KB 7 and 12 ms: `directBytes` are fewer,
+ * because between hosts bytes cost more.
  */
 export const defaultRingOptions: RingOptions = {
   segmentBytes: 1024 * 1024,
@@ -34,19 +33,28 @@ export const defaultRingOptions: RingOptions = {
   now: () => performance.now(),
 };
 
+/**
+ * Among ranks of one host there is no latency to hide, and a message takes some 30 us of a processor that all share. 100 MB between
+ * two ranks over TCP on two idle cores, medians: 104 ms with pieces of 64 KiB, 71 of 256 KiB, 66 of 1 MiB, 63 of 2 MiB, 60 of 4 MiB.
+ */
+const optionsOnOneHost = { ...defaultRingOptions, segmentBytes: 4 * 1024 * 1024, windowSegments: 4 };
+
 /** `memory`, if there is any, is used with the ranks of the same host that have it too; the address of the transport says so. */
 export function createRingEndpoint(
   transport: Transport,
   options: Partial<RingOptions> = {},
   memory?: SharedMemory,
 ): RingEndpoint {
-  const ringOptions: RingOptions = { ...defaultRingOptions, ...options };
-  const { segmentBytes } = ringOptions;
+  const optionsAmong = (addresses: readonly string[]): RingOptions => {
+    const hosts = new Set(addresses.map((address) => hostName(parseAddress(address))));
+    return { ...(hosts.size === 1 ? optionsOnOneHost : defaultRingOptions), ...options };
+  };
+  const { segmentBytes, windowSegments } = optionsAmong([]);
   assert(
     segmentBytes > 0 && segmentBytes % 8 === 0 && segmentBytes <= maxPayloadBytes,
     `${segmentBytes} bytes a segment`,
   );
-  assert(ringOptions.windowSegments >= 1, "windowSegments is at least 1");
+  assert(windowSegments >= 1, "windowSegments is at least 1");
   const dropped = new Map<DropReason, number>();
   const hellos = new Map<string, FrameHeader>();
   const latest = new Map<bigint, number>(); // newest generation formed, by job
@@ -112,7 +120,7 @@ export function createRingEndpoint(
       transport.admit(position.addresses);
       // Ranks of earlier generations that were left behind lose their hold on this rank's memory, whatever comes next.
       memory?.renew();
-      session = createSession(position, ringOptions, transport, memory, bandwidths, drop);
+      session = createSession(position, optionsAmong(position.addresses), transport, memory, bandwidths, drop);
       latest.set(position.job, position.generation);
       for (const [connection, hello] of [...hellos]) {
         if (hello.job !== position.job || hello.generation > position.generation) continue;

@@ -67,6 +67,8 @@ export interface Incoming {
   readonly rank: number;
   /** The next one; taking it gives credit for another. */
   take(): Frame | undefined;
+  /** Frees the memory of a frame that was taken: its payload is read no more. */
+  release(frame: Frame): void;
   /** Tells the sender of every frame taken: at the end of a call, since it waits for that. */
   acknowledge(): void;
 }
@@ -223,6 +225,7 @@ function createIncoming(
       if ((received - announced) * 4 >= window) announce();
       return frame;
     },
+    release: ({ payload }) => transport.release(payload),
     acknowledge() {
       if (received > announced) announce();
     },

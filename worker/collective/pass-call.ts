@@ -59,6 +59,7 @@ export function createPassCall(
         const taken = takeDue(before, piece, work, onOlder);
         if (taken.kind !== "frame") return taken;
         work.bytes.set(taken.frame.payload, piece.offset);
+        before.release(taken.frame);
         received++;
         sendReady();
       }

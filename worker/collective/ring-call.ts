@@ -61,6 +61,7 @@ export function createRingCall(
         if (due.kind !== "frame") return due;
         if (piece.kind === "reduce-scatter") memory?.fetch(piece);
         absorb(due.frame, piece, work);
+        predecessor.release(due.frame);
         const isResult = received++ >= partial;
         sendReady();
         if (isResult) memory?.give(piece);

@@ -9,6 +9,8 @@ export interface Transport {
    * reply. Called once. A delivered part may be kept; it is never written by the transport.
    */
   listen(onMessage: (connection: string, parts: readonly Uint8Array[]) => void): void;
+  /** Nobody reads this delivered part any more: frees its memory at once. Without it, garbage collection does some time. */
+  release(part: Uint8Array): void;
   /**
    * From now on only the processes at these addresses may send to this one, where the transport can tell: their messages
    * are those that `listen` hears. Throws `collective_failed` when one of them can't be told from a stranger.

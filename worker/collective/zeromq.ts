@@ -13,9 +13,9 @@ import { describeAddress, parseAddress, pathBetween, type EndpointAddress, type 
 import { createDoorkeeper, curveOverheadBytes, isCurveKey, type CurveKeys, type Doorkeeper } from "./curve.ts";
 import { createRingEndpoint, defaultRingOptions, type RingEndpoint } from "./endpoint.ts";
 import { hostIdentity } from "./host-identity.ts";
+import { keepFreedMemory, releaseMessage } from "./message-memory.ts";
 import type { RingOptions } from "./session.ts";
 import { createSharedMemory } from "./shared-memory/shared-memory.ts";
-import { createSweeper } from "./sweep.ts";
 import type { Connection, ConnectionEvents, Transport } from "./transport.ts";
 
 export interface CollectiveEndpointOptions extends Partial<RingOptions> {
@@ -82,6 +82,7 @@ export async function createZeroMqTransport(options: CollectiveEndpointOptions):
   const own = { tcp, host: hostId, ...local, memory: reach === "memory", ...(keys ? { curve: keys.publicKey } : {}) };
   const connections = new Set<Connection>();
   const sendReply = createSender((parts) => router.send(parts));
+  keepFreedMemory();
 
   return {
     address: describeAddress(own),
@@ -93,6 +94,7 @@ export async function createZeroMqTransport(options: CollectiveEndpointOptions):
     listen(onMessage) {
       void receiveAll(router, ([from, ...parts]) => onMessage(from!.toString("latin1"), parts));
     },
+    release: releaseMessage,
     reply: (connection, part) => sendReply([Buffer.from(connection, "latin1"), part]),
     connect(address, events) {
       const other = parseAddress(address);
@@ -179,7 +181,6 @@ function openConnection(dealer: Dealer, address: string, events: ConnectionEvent
 
 /** Delivers every message until the socket is closed; resolves with why it ended. A throw of `onMessage` is not caught. */
 async function receiveAll(socket: Router | Dealer, onMessage: (parts: Buffer[]) => void): Promise<string> {
-  const sweep = createSweeper();
   for (;;) {
     let parts: Buffer[];
     try {
@@ -188,7 +189,6 @@ async function receiveAll(socket: Router | Dealer, onMessage: (parts: Buffer[]) 
       return error instanceof Error ? error.message : String(error);
     }
     onMessage(parts);
-    sweep(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
   }
 }
 
