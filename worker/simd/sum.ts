@@ -135,8 +135,8 @@ export function sumOneByOne(
   }
 }
 
-/** Bytes that are summed at once; both operands fit into the first-level cache. */
-const blockBytes = 16 * 1024;
+/** Bytes that are summed at once: what was copied for it is still in the first-level cache. */
+const blockBytes = 32 * 1024;
 
 /** Memory in which a sum needs room for the other operand. */
 export const scratchBytes = blockBytes;
@@ -151,15 +151,23 @@ export function registerMemory(memory: WasmMemory, scratch: number): void {
   const bytes = new Uint8Array(memory.buffer);
   const pairOf = compilePairs(memory);
   adders.set(memory.buffer, (type, address, addend) => {
-    for (let start = 0; start < addend.byteLength; start += blockBytes) {
-      const length = Math.min(blockBytes, addend.byteLength - start);
-      bytes.set(length === addend.byteLength ? addend : addend.subarray(start, start + length), scratch);
-      const vectors = length - (length % strideBytes);
-      pairOf(type)([address + start, scratch], vectors);
-      const addresses = [address + start + vectors, scratch + vectors];
-      sumOneByOne(type, memory.buffer, { addresses, targets: [0], bytes: length - vectors });
+    const add = pairOf(type);
+    const rest = addend.byteLength % strideBytes;
+    const vectors = addend.byteLength - rest;
+    for (let start = 0; start < vectors; start += blockBytes) {
+      const length = Math.min(blockBytes, vectors - start);
+      bytes.set(partOf(addend, start, length), scratch);
+      add([address + start, scratch], length);
     }
+    if (rest === 0) return;
+    bytes.set(partOf(addend, vectors, rest), scratch);
+    sumOneByOne(type, memory.buffer, { addresses: [address + vectors, scratch], targets: [0], bytes: rest });
   });
+}
+
+/** As `subarray` has it, which takes a while for a Buffer. */
+function partOf({ buffer, byteOffset }: Uint8Array, start: number, length: number): Uint8Array {
+  return new Uint8Array(buffer, byteOffset + start, length);
 }
 
 /** Sums of two vectors into the first, compiled when first used. */
