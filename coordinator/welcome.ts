@@ -46,7 +46,7 @@ async function baseModelPath({ lora, model }: Config): Promise<string> {
 /** What workers have to know of what is trained and how, in the configuration's own words. */
 function trainingSettings({ lora, train }: Config, onHub: Sources["onHub"]): string {
   const { freeze, label_smoothing, recompute, precision } = train;
-  const { bit_identical, overlap, bucket_mb, compression, local_steps, outer } = train;
-  const exchanged = { bit_identical, overlap, bucket_mb, compression, local_steps, outer };
+  const { bit_identical, overlap, bucket_mb, compression, local_steps, outer, zero } = train;
+  const exchanged = { bit_identical, overlap, bucket_mb, compression, local_steps, outer, zero };
   return JSON.stringify({ lora, freeze, label_smoothing, recompute, precision, ...exchanged, onHub });
 }

@@ -1,4 +1,4 @@
-// What train.compression and train.local_steps do not go together with, see docs/compression.md.
+// What train.compression, train.local_steps and train.zero do not go together with, see docs/compression.md and docs/zero.md.
 
 import type { Problem } from "./rules.ts";
 import type { Config } from "./schema.ts";
@@ -38,6 +38,10 @@ export function exchangeRules({ train, cluster }: Config): Problem[] {
   if (train.precision === "fp16") {
     const message = `${localSteps} local steps have no common gradient by which train.precision fp16 could choose its loss scale; use bf16 or fp32`;
     problems.push({ path, message, involves: [path, "train.precision"] });
+  }
+  if (train.zero === 1) {
+    const message = `${localSteps} lets every worker change weights of its own, and train.zero 1 has them once for all workers of a host; choose one of them`;
+    problems.push({ path, message, involves: [path, "train.zero"] });
   }
   const rows = localSteps * train.global_batch;
   const bytes = 8 * rows * train.sequence_length;

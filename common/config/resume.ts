@@ -34,7 +34,7 @@ const decidesBits: ReadonlySet<string> = new Set([
 
 /** What workers were told when they came, and go on with if they are not started anew. */
 function isToldOnce(path: string): boolean {
-  return /^train\.(optimizer\.|compression\.|outer\.|precision$|label_smoothing$|dropout$|recompute$|overlap$|bucket_mb$)/.test(
+  return /^train\.(optimizer\.|compression\.|outer\.|precision$|label_smoothing$|dropout$|recompute$|overlap$|bucket_mb$|zero$)/.test(
     path,
   );
 }

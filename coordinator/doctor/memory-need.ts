@@ -15,6 +15,8 @@ export interface MemoryNeed {
   readonly activations: number;
   /** The copy of weights and optimizer state from which a checkpoint is written, of a worker that writes it alone. */
   readonly copies: number;
+  /** In the memory of the host, what its workers have once for all of them: see docs/zero.md. */
+  readonly once: number;
 }
 
 /** Node.js, ONNX Runtime and what the process has before its first step. */
@@ -71,6 +73,7 @@ export function memoryNeed(model: Readonly<Record<string, unknown>>, config: Con
     optimizer: state,
     activations: BACKWARD * FLOAT * (blocks + logits),
     copies: FLOAT * trained + state,
+    once: train.zero === 1 ? FLOAT * trained + state : 0,
   };
 }
 

@@ -61,10 +61,10 @@ export function judgeMemory(
     if (gpus.has(uuid)) pinned.set(uuid, (pinned.get(uuid) ?? 0) + 1);
   }
   const bytes = (value: number): string => `${describeQuantity(value)}B`;
-  const { weights, gradients, optimizer, activations, copies } = need;
+  const { weights, gradients, optimizer, activations, copies, once } = need;
   const parts = `${bytes(weights)} of weights, ${bytes(gradients)} of gradients, ${bytes(activations)} of activations`;
-  const judged = (each: number, count: number, place: string, free: number): Finding => {
-    const total = each * count;
+  const judged = (each: number, count: number, place: string, free: number, once = 0): Finding => {
+    const total = each * count - once * (count - 1);
     const who = count === 1 ? "a worker needs" : `${count} workers need`;
     const sentence = `reckoned, ${who} ${bytes(total)} of ${place}, ${bytes(free)} are free`;
     if (MARGIN * total > free) return fail("need", `${sentence}; ${advice}`);
@@ -77,5 +77,6 @@ export function judgeMemory(
   const rest = `${bytes(optimizer)} of optimizer state, ${bytes(copies)} to copy a checkpoint, ${bytes(PROCESS_BYTES)} of programs`;
   const all = pinned.size > 0 ? `weights and gradients again, ${rest}` : `${parts}, ${rest}`;
   const onEach = pinned.size > 0 ? onHost(need) - activations : onHost(need);
-  return [...findings, judged(onEach, workers, `this machine's memory (${all} each)`, host)];
+  const shared = once === 0 ? "" : `, ${bytes(once)} of it once`;
+  return [...findings, judged(onEach, workers, `this machine's memory (${all} each${shared})`, host, once)];
 }

@@ -67,6 +67,8 @@ test("what a worker needs is reckoned from the shape of its model", () => {
   const parameters = (4096 + 256) * 256 + 4 * (12 * 256 ** 2 + 13 * 256) + 2 * 256;
   expect([need.weights, need.gradients, need.optimizer]).toEqual([4 * parameters, 4 * parameters, 8 * parameters]);
   expect(need.copies).toBe(12 * parameters);
+  expect(need.once).toBe(0);
+  expect(memoryNeed(model, { ...micro, train: { ...micro.train, zero: 1 } }).once).toBe(12 * parameters);
   // 1,024 tokens, 16 widths and 8 x 128 probabilities in each of 4 blocks; logits three times.
   expect(need.activations).toBe(1.5 * 4 * 1024 * (4 * (16 * 256 + 8 * 128) + 3 * 4096));
   const recomputed = memoryNeed(model, { ...micro, train: { ...micro.train, recompute: "blocks" } });
@@ -76,7 +78,7 @@ test("what a worker needs is reckoned from the shape of its model", () => {
 });
 
 test("workers that share a GPU need its memory together, and each GPU is judged by what is free of it", () => {
-  const need = { weights: 10e9, gradients: 10e9, optimizer: 20e9, activations: 5e9, copies: 30e9 };
+  const need = { weights: 10e9, gradients: 10e9, optimizer: 20e9, activations: 5e9, copies: 30e9, once: 0 };
   expect([onDevice(need), onHost(need)]).toEqual([25e9, 75.19e9]);
   const gpus = new Map([
     ["GPU-a", { totalBytes: 80e9, freeBytes: 79e9 }],
@@ -99,6 +101,9 @@ test("workers that share a GPU need its memory together, and each GPU is judged 
   expect(none).toEqual([]);
   expect(onCpu!.level).toBe("fail");
   expect(onCpu!.sentence).toContain("2 workers need 150.4GB of this machine's memory");
+  const zero = { ...need, once: 30e9 };
+  const [divided] = judgeMemory(zero, { workers: 2, environment: () => ({}) }, { gpus, host: 200e9 });
+  expect(divided!.sentence).toMatch(/2 workers need 120\.4GB of this machine's memory \(.* each, 30\.0GB of it once\)/);
 });
 
 const worker = (id: string, host: string, offsetSeconds: number | undefined, roundTripSeconds = 0.002) =>

@@ -2,6 +2,7 @@
 // when membership changes it is closed and another is formed on the same endpoint.
 
 import type { HalfFormat } from "../simd/half.ts";
+import type { Topology } from "./topology.ts";
 
 export interface CollectiveStats {
   /** Payload bytes that this rank moved to other ranks. */
@@ -43,6 +44,8 @@ export interface Collective {
   readonly generation: number;
   /** How the bytes travel, and why not by shared memory if that was tried: known when the first call is done. */
   readonly path: string;
+  /** The groups of ranks that share memory, the same on all ranks; resolves when they have agreed. See topology.ts. */
+  topology(signal: AbortSignal): Promise<Topology>;
   /** Sums `buffer` over all ranks in place; every rank ends with bit-identical contents. */
   allReduce(buffer: Summable, call: CollectiveCall): Promise<CollectiveStats>;
   /** Sums over all ranks; rank r holds the sum of chunk r (see chunks.ts), the rest of its buffer is not defined. */

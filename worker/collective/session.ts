@@ -215,7 +215,8 @@ export function createSession(
   };
 
   connect(); // who can't be called is known at once, not at the first call
-  let turn: Promise<void> = worldSize > 1 ? agree() : Promise.resolve();
+  const agreed: Promise<void> = worldSize > 1 ? agree() : Promise.resolve();
+  let turn = agreed;
 
   /** Makes the call when those before it are done. */
   const inTurn = async (create: () => Call, signal: AbortSignal): Promise<CollectiveStats> => {
@@ -253,6 +254,11 @@ export function createSession(
     },
     get waitingFor() {
       return waitingFor();
+    },
+    async topology(signal) {
+      await beforeAbort(agreed, signal);
+      if (broken !== undefined) throw broken;
+      return topology;
     },
     allReduce: (buffer, call) => run({ kind: "all-reduce", ...numbersIn(buffer) }, call),
     reduceScatter: (buffer, call) => run({ kind: "reduce-scatter", ...numbersIn(buffer) }, call),

@@ -15,6 +15,18 @@ export interface StepOptions {
   readonly clipFactor: number;
 }
 
+/** The scalars of a step, of parameters that decay and of those that don't. */
+export interface UpdateAt {
+  readonly decaying: Readonly<Record<string, number>>;
+  readonly others: Readonly<Record<string, number>>;
+}
+
+/** Elements [begin, end). */
+export interface Range {
+  readonly begin: number;
+  readonly end: number;
+}
+
 export interface OptimizerState {
   readonly name: OptimizerName;
   /** Steps taken so far. */
@@ -27,32 +39,59 @@ export interface Optimizer {
   readonly name: OptimizerName;
   /** Updates `parameters` in place; `gradients` are left as they are. Equal inputs give equal bits on every machine. */
   step(parameters: Float32Array, gradients: Float32Array, options: StepOptions): void;
+  /** Counts a step that `update` makes in parts. */
+  begin(options: StepOptions): UpdateAt;
+  /**
+   * Elements [begin, end) of a step. `arrays` are parameters, gradients and the state's buffers, each from element `origin` on.
+   * However a step is cut into parts, it gives the bits of `step`.
+   */
+  update(arrays: readonly Float32Array[], at: UpdateAt, range: Range, origin?: number): void;
   /** The live buffers, not copies: save them before the next step. */
   state(): OptimizerState;
-  /** Copies a saved state in. Throws `checkpoint_invalid` if it belongs to another optimizer or model. */
+  /** Copies a saved state in, but for buffers that are the live ones. Throws `checkpoint_invalid` if it belongs to another optimizer or model. */
   load(state: OptimizerState): void;
 }
 
-/** Weight decay applies to parameters of two or more dimensions (embeddings included), as in the GPT-2 recipes. */
-export function createOptimizer(settings: OptimizerSettings, layout: ParameterLayout): Optimizer {
+/**
+ * Weight decay applies to parameters of two or more dimensions (embeddings included), as in the GPT-2 recipes. `allocate`
+ * makes the buffers of the state, of zeros.
+ */
+export function createOptimizer(
+  settings: OptimizerSettings,
+  layout: ParameterLayout,
+  allocate: (length: number) => Float32Array = (length) => new Float32Array(length),
+): Optimizer {
   const rule = optimizerRule(settings);
   const kernel = compileKernel(2 + rule.slots.length, rule.scalars, (formula) => rule.update(formula));
   const groups = decayGroups(layout);
-  const buffers = rule.slots.map(() => new Float32Array(layout.size));
+  const buffers = rule.slots.map(() => allocate(layout.size));
   let step = 0;
+
+  function begin({ learningRate, clipFactor }: StepOptions): UpdateAt {
+    assert(Number.isFinite(learningRate) && learningRate >= 0, `learning rate ${learningRate}`);
+    assert(Number.isFinite(clipFactor), `clip factor ${clipFactor}`);
+    step += 1;
+    const valuesOf = (weightDecay: number) => rule.values({ step, learningRate, clipFactor, weightDecay });
+    return { decaying: valuesOf(settings.weight_decay), others: valuesOf(0) };
+  }
+
+  function update(arrays: readonly Float32Array[], at: UpdateAt, range: Range, origin = 0): void {
+    for (const group of groups) {
+      if (group.end <= range.begin) continue;
+      if (group.begin >= range.end) return;
+      const [from, to] = [Math.max(group.begin, range.begin), Math.min(group.end, range.end)];
+      kernel.run(arrays, from - origin, to - origin, group.decays ? at.decaying : at.others);
+    }
+  }
+
   return {
     name: settings.name,
-    step(parameters, gradients, { learningRate, clipFactor }) {
+    begin,
+    update,
+    step(parameters, gradients, options) {
       assert(parameters.length === layout.size, `${parameters.length} parameters in a layout of ${layout.size}`);
       assert(gradients.length === layout.size, `${gradients.length} gradients in a layout of ${layout.size}`);
-      assert(Number.isFinite(learningRate) && learningRate >= 0, `learning rate ${learningRate}`);
-      assert(Number.isFinite(clipFactor), `clip factor ${clipFactor}`);
-      step += 1;
-      for (const { begin, end, decays } of groups) {
-        const weightDecay = decays ? settings.weight_decay : 0;
-        const scalars = rule.values({ step, learningRate, clipFactor, weightDecay });
-        kernel.run([parameters, gradients, ...buffers], begin, end, scalars);
-      }
+      update([parameters, gradients, ...buffers], begin(options), { begin: 0, end: layout.size });
     },
     state: () => ({
       name: settings.name,
@@ -79,7 +118,9 @@ export function createOptimizer(settings: OptimizerSettings, layout: ParameterLa
           );
         }
       }
-      rule.slots.forEach((slot, i) => buffers[i]!.set(state.buffers[slot]!));
+      rule.slots.forEach((slot, i) => {
+        if (state.buffers[slot] !== buffers[i]) buffers[i]!.set(state.buffers[slot]!);
+      });
       step = state.step;
     },
   };

@@ -33,7 +33,7 @@ export function transferFromPeer(
   { root, receivers, ...call }: Transfer,
 ): Giving {
   const ranks = [root, ...receivers];
-  if (!ranks.includes(collective.rank)) return given;
+  if (receivers.length === 0 || !ranks.includes(collective.rank)) return given;
   const rest = others.map(bytesOf);
   const isSmall = rest.reduce((sum, { byteLength }) => sum + byteLength, 0) < worthWaitingBytes;
   const begun = isSmall ? given.begun : collective.pass([bytesOf(first)], ranks, call);
@@ -41,6 +41,13 @@ export function transferFromPeer(
   // What fails here fails in the next collective, too.
   for (const each of [begun, done]) each.catch(() => undefined);
   return { begun, done };
+}
+
+/** Several transfers, of which each rank receives one at most. */
+export function givenTogether(transfers: readonly Giving[]): Giving {
+  const [begun, done] = (["begun", "done"] as const).map((when) => Promise.all(transfers.map((each) => each[when])));
+  for (const each of [begun, done]) each?.catch(() => undefined);
+  return { begun: begun!, done: done! };
 }
 
 /** Nothing is being given. */

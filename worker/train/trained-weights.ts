@@ -45,6 +45,7 @@ export interface TrainingSettings extends TrainingChoice {
   readonly compression?: Config["train"]["compression"];
   readonly local_steps?: number;
   readonly outer?: Config["train"]["outer"];
+  readonly zero?: Config["train"]["zero"];
 }
 
 /** The part of it that engines know. */
@@ -54,12 +55,13 @@ export function engineTraining(settings: TrainingSettings, seed: number): Traini
 }
 
 /**
- * Room for the weights of `base`, all 0. Throws `config_invalid` for targets and patterns that name nothing, with what
+ * Room for the weights of `base`, all 0; `allocate` makes that of the trained ones. Throws `config_invalid` for targets and patterns that name nothing, with what
  * there is, and when nothing is left to train.
  */
 export function createTrainedWeights(
   base: Model,
   { lora: settings, freeze = [], onHub }: TrainingChoice = {},
+  allocate: (length: number) => Float32Array = (length) => new Float32Array(length),
 ): TrainedWeights {
   const lora = settings === undefined ? undefined : withLora(base, settings);
   const model = lora ?? base;
@@ -78,7 +80,7 @@ export function createTrainedWeights(
     base,
     lora,
     trainable,
-    parameters: new Float32Array(trainable.size),
+    parameters: allocate(trainable.size),
     frozen: { layout: frozen, parameters: new Float32Array(frozen.size) },
     onHub,
   };

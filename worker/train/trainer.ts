@@ -23,6 +23,7 @@ import { computeStep } from "./step.ts";
 import { summarise } from "./summary.ts";
 import { createTrainedWeights, describeTraining, engineTraining, type TrainingSettings } from "./trained-weights.ts";
 import { createTrainingState } from "./training-state.ts";
+import { createHostMemory } from "./zero/host-memory.ts";
 
 type Message<K extends FromCoordinator["kind"]> = Extract<FromCoordinator, { kind: K }>["value"];
 
@@ -79,9 +80,11 @@ export function createTrainer(
   { firstScale, writer = createPartWriter(), startReducer }: TrainerOptions = {},
 ): Trainer {
   const settings = JSON.parse(welcome.trainingJson) as TrainingSettings;
+  const memory = settings.zero === 1 ? createHostMemory() : undefined;
   const weights = createTrainedWeights(
     createModel(JSON.parse(welcome.modelConfigJson), "the coordinator's model config"),
     settings,
+    memory?.allocate,
   );
   const { model, trainable, parameters, frozen } = weights;
   const exactly = settings.bit_identical ?? false;
@@ -96,6 +99,7 @@ export function createTrainer(
     basePath,
     scalesLoss: settings.precision === "fp16",
     firstScale,
+    memory,
   });
   const saver = createSaver(weights, { basePath, tokenizerJson, tokenizerConfigJson }, { report, writer });
   let engine: Engine | undefined;
@@ -104,6 +108,8 @@ export function createTrainer(
   const notices: string[] = [];
   /** How gradients travel, as the user was told. */
   let toldPath = "";
+  /** How the state is divided, as the user was told. */
+  let toldDivision: string | undefined;
   /** Whether the engine has read the frozen weights since they were written. */
   let knowsFrozen = false;
   /** The last generation that was begun. */
@@ -160,11 +166,11 @@ export function createTrainer(
       const trial = { shard, microbatch, step: 0, firstRow: 0, globalTokens, batchRows };
       const options = { scale: state.lossScale.scale, exactly, signal: neverAborts };
       await shardGradients(computingOn(engine), exchange, trial, options);
-      // What else a step takes is compiled at its first use, too.
+      // What else a step takes is compiled at its first use, too. What is had in common is not this worker's to try it on.
       const { norm } = summarise(exchange.gradients);
-      state.apply(exchange.gradients, norm, { learningRate: 0, clip: 0 });
+      if (memory === undefined) state.apply(exchange.gradients, norm, { learningRate: 0, clip: 0 });
       state.digest();
-      state.seed();
+      if (memory === undefined) state.seed();
       report.send({ kind: "prepared", value: { gpuUuid: engine.gpuUuid ?? "" } });
       report.doing("waiting for the next step boundary");
     },
@@ -177,6 +183,7 @@ export function createTrainer(
       whole &&= Boolean(form.held) || (form.peer !== null && !receives);
       giving = given;
       await exchange.stop?.();
+      state.keep(exchange.gradients);
       await collective?.close();
       const membership = {
         ...{ jobId: welcome.jobId, generation: form.generation, rank: form.rank },
@@ -189,6 +196,8 @@ export function createTrainer(
         exchange.forget?.();
         local?.forget();
       }
+      const division = await state.enter(collective, form.step, whole && step === form.step, signal);
+      if (form.rank === 0 && division !== toldDivision) notices.push(`weights and optimizer state: ${(toldDivision = division)}`); // prettier-ignore
       if (form.seed) {
         state.seed();
         step = 0;
@@ -251,7 +260,9 @@ export function createTrainer(
       state.apply(exchange.gradients, norm, rates);
       exchange.commit?.(Number.isFinite(norm));
       local?.commit();
+      // What others have not applied yet this worker can, so it holds the step.
       step = plan.step;
+      const isApplied = await state.applied(signal);
       const applySeconds = (performance.now() - applying) / 1000;
       // How gradients travel is known when they have.
       const path = collective.path + (exchange.how ?? "");
@@ -262,7 +273,7 @@ export function createTrainer(
           generation: plan.generation,
           step,
           seconds: applySeconds,
-          digest: plan.verify ? state.digest() : "",
+          digest: plan.verify && isApplied ? state.digest() : "",
           notices: notices.splice(0),
         },
       });
@@ -296,6 +307,7 @@ export function createTrainer(
       await exchange.close?.();
       await collective?.close();
       await engine?.close();
+      state.close();
       await endpoint.close();
     },
   };

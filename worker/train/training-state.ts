@@ -9,9 +9,11 @@ import { initialiseParameters } from "../model/initialise.ts";
 import { readBase, readCheckpoint } from "./checkpoint.ts";
 import { initialLossScale, nextLossScale, smallestLossScale, unscaled, type LossScale } from "./loss-scale.ts";
 import { clipFactor, createOptimizer, type OptimizerSettings, type OptimizerState } from "./optimizer.ts";
-import { transferFromPeer, type Giving } from "./peer-transfer.ts";
+import { givenTogether, transferFromPeer, type Giving } from "./peer-transfer.ts";
 import { digestOf } from "./summary.ts";
 import type { TrainedWeights } from "./trained-weights.ts";
+import { createDividedState, type Entered } from "./zero/divided-state.ts";
+import type { HostMemory } from "./zero/host-memory.ts";
 
 type Form = Extract<FromCoordinator, { kind: "form" }>["value"];
 
@@ -23,6 +25,13 @@ export interface TrainingState {
   /** Of the frozen weights, which change only when a generation is formed; "" without any. */
   readonly frozenDigest: string;
   optimizerState(): OptimizerState;
+  /** The gradients are about to be overwritten. */
+  keep(gradients: Float32Array): void;
+  /**
+   * All ranks call it when they have formed a generation, before anything else; `holds`: this one has what the generation
+   * begins with. Returns how the state is divided, if it is.
+   */
+  enter(collective: Collective, step: number, holds: boolean, signal: AbortSignal): Promise<string | undefined>;
   /** As before the first step, every worker by itself. */
   seed(): void;
   /** Rank 0 reads, everybody receives: workers need no shared storage. Returns what a user should hear. */
@@ -38,8 +47,11 @@ export interface TrainingState {
   settle(): void;
   /** Applies summed gradients of norm `norm`, both times the loss scale, unless they overflow and the step can be left out. */
   apply(gradients: Float32Array, norm: number, step: { readonly learningRate: number; readonly clip: number }): void;
+  /** Resolves with true when all who have the state in common have applied their part; with false when the signal aborts before. */
+  applied(signal: AbortSignal): Promise<boolean>;
   /** Of all of it. */
   digest(): string;
+  close(): void;
 }
 
 export interface StateOptions {
@@ -49,18 +61,23 @@ export interface StateOptions {
   /** Train in float16, from `firstScale`. */
   readonly scalesLoss: boolean;
   readonly firstScale?: LossScale | undefined;
+  /** Where weights and optimizer state lie that workers of a host have in common: the weights are there. */
+  readonly memory?: HostMemory | undefined;
 }
 
 export function createTrainingState(weights: TrainedWeights, options: StateOptions): TrainingState {
   const { model, trainable, parameters, frozen } = weights;
-  const { seed, basePath, scalesLoss, firstScale = initialLossScale } = options;
-  const optimizer = createOptimizer(options.optimizer, trainable);
+  const { seed, basePath, scalesLoss, firstScale = initialLossScale, memory } = options;
+  const optimizer = createOptimizer(options.optimizer, trainable, memory?.allocate);
+  const divided = memory && createDividedState(memory, optimizer);
+  let entered: Entered | undefined;
   const startingScale = scalesLoss ? firstScale : unscaled;
   let lossScale = startingScale;
   let frozenDigest = "";
 
   function forgetUpdates(): void {
-    for (const buffer of Object.values(optimizer.state().buffers)) buffer.fill(0);
+    // What is had in common is zeros where there is none.
+    if (divided === undefined) for (const buffer of Object.values(optimizer.state().buffers)) buffer.fill(0);
     optimizer.load({ ...optimizer.state(), step: 0 });
     lossScale = startingScale;
   }
@@ -99,8 +116,15 @@ export function createTrainingState(weights: TrainedWeights, options: StateOptio
     },
     optimizerState: () => optimizer.state(),
 
+    keep: (gradients) => divided?.keep(gradients),
+
+    async enter(collective, step, holds, signal) {
+      entered = await divided?.enter({ collective, step, holds, signal });
+      return entered?.description;
+    },
+
     seed() {
-      initialiseParameters(model, trainable, parameters, seed);
+      if (entered?.isFiller !== false) initialiseParameters(model, trainable, parameters, seed);
       initialiseParameters(model, frozen.layout, frozen.parameters, seed);
       forgetUpdates();
     },
@@ -121,12 +145,20 @@ export function createTrainingState(weights: TrainedWeights, options: StateOptio
 
     async transfer({ root, receivers }, { rank, step }, collective, signal) {
       const counts = countsOf();
-      const buffers = [counts, parameters, frozen.parameters, ...Object.values(optimizer.state().buffers)] as const;
-      const giving = transferFromPeer(collective, buffers, { root, receivers, step, signal });
+      const common = [parameters, ...Object.values(optimizer.state().buffers)];
+      // Whose host has the rest already, or gets it by way of another.
+      const mates = entered === undefined ? [] : receivers.filter((each) => !entered?.fillers.includes(each));
+      const others = receivers.filter((each) => !mates.includes(each));
+      const call = { root, step, signal };
+      const giving = givenTogether([
+        transferFromPeer(collective, [counts, frozen.parameters], { ...call, receivers: mates }),
+        transferFromPeer(collective, [counts, frozen.parameters, ...common], { ...call, receivers: others }),
+      ]);
       if (!receivers.includes(rank)) await giving.begun;
       else {
         await giving.done;
         takeCounts(counts);
+        await entered?.filled();
       }
       return giving;
     },
@@ -141,10 +173,14 @@ export function createTrainingState(weights: TrainedWeights, options: StateOptio
       // All ranks hold the same gradients, so they decide the same.
       if (!(scalesLoss && overflows)) {
         const factor = clipFactor(norm / scale, clip || null) / scale;
-        optimizer.step(parameters, gradients, { learningRate, clipFactor: factor });
+        const options = { learningRate, clipFactor: factor };
+        if (divided === undefined) optimizer.step(parameters, gradients, options);
+        else divided.update(gradients, options);
       }
       if (scalesLoss) lossScale = nextLossScale(lossScale, overflows);
     },
+
+    applied: (signal) => divided?.finished(signal) ?? Promise.resolve(true),
 
     digest() {
       const { step: updates, buffers } = optimizer.state();
@@ -154,5 +190,7 @@ export function createTrainingState(weights: TrainedWeights, options: StateOptio
         .digest("hex")
         .slice(0, 16);
     },
+
+    close: () => divided?.close(),
   };
 }

@@ -43,6 +43,13 @@ export const localSteps = upTo(100_000)
     "Optimizer steps that every worker takes alone, on its part of each batch, before the workers exchange how far they came and take the mean of it as one step of an outer optimizer (DiLoCo; Douillard et al., 2023). 1 exchanges gradients at every step. With 100 workers exchange a hundredth of the bytes. Validations and checkpoints come at the end of such a round. See docs/compression.md.",
   );
 
+export const zero = z
+  .union([z.literal(0), z.literal(1)])
+  .default(0)
+  .describe(
+    "1 keeps trained weights and optimizer state once for all workers of a host, in memory that they share, and each of them updates its share (ZeRO, stage 1). Same results, to the last bit; the memory and the time of the optimizer are divided by the workers of a host. 0 keeps both whole in every worker. See docs/zero.md.",
+  );
+
 export const outer = z
   .strictObject({
     learning_rate: z

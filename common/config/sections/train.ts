@@ -4,7 +4,7 @@ import { z } from "zod";
 import { precisions } from "../../devices.ts";
 import { stoppingMetrics } from "../../evaluation/stopping-metrics.ts";
 import { upTo } from "./bounds.ts";
-import { compression, localSteps, outer } from "./exchange.ts";
+import { compression, localSteps, outer, zero } from "./exchange.ts";
 import { optimizer } from "./optimizer.ts";
 
 const earlyStopping = z
@@ -119,6 +119,7 @@ export const train = z
       ),
     compression: compression.prefault({}),
     local_steps: localSteps,
+    zero,
     outer: outer.prefault({}),
     clip: z.number().positive().nullable().default(1).describe("Largest global gradient norm; null does not clip."),
     eval_every: z

@@ -48,6 +48,10 @@ describe("combinations that can't work", () => {
       "train.local_steps: 8 lets every worker go its own way, so results depend on their number, and train.bit_identical is true",
     ],
     [
+      { train: { local_steps: 8, zero: 1 } },
+      "train.local_steps: 8 lets every worker change weights of its own, and train.zero 1 has them once for all workers of a host; choose one of them",
+    ],
+    [
       { train: { local_steps: 8, precision: "fp16" }, cluster: { device: "cuda" } },
       "train.local_steps: 8 local steps have no common gradient by which train.precision fp16 could choose its loss scale; use bf16 or fp32",
     ],

@@ -155,7 +155,8 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
   };
 }
 
-function openFile({ pid, descriptor, sizeBytes }: SharedFile, rank: number, expectedBytes: number): number {
+/** Another process's memory. Throws `collective_failed` if it is not there, or not of the expected size. */
+export function openFile({ pid, descriptor, sizeBytes }: SharedFile, rank: number, expectedBytes: number): number {
   if (sizeBytes !== expectedBytes) {
     throw unmapped(rank, `it is ${sizeBytes} bytes, this rank's is ${expectedBytes}`);
   }
