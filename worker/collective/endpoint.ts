@@ -35,8 +35,8 @@ export const defaultRingOptions: RingOptions = {
 
 /**
  * Among ranks of one host there is no latency to hide, and a message takes some 30 us of a processor that all share. 100 MB between
- * two ranks over TCP on two idle cores, medians: 104 ms with pieces of 64 KiB, 71 of 256 KiB, 66 of 1 MiB, 63 of 2 MiB, 60 of 4 MiB;
- * 10 MB: 5.4 ms with 2.5 MiB x 8, 6.8 with 2.5 MiB x 4, which acknowledge each piece, 6.6 with 4 MiB x 4, which are cut unevenly.
+ * two ranks over TCP on two idle cores, medians: in one run 104 ms with pieces of 64 KiB, 71 of 256 KiB, 66 of 1 MiB; in another 68 of
+ * 1 MiB, 60 to 68 of 2 and 4 MiB, which is noise. 10 MB: 5.4 ms with 2.5 MiB x 8, 6.8 with x 4, which acknowledge each piece.
  */
 const optionsOnOneHost = { ...defaultRingOptions, segmentBytes: 2.5 * 1024 * 1024 };
 

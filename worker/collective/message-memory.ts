@@ -2,8 +2,8 @@
 // page has to be made anew. zeromq.js gives each message as an ArrayBuffer outside of V8's heap, which is freed when garbage is
 // collected: too late, and at the price of a collection. An ArrayBuffer that is detached is freed by the next turn of the event
 // loop. And glibc returns what is freed to the system, a page fault for every 4 KiB of the next message, unless it has learnt
-// that large blocks come again and again (mallopt(3), "dynamic mmap threshold"). All-reduces of 10 and 100 MB over TCP take
-// two thirds of the time with both.
+// that large blocks come again and again (mallopt(3), "dynamic mmap threshold"). docs/benchmarks.md
+// has what both are worth.
 
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
