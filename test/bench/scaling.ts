@@ -25,6 +25,7 @@ interface Row {
 
 const folder = await mkdtemp(join(tmpdir(), "ringtune-scaling-"));
 const all = ours("ringtune, all parameters", {});
+const zero = ours("ringtune, train.zero 1", { "train.zero": 1 });
 const lora = ours("ringtune, LoRA of rank 8", { "model.from": join(folder, "base/latest"), "lora.rank": 8 });
 const ddp: Row = {
   name: "PyTorch DDP, tuned",
@@ -38,7 +39,7 @@ try {
   // Adapters need a model that has learned something.
   await trainOurs(1, folder, "base");
   for (let round = 0; round < rounds; round++) {
-    for (const row of [all, lora, ddp]) {
+    for (const row of [all, zero, lora, ddp]) {
       for (const workers of [1, 2]) {
         const speed = await row.train(workers, `${round}`);
         if (speed !== undefined) row.speeds[workers - 1]!.push(speed);
@@ -49,13 +50,13 @@ try {
   await rm(folder, { recursive: true, force: true });
 }
 console.log(`${"".padEnd(26)} 1 worker      2 workers     two over twice one (${rounds} rounds, median, range)`);
-for (const { name, speeds } of [all, lora, ddp].filter((row) => row.speeds[1].length === rounds)) {
+for (const { name, speeds } of [all, zero, lora, ddp].filter((row) => row.speeds[1].length === rounds)) {
   const [one, two] = speeds.map((each) => `${Math.round(median(each))} tok/s`.padEnd(13));
   const shares = speeds[1].map((speed, round) => speed / (2 * speeds[0][round]!));
   const range = [Math.min(...shares), Math.max(...shares)].map((share) => share.toFixed(3)).join(" to ");
   console.log(`${name.padEnd(26)} ${one} ${two} ${median(shares).toFixed(3)} (${range})`);
 }
-for (const { name, parts } of [all, lora]) {
+for (const { name, parts } of [all, zero, lora]) {
   console.log(`\n${name}: what a step takes (medians of all rounds, of the slowest worker)`);
   for (const part of Object.keys(parts[0][0]!) as (keyof Parts)[]) {
     const [one, two] = parts.map((each) => median(each.map((step) => step[part])) * 1000);
