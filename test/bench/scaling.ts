@@ -49,12 +49,13 @@ try {
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
-console.log(`${"".padEnd(26)} 1 worker      2 workers     two over twice one (${rounds} rounds, median, range)`);
+console.log(`${"".padEnd(26)} 1 worker      2 workers     two over twice one (${rounds} rounds: median, range; best rounds)`);
 for (const { name, speeds } of [all, zero, lora, ddp].filter((row) => row.speeds[1].length === rounds)) {
   const [one, two] = speeds.map((each) => `${Math.round(median(each))} tok/s`.padEnd(13));
   const shares = speeds[1].map((speed, round) => speed / (2 * speeds[0][round]!));
   const range = [Math.min(...shares), Math.max(...shares)].map((share) => share.toFixed(3)).join(" to ");
-  console.log(`${name.padEnd(26)} ${one} ${two} ${median(shares).toFixed(3)} (${range})`);
+  const best = Math.max(...speeds[1]) / (2 * Math.max(...speeds[0]));
+  console.log(`${name.padEnd(26)} ${one} ${two} ${median(shares).toFixed(3)} (${range}); ${best.toFixed(3)}`);
 }
 for (const { name, parts } of [all, zero, lora]) {
   console.log(`\n${name}: what a step takes (medians of all rounds, of the slowest worker)`);
