@@ -49,7 +49,9 @@ try {
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
-console.log(`${"".padEnd(26)} 1 worker      2 workers     two over twice one (${rounds} rounds: median, range; best rounds)`);
+console.log(
+  `${"".padEnd(26)} 1 worker      2 workers     two over twice one (${rounds} rounds: median, range; best rounds)`,
+);
 for (const { name, speeds } of [all, zero, lora, ddp].filter((row) => row.speeds[1].length === rounds)) {
   const [one, two] = speeds.map((each) => `${Math.round(median(each))} tok/s`.padEnd(13));
   const shares = speeds[1].map((speed, round) => speed / (2 * speeds[0][round]!));
