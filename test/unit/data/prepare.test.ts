@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, onTestFinished, test } from "vitest";
 import { configSchema } from "../../../common/config/schema.ts";
 import { loadDocuments } from "../../../coordinator/data/documents.ts";
 import { prepareData, type PrepareOptions } from "../../../coordinator/data/prepare.ts";
@@ -12,6 +12,7 @@ let folder: string;
 let notices: string[];
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "ringtune-prepare-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
   notices = [];
   const documents = await loadDocuments({ source: "sotu", text_field: "text" });
   const lines = documents.slice(0, 20).map(({ text }) => JSON.stringify({ text: text.slice(0, 800) }));

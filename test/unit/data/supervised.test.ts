@@ -1,7 +1,7 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, onTestFinished, test } from "vitest";
 import { configSchema } from "../../../common/config/schema.ts";
 import { prepareData, type PrepareOptions } from "../../../coordinator/data/prepare.ts";
 
@@ -9,6 +9,7 @@ let folder: string;
 let notices: string[];
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "ringtune-supervised-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
   notices = [];
 });
 

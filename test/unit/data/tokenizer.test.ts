@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { segmentsOf, splitWords } from "../../../common/byte-level.ts";
 import { createTextStream } from "../../../common/text-stream.ts";
 import { loadTokenizer, parseTokenizer } from "../../../common/tokenizer.ts";
@@ -147,6 +147,7 @@ test("streams the same text as decoding at once, and never half a character", ()
 test("loads a file, and a folder with its tokenizer_config.json", async () => {
   expect(await loadTokenizer(join(goldenFolder, "tokenizer.json"))).toMatchObject({ vocabSize: 400, eosId: 399 });
   const folder = mkdtempSync(join(tmpdir(), "ringtune-tokenizer-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, "tokenizer.json"), goldenJson);
   writeFileSync(join(folder, "tokenizer_config.json"), '{"eos_token": {"content": "!"}}');
   expect(await loadTokenizer(folder)).toMatchObject({ vocabSize: 400, eosId: 0, eosToken: "!", json: goldenJson });
