@@ -121,8 +121,8 @@ export async function openLink(options: LinkOptions): Promise<Link> {
         const heard = lastWords(said) ?? lastWords(chatter);
         const but = heard === undefined ? "" : ` (it said: ${heard})`;
         const what = answered
-          ? `answered, and did not look at its devices within ${seconds()} s`
-          : `did not answer within ${seconds()} s${but}`;
+          ? `answered, and did not look at its devices within ${timeoutMs / 1000} s`
+          : `did not answer within ${timeoutMs / 1000} s${but}`;
         fail("unavailable", what);
       }, timeoutMs);
       abandon = () => reject(signal?.reason as Error);
