@@ -326,9 +326,8 @@ describe("a coordinator that is none", () => {
     refusal(["worker", "--coordinator", address, ...args], { speaker: "ringtune worker" });
 
   test("does not answer", async () => {
-    // What is left of the second when it calls.
-    expect(await call("127.0.0.1:1", "--timeout", "1")).toMatch(
-      /^no coordinator answers at 127\.0\.0\.1:1 after (1000|9\d\d) ms; is it running, and is the address right\?$/,
+    expect(await call("127.0.0.1:1", "--timeout", "1")).toBe(
+      "no coordinator answers at 127.0.0.1:1 after 1000 ms; is it running, and is the address right?",
     );
   });
 

@@ -29,21 +29,24 @@ export async function findCoordinator<T>(search: Search<T>): Promise<T> {
   const began = performance.now();
   const deadline = began + withinMs;
   let longest = FIRST_PAUSE_MS;
+  let now = began;
   for (;;) {
     let last: RingtuneError | undefined;
     for (const address of addresses) {
       signal.throwIfAborted();
       try {
-        return await attempt(address, Math.max(1, Math.round(deadline - performance.now())));
+        return await attempt(address, Math.max(1, Math.round(deadline - now)));
       } catch (error) {
         if (!(error instanceof RingtuneError) || !isPassing(error)) throw error;
         last = error;
       }
+      now = performance.now();
     }
     const length = longest * (1 - Math.random() / 2);
-    if (performance.now() + length >= deadline) throw last ?? new RingtuneError("usage", "there is no address to call");
+    if (now + length >= deadline) throw last ?? new RingtuneError("usage", "there is no address to call");
     await pause(length, undefined, { signal }).catch(() => signal.throwIfAborted());
-    if (performance.now() - began > EAGER_MS) longest = Math.min(2 * longest, LONGEST_PAUSE_MS);
+    now = performance.now();
+    if (now - began > EAGER_MS) longest = Math.min(2 * longest, LONGEST_PAUSE_MS);
   }
 }
 
