@@ -114,24 +114,21 @@ describe.each(transportKinds)("%s", (kind) => {
     );
   });
 
-  test("floats that meet integers are refused, and both are named", async () => {
+  test.each([
+    [
+      "integers that meet floats",
+      new BigInt64Array(32),
+      /expected .*(float32.* but .*int64|int64.* but .*float32).* came/,
+    ],
+    ["a buffer of another length", new Float32Array(96), /expected .*(256.* but .*384|384.* but .*256).* came/],
+  ])("refused, and both are named: %s", async (_, other, named) => {
     const world = await formWorld(2, { seed: 1, kind });
     worlds.push(world);
     const [a, b] = world.collectives;
-    const outcomes = [a!.allReduce(new Float32Array(64), call(1)), b!.allReduce(new BigInt64Array(32), call(1))].map(
-      (outcome) => outcome.then(() => "summed", String),
+    const outcomes = [a!.allReduce(new Float32Array(64), call(1)), b!.allReduce(other, call(1))].map((outcome) =>
+      outcome.then(() => "summed", String),
     );
     // Whoever is first to see it leaves, and the other hears of that.
-    expect(await Promise.race(outcomes)).toMatch(/expected .*(float32.* but .*int64|int64.* but .*float32).* came/);
-  });
-
-  test("a buffer of another length is refused, and both are named", async () => {
-    const world = await formWorld(2, { seed: 1, kind });
-    worlds.push(world);
-    const [a, b] = world.collectives;
-    const outcomes = [a!.allReduce(new Float32Array(64), call(1)), b!.allReduce(new Float32Array(96), call(1))].map(
-      (outcome) => outcome.then(() => "summed", String),
-    );
-    expect(await Promise.race(outcomes)).toMatch(/expected .*(256.* but .*384|384.* but .*256).* came/);
+    expect(await Promise.race(outcomes)).toMatch(named);
   });
 });

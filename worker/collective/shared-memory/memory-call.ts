@@ -62,9 +62,7 @@ export function createMemoryCall(work: MemoryWork, world: SharedWorld, to: (rank
   /** The parts of the moves in bytes [begin, end) of a block, counted from its start. */
   const within = ({ start }: Block, begin: number, end: number) =>
     moves
-      .map((move) => ({
-        ...{ ...move, begin: Math.max(begin, move.begin - start), end: Math.min(end, move.end - start) },
-      }))
+      .map((move) => ({ ...move, begin: Math.max(begin, move.begin - start), end: Math.min(end, move.end - start) }))
       .filter((part) => part.begin < part.end);
 
   const copyIn = (block: Block): void => {
