@@ -2,6 +2,7 @@
 // when membership changes it is closed and another is formed on the same endpoint.
 
 import type { HalfFormat } from "../simd/half.ts";
+import type { SharedBuffer } from "./shared-memory/shared-memory.ts";
 import type { Topology } from "./topology.ts";
 
 export interface CollectiveStats {
@@ -46,6 +47,10 @@ export interface Collective {
   readonly path: string;
   /** The groups of ranks that share memory, the same on all ranks; resolves when they have agreed. See topology.ts. */
   topology(signal: AbortSignal): Promise<Topology>;
+  /** What the endpoint of another thread needs to `adopt` memory of `allocate`, if ranks share it: known with the topology. */
+  lend(buffer: Float32Array): SharedBuffer | undefined;
+  /** This rank's numbers of what the endpoint has adopted, if ranks share it: known with the topology. */
+  readonly adopted: Float32Array | undefined;
   /** Sums `buffer` over all ranks in place; every rank ends with bit-identical contents. */
   allReduce(buffer: Summable, call: CollectiveCall): Promise<CollectiveStats>;
   /** Sums over all ranks; rank r holds the sum of chunk r (see chunks.ts), the rest of its buffer is not defined. */
@@ -93,6 +98,11 @@ export interface CollectiveEndpoint {
    * Every rank allocates the same lengths in the same order, before it forms a generation.
    */
   allocate(length: number): Float32Array;
+  /**
+   * Memory that another thread's collective of the same ranks lends: the next generation sums in it in place, too. What was adopted
+   * before is let go, and nothing may be under way in it; undefined for none.
+   */
+  adopt(buffer: SharedBuffer | undefined): void;
   form(membership: Membership): Promise<Collective>;
   close(): Promise<void>;
 }

@@ -108,6 +108,7 @@ export function createRingEndpoint(
     address: transport.address,
     dropped,
     allocate: (length) => memory?.allocate(length) ?? createSummable(length),
+    adopt: (buffer) => memory?.adopt(buffer),
     async form(membership) {
       assert(!closed, "the endpoint is open");
       const position = positionIn(membership);

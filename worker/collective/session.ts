@@ -260,6 +260,10 @@ export function createSession(
       if (broken !== undefined) throw broken;
       return topology;
     },
+    lend: (buffer) => shared?.lend(buffer),
+    get adopted() {
+      return shared?.adopted;
+    },
     allReduce: (buffer, call) => run({ kind: "all-reduce", ...numbersIn(buffer) }, call),
     reduceScatter: (buffer, call) => run({ kind: "reduce-scatter", ...numbersIn(buffer) }, call),
     allGather: (buffer, call) => run({ kind: "all-gather", ...numbersIn(buffer) }, call),

@@ -1,7 +1,7 @@
 // What is particular to shared memory: when it is used and what is said when it is not, calls that do not match, and memory
 // that ranks of an earlier generation still hold.
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { afterEach, expect, test } from "vitest";
 import { RingtuneError } from "../../../common/errors.ts";
 import { describeAddress, parseAddress, pathBetween } from "../../../worker/collective/address.ts";
@@ -131,6 +131,73 @@ test("memory of earlier generations is given back", async () => {
     counts.push(mapped());
   }
   expect(counts[3]).toBe(counts[1]);
+});
+
+/** Two ranks with an endpoint each for two threads, the second of which is to adopt what the first shares. */
+async function lend(second = [memory(), memory()]) {
+  const [first, others] = [createEndpoints([memory(), memory()]), createEndpoints(second)];
+  const buffers = first.map((endpoint) => endpoint.allocate(5000));
+  const collectives = await form(first);
+  await Promise.all(collectives.map((collective) => collective.topology(signal)));
+  for (const [rank, endpoint] of others.entries()) endpoint.adopt(collectives[rank]!.lend(buffers[rank]!));
+  return { first, others, buffers, collectives };
+}
+
+test("what another thread shares is summed where it is", async () => {
+  const { others, buffers } = await lend();
+  const adopting = await form(others);
+  await Promise.all(adopting.map((collective) => collective.topology(signal)));
+  buffers.forEach((buffer, rank) => buffer.fill(rank + 1));
+  await Promise.all(adopting.map((each) => each.allReduce(each.adopted!.subarray(100, 4000), call(1))));
+  for (const [rank, buffer] of buffers.entries()) {
+    expect(buffer.every((value, i) => value === (i >= 100 && i < 4000 ? 3 : rank + 1))).toBe(true);
+  }
+});
+
+test("where another thread's memory can't be mapped nothing is adopted, and the reason is said", async () => {
+  const real = memory();
+  const wrong: SharedMemory = {
+    ...real,
+    adopt: (buffer) =>
+      real.adopt(buffer && { ...buffer, files: buffer.files.map((file) => ({ ...file, nonce: "00" })) }),
+  };
+  const { others } = await lend([memory(), wrong]);
+  const [a, b] = await form(others);
+  const buffers = [new Float32Array(100).fill(1), new Float32Array(100).fill(2)];
+  await Promise.all([a!.allReduce(buffers[0]!, call(1)), b!.allReduce(buffers[1]!, call(1))]);
+  expect(a!.path).toBe(
+    "ring of 2 ranks, without shared memory: rank 1: the memory of rank 0 can't be mapped: another file is there",
+  );
+  expect([a!.adopted, b!.adopted]).toEqual([undefined, undefined]);
+  for (const buffer of buffers) expect(buffer.every((value) => value === 3)).toBe(true);
+});
+
+test("what another thread shared is given back when it is adopted no more, and its next generation is adopted alike", async () => {
+  const { first, others, buffers } = await lend();
+  const mapped = (): number => readFileSync("/proc/self/maps", "utf8").split("memfd:ringtune").length - 1;
+  const opened = (): number => readdirSync("/proc/self/fd").length;
+  const before = [mapped(), opened()];
+  for (let generation = 2; generation <= 3; generation++) {
+    const collectives = await form(first, generation);
+    await Promise.all(collectives.map((collective) => collective.topology(signal)));
+    for (const [rank, endpoint] of others.entries()) endpoint.adopt(collectives[rank]!.lend(buffers[rank]!));
+    const adopting = await form(others, generation);
+    await Promise.all(adopting.map((collective) => collective.topology(signal)));
+    buffers.forEach((buffer, rank) => buffer.fill(rank + 1));
+    await Promise.all(adopting.map((each) => each.allReduce(each.adopted!, call(1))));
+    for (const buffer of buffers) expect(buffer.every((value) => value === 3)).toBe(true);
+  }
+  for (const endpoint of others) {
+    endpoint.adopt(undefined);
+    await endpoint.close();
+  }
+  expect([mapped(), opened()]).toEqual(before);
+});
+
+test("only memory that is shared from its first number is lent", async () => {
+  const { collectives, buffers } = await lend();
+  expect(collectives[0]!.lend(new Float32Array(10))).toBeUndefined();
+  expect(collectives[0]!.lend(buffers[0]!.subarray(16))).toBeUndefined();
 });
 
 test("ranks meet by the fastest way that both addresses tell of", () => {

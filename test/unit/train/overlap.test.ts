@@ -2,14 +2,14 @@
 // process and with an engine of the test's own, which writes its gradients when the test wants.
 
 import { setImmediate as turn } from "node:timers/promises";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { createRandom, type Random } from "../../../common/random.ts";
 import type { RingEndpoint } from "../../../worker/collective/endpoint.ts";
 import { createLayout, type ParameterLayout } from "../../../worker/model/parameters.ts";
 import { createGradientExchange, type GradientExchange } from "../../../worker/train/gradient-exchange.ts";
 import { planBuckets } from "../../../worker/train/overlap/buckets.ts";
 import { createClient } from "../../../worker/train/overlap/reducer-client.ts";
-import { formWorld } from "../../support/collective-world.ts";
+import { formWorld, type TransportKind } from "../../support/collective-world.ts";
 import { localReducer } from "../../support/local-reducer.ts";
 
 const { signal } = new AbortController();
@@ -28,12 +28,17 @@ interface Rank {
 }
 
 /** Ranks with a reducer each, in a generation of their own. */
-async function createRanks(count: number, layout: ParameterLayout, bucketBytes: number, seed = 1) {
+async function createRanks(
+  count: number,
+  layout: ParameterLayout,
+  bucketBytes: number,
+  { seed = 1, kind = "in process" }: { readonly seed?: number; readonly kind?: TransportKind } = {},
+) {
   const setup = { layout, buckets: planBuckets(layout, bucketBytes) };
   const exchanges: GradientExchange[] = [];
-  const reducers = await formWorld(count, { seed });
+  const reducers = await formWorld(count, { seed, kind });
   const world = await formWorld(count, {
-    seed,
+    ...{ seed, kind },
     prepare: (endpoints) =>
       endpoints.forEach((endpoint, rank) => {
         const settings = { overlap: "on", bucket_mb: bucketBytes / 1e6 } as const;
@@ -109,14 +114,26 @@ test("buckets are whole tensors from the end of the layout to its beginning, ful
 });
 
 describe("an exchange that overlaps", () => {
-  test("sums to the same bits as one bucket after another, whatever their sizes and however many ranks", async () => {
+  test.each([
+    ["ranks apart from each other", "in process"],
+    ["ranks of one host", "in process, shared memory"],
+    ["ranks of two hosts", "in process, hosts"],
+  ] as const)("sums %s to the same bits as one bucket after another", async (_, kind) => {
     for (let seed = 1; seed <= 8; seed++) {
       const random = createRandom(seed, "sizes");
       const count = 2 + (seed % 3);
       const layout = layoutOf(random, 4 + random.integer(12));
-      const setup = await createRanks(count, layout, 4 * (1 + random.integer(layout.size / 3)), seed);
+      const setup = await createRanks(count, layout, 4 * (1 + random.integer(layout.size / 3)), {
+        seed,
+        kind,
+      });
       const { ranks, buckets } = setup;
+      const adopts = setup.reducers.endpoints.map((endpoint) => vi.spyOn(endpoint, "adopt"));
       await setup.form();
+      const shares = adopts.map(({ mock }) => mock.lastCall?.[0] !== undefined);
+      const besides = (rank: number): number =>
+        kind === "in process, hosts" ? (count - (rank % 2) - 1) >> 1 : count - 1;
+      expect(shares).toEqual(ranks.map((_, rank) => kind !== "in process" && besides(rank) > 0));
       const expected = ranks.map(({ own }) => Float32Array.from(own));
       for (const [bucket, { begin, end }] of buckets.entries()) {
         const call = { step: 0, bucket, signal };

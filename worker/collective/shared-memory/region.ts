@@ -23,6 +23,8 @@ export interface Region {
   readonly fileOffset: number;
   /** Own buffer and window. */
   readonly bytes: Uint8Array;
+  /** Pages of a file are this rank's own. */
+  readonly attached: boolean;
   /** Maps this rank's own pages, shared, or zeros of this process alone. The window is emptied. */
   attach(file: number | undefined): void;
   /** Address in `bytes` of byte `begin` of the buffer of another rank, up to `end`; mapped at the first use. */
@@ -46,6 +48,9 @@ export function createRegion(libc: Libc, wantedBytes: number, fileOffset: number
     sizeBytes,
     fileOffset,
     bytes,
+    get attached() {
+      return attached;
+    },
     attach(file) {
       if (windows.size > 0) libc.mapZeros(bytes.subarray(sizeBytes, next));
       windows.clear();

@@ -5,7 +5,7 @@
 // The file's size counts against no /dev/shm, which containers keep at 64 MB; its memory is reserved when it is made, and not
 // without asking how much there is, so a machine that has too little says so then, and not by a signal in the middle of a sum.
 
-import { closeSync, constants, fstatSync, openSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { describeError, RingtuneError } from "../../../common/errors.ts";
 import { createMemory } from "../../simd/assembler.ts";
@@ -22,6 +22,13 @@ export interface SharedFile {
   readonly nonce: string;
 }
 
+/** A buffer that all ranks of a group have in these files of theirs, in the order of their places. Plain data: threads can tell each other. */
+export interface SharedBuffer {
+  readonly files: readonly SharedFile[];
+  readonly fileOffset: number;
+  readonly sizeBytes: number;
+}
+
 export interface SharedMemoryOptions {
   /** Longest that a call may keep its thread waiting for the others, before it lets other work go on. */
   readonly blockMs: number;
@@ -32,6 +39,11 @@ export interface SharedMemoryOptions {
 export interface SharedMemory {
   /** Zeros in shareable memory; in ordinary memory if they are more than 2 GiB. */
   allocate(length: number): Float32Array;
+  /**
+   * The world joined next has this buffer, too, which another thread of each rank of the group shares. The one adopted before is let
+   * go: nobody may use it any more. Undefined for none.
+   */
+  adopt(buffer: SharedBuffer | undefined): void;
   /** Takes the memory out of the hands of earlier generations' ranks. Fills it with zeros. */
   renew(): void;
   /** Makes this generation's file. Throws `collective_failed` if there is no memory, or no more files may be opened. */
@@ -53,6 +65,10 @@ export interface SharedWorld {
   readonly control: Control;
   /** Through it goes what lies in ordinary memory. */
   readonly staging: Region;
+  /** For other threads to `adopt`: the memory that begins with this number. Undefined if it is not shared. */
+  lend(buffer: Float32Array): SharedBuffer | undefined;
+  /** This rank's numbers of what was adopted. */
+  readonly adopted: Float32Array | undefined;
   /** The region that these bytes lie in, if in any, and its number. */
   find(bytes: Uint8Array): { readonly region: Region; readonly index: number } | undefined;
   /** Address, in the region's memory, of bytes [begin, end) of the buffer of a rank. */
@@ -82,6 +98,10 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
   let own: number | undefined;
   let opened: number[] = [];
   let control: Uint8Array | undefined;
+  /** What another thread shares, its files as this one has opened them, and where they are mapped; which is kept for the next ones. */
+  let adopted: SharedBuffer | undefined;
+  let adoptedFiles: number[] = [];
+  let adoptedRegion: Region | undefined;
 
   const release = (): void => {
     for (const file of opened) closeSync(file);
@@ -92,8 +112,26 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
     own = undefined;
   };
 
+  const forsake = (): void => {
+    if (adoptedRegion?.attached === true) adoptedRegion.attach(undefined); // a page of a file keeps all of it
+    for (const file of adoptedFiles) closeSync(file);
+    adoptedFiles = [];
+  };
+
+  const openAdopted = ({ files }: SharedBuffer, region: Region, rank: number, ranks: readonly number[]): void => {
+    for (const [index, file] of files.entries()) {
+      const handle = openFile(file, ranks[index]!, files[rank]!.sizeBytes);
+      adoptedFiles.push(handle);
+      const found = Buffer.alloc(nonceBytes);
+      readSync(handle, found, 0, nonceBytes, nonceOffset);
+      if (found.toString("hex") !== file.nonce) throw unmapped(ranks[index]!, "another file is there");
+    }
+    region.attach(adoptedFiles[rank]);
+  };
+
   const renew = (): void => {
     release();
+    forsake();
     for (const region of regions) region.attach(undefined);
     for (const buffer of plain) buffer.fill(0);
   };
@@ -111,6 +149,14 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
         plain.push(buffer);
         return buffer;
       }
+    },
+    adopt(buffer) {
+      forsake();
+      adopted = buffer;
+      if (buffer === undefined) return;
+      const { sizeBytes: bytes, fileOffset } = buffer;
+      if (adoptedRegion?.sizeBytes === bytes && adoptedRegion.fileOffset === fileOffset) return;
+      adoptedRegion = createRegion(libc, bytes, fileOffset);
     },
     renew,
     open() {
@@ -137,22 +183,37 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
         if (found !== file.nonce) throw unmapped(ranks[index]!, "another file is there");
         return handle;
       });
+      const foreign = adopted && adoptedRegion;
+      if (foreign !== undefined) openAdopted(adopted!, foreign, rank, ranks);
+      const filesOf = (region: Region): readonly number[] => (region === foreign ? adoptedFiles : handles);
       return {
         rank,
         worldSize: files.length,
         blockMs,
         control: createControl(pages, rank, files.length, libc),
         staging,
-        find(bytes) {
-          const index = regions.findIndex((region) => region.bytes.buffer === bytes.buffer);
-          return index < 0 ? undefined : { region: regions[index]!, index };
+        lend(buffer) {
+          const region = regions.find(({ bytes }) => bytes.buffer === buffer.buffer);
+          if (region === undefined || buffer.byteOffset > 0) return undefined;
+          return { files, fileOffset: region.fileOffset, sizeBytes: region.sizeBytes };
         },
-        address: (region, of, begin, end) => (of === rank ? begin : region.window(of, handles[of]!, begin, end)),
+        find(bytes) {
+          const all = foreign === undefined ? regions : [...regions, foreign];
+          const index = all.findIndex((region) => region.bytes.buffer === bytes.buffer);
+          return index < 0 ? undefined : { region: all[index]!, index };
+        },
+        address: (region, of, begin, end) =>
+          of === rank ? begin : region.window(of, filesOf(region)[of]!, begin, end),
+        adopted: foreign && floatsOf(foreign),
         nextPhase: 1,
       };
     },
     close: renew,
   };
+}
+
+function floatsOf({ bytes, sizeBytes }: Region): Float32Array {
+  return new Float32Array(bytes.buffer, 0, sizeBytes / Float32Array.BYTES_PER_ELEMENT);
 }
 
 /** Another process's memory. Throws `collective_failed` if it is not there, or not of the expected size. */

@@ -34,7 +34,7 @@ type Told = { readonly address: string } | { readonly problem: string };
 export function createOverlappingExchange(options: OverlapOptions): GradientExchange {
   const { gradients, buckets, when } = options;
   const whole = createPlainExchange(gradients);
-  const places = buckets.map(({ begin, end }) => placeOf(gradients.subarray(begin, end)));
+  const places = buckets.map(({ begin, end }) => ({ begin, ...placeOf(gradients.subarray(begin, end)) }));
   let reducer: ReducerClient | undefined;
   /** In this generation: what the engine says of each bucket. */
   let signals: readonly Float32Array[] | undefined;
@@ -60,7 +60,7 @@ export function createOverlappingExchange(options: OverlapOptions): GradientExch
       }
       addresses.push(each.address);
     }
-    await reducer!.form({ ...membership, endpoints: addresses });
+    await reducer!.form({ ...membership, endpoints: addresses }, collective.lend(gradients));
     if (membership.generation !== generation) return false;
     signals = ready;
     how = `, in ${buckets.length} buckets while the backward pass goes on`;
@@ -101,6 +101,7 @@ export function createOverlappingExchange(options: OverlapOptions): GradientExch
       const { collective, membership } = formed;
       signals = undefined;
       how = "";
+      reducer?.tell("leave");
       ({ generation } = membership);
       agreeing =
         collective.worldSize === 1 || (when === "auto" && areOnOneHost(membership.endpoints))

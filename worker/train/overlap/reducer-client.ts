@@ -3,6 +3,7 @@
 import { Worker } from "node:worker_threads";
 import { assert, RingtuneError } from "../../../common/errors.ts";
 import type { Membership } from "../../collective/collective.ts";
+import type { SharedBuffer } from "../../collective/shared-memory/shared-memory.ts";
 import type { CollectiveEndpointOptions } from "../../collective/zeromq.ts";
 import type { FromReducer, ReduceOrder, ToReducer } from "./reducer.ts";
 
@@ -11,11 +12,12 @@ export type Reduced = Extract<FromReducer, { kind: "reduced" }>;
 export interface ReducerClient {
   /** Of its endpoint. Rejects if it can't listen. */
   readonly address: Promise<string>;
-  form(membership: Membership): Promise<void>;
+  /** `gradients` if ranks of this host share them. */
+  form(membership: Membership, gradients?: SharedBuffer): Promise<void>;
   /** Settles when nothing is under way any more. */
   reduce(order: ReduceOrder): Promise<Reduced>;
   /** See ToReducer. */
-  tell(kind: "there" | "abort"): void;
+  tell(kind: "there" | "abort" | "leave"): void;
   close(): Promise<void>;
 }
 
@@ -57,9 +59,9 @@ export function createClient(
   address.catch(() => undefined); // Whoever asks for it is told.
   return {
     address,
-    async form(membership) {
+    async form(membership, gradients) {
       const formed = answered("formed");
-      post({ kind: "form", membership });
+      post({ kind: "form", membership, gradients });
       await formed;
     },
     async reduce(order) {

@@ -1,11 +1,13 @@
 // What sums a step's buckets over the ranks while another thread computes the gradients: it looks at each bucket in turn
 // whether it is there, and then reduces it where it is. It runs in a thread of its own (reducer-thread.ts), with an endpoint
-// of its own, and is told everything by messages; memory of the other thread comes as addresses.
+// of its own, and is told everything by messages; memory of the other thread comes as addresses, and what ranks of a host
+// share as the files that it is in.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { RingtuneError } from "../../../common/errors.ts";
 import { memoryAt } from "../../collective/shared-memory/libc.ts";
 import type { Collective, CollectiveEndpoint, Membership } from "../../collective/collective.ts";
+import type { SharedBuffer } from "../../collective/shared-memory/shared-memory.ts";
 import { plain, type PlainError } from "../../control/thread.ts";
 import { now, type Span } from "../span.ts";
 import { isThere } from "./readiness.ts";
@@ -16,21 +18,29 @@ export interface Place {
   readonly length: number;
 }
 
+export interface BucketPlace extends Place {
+  /** Of all gradients, the first that is in it. */
+  readonly begin: number;
+}
+
 export interface ReduceOrder {
   readonly step: number;
   /** In the order in which they are reduced, on all ranks the same. */
-  readonly buckets: readonly Place[];
+  readonly buckets: readonly BucketPlace[];
   /** Of each bucket what tells that it is there (readiness.ts). Left out: all are. */
   readonly signals?: readonly Place[];
 }
 
 export type ToReducer =
-  | { readonly kind: "form"; readonly membership: Membership }
+  /** `gradients` if ranks of this host share them. */
+  | { readonly kind: "form"; readonly membership: Membership; readonly gradients: SharedBuffer | undefined }
   | { readonly kind: "reduce"; readonly order: ReduceOrder }
   /** Nobody computes any more: all buckets are there. */
   | { readonly kind: "there" }
   /** Stops what is under way; the generation is over. */
   | { readonly kind: "abort" }
+  /** Nothing is asked before the next generation: what was shared is let go. */
+  | { readonly kind: "leave" }
   /** Nothing is asked any more. */
   | { readonly kind: "close" };
 
@@ -53,14 +63,20 @@ const LOOK_MS = 2;
 
 /** Takes the messages to it; answers every `form` and `reduce` once. */
 export function createReducer(
-  endpoint: Pick<CollectiveEndpoint, "form" | "close">,
+  endpoint: Pick<CollectiveEndpoint, "adopt" | "form" | "close">,
   answer: (message: FromReducer) => void,
 ): (message: ToReducer) => void {
   let collective: Collective | undefined;
   let watch = createWatch();
 
-  async function form(membership: Membership): Promise<void> {
-    await collective?.close();
+  function leave(): void {
+    void collective?.close();
+    endpoint.adopt(undefined);
+  }
+
+  async function form({ membership, gradients }: ToReducer & { kind: "form" }): Promise<void> {
+    leave();
+    endpoint.adopt(gradients);
     collective = await endpoint.form(membership);
     answer({ kind: "formed" });
   }
@@ -68,11 +84,15 @@ export function createReducer(
   async function reduce({ step, buckets, signals }: ReduceOrder, { signal, untilThere }: Watch): Promise<void> {
     let [bytesSent, bytesBetweenHosts] = [0, 0];
     const times: Span[] = [];
+    await collective!.topology(signal);
+    const { adopted } = collective!;
     for (const [bucket, place] of buckets.entries()) {
       const own = signals?.[bucket];
       if (own !== undefined) await untilThere(own);
       const began = now();
-      const stats = await collective!.allReduce(floatsAt(place), { step, bucket, signal });
+      const { begin, length } = place;
+      const numbers = adopted?.subarray(begin, begin + length) ?? floatsAt(place);
+      const stats = await collective!.allReduce(numbers, { step, bucket, signal });
       bytesSent += stats.bytesSent;
       bytesBetweenHosts += stats.bytesBetweenHosts;
       times.push({ began, ended: now() });
@@ -87,7 +107,7 @@ export function createReducer(
   return (message) => {
     switch (message.kind) {
       case "form":
-        return attempt(form(message.membership));
+        return attempt(form(message));
       case "reduce":
         watch = createWatch();
         return attempt(reduce(message.order, watch));
@@ -95,6 +115,8 @@ export function createReducer(
         return watch.computed();
       case "abort":
         return watch.abort();
+      case "leave":
+        return leave();
       case "close":
         return void endpoint.close().then(() => answer({ kind: "closed" }));
     }
