@@ -227,7 +227,7 @@ function perform(trainer: Trainer, queue: TaskQueue, { task, waitedSeconds, sign
     case "form":
       return trainer.form(task.value, signal);
     case "plan":
-      return trainer.runPlan(task.value, { waitedSeconds, signal, committed: (step) => queue.commit(step) });
+      return trainer.runPlan(task.value, { waitedSeconds, signal, committed: (step) => queue.commit(step, signal) });
     case "evaluate":
       return trainer.evaluate(task.value);
     case "save":

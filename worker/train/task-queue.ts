@@ -88,9 +88,10 @@ export class TaskQueue {
     }
   }
 
-  /** Resolves when `step` is committed; rejects when the generation ends before. */
-  async commit(step: number): Promise<void> {
+  /** Resolves when `step` is committed; rejects when the generation ends before, whose `signal` came with the task. */
+  async commit(step: number, signal: AbortSignal): Promise<void> {
     if (step <= this.#committed) return;
+    signal.throwIfAborted();
     await new Promise<void>((resolve, reject) => this.#commitWaiters.push({ step, resolve, reject }));
   }
 

@@ -8,7 +8,7 @@ import type { RingEndpoint } from "../../../worker/collective/endpoint.ts";
 import { createLayout, type ParameterLayout } from "../../../worker/model/parameters.ts";
 import { createGradientExchange, type GradientExchange } from "../../../worker/train/gradient-exchange.ts";
 import { planBuckets } from "../../../worker/train/overlap/buckets.ts";
-import { createClient } from "../../../worker/train/overlap/reducer-client.ts";
+import { createClient, type ReducerClient } from "../../../worker/train/overlap/reducer-client.ts";
 import { formWorld, type TransportKind } from "../../support/collective-world.ts";
 import { localReducer } from "../../support/local-reducer.ts";
 
@@ -27,12 +27,19 @@ interface Rank {
   write(bucket: number): void;
 }
 
+interface Circumstances {
+  readonly seed?: number;
+  readonly kind?: TransportKind;
+  /** Keeps what a reducer has done from the exchange until it resolves. */
+  readonly reducedBy?: (reduced: Promise<unknown>) => Promise<void>;
+}
+
 /** Ranks with a reducer each, in a generation of their own. */
 async function createRanks(
   count: number,
   layout: ParameterLayout,
   bucketBytes: number,
-  { seed = 1, kind = "in process" }: { readonly seed?: number; readonly kind?: TransportKind } = {},
+  { seed = 1, kind = "in process", reducedBy }: Circumstances = {},
 ) {
   const setup = { layout, buckets: planBuckets(layout, bucketBytes) };
   const exchanges: GradientExchange[] = [];
@@ -42,7 +49,17 @@ async function createRanks(
     prepare: (endpoints) =>
       endpoints.forEach((endpoint, rank) => {
         const settings = { overlap: "on", bucket_mb: bucketBytes / 1e6 } as const;
-        const start = () => localReducer(reducers.endpoints[rank]!);
+        const start = (): ReducerClient => {
+          const reducer = localReducer(reducers.endpoints[rank]!);
+          return {
+            ...reducer,
+            async reduce(order) {
+              const reduced = reducer.reduce(order);
+              await reducedBy?.(reduced);
+              return reduced;
+            },
+          };
+        };
         exchanges.push(createGradientExchange(layout, endpoint, settings, start));
       }),
   });
@@ -213,6 +230,24 @@ describe("an exchange that overlaps", () => {
     );
     const [a, b] = ranks.map(({ own }) => own);
     expect(ranks[1]!.exchange.gradients).toEqual(a!.map((value, i) => value + b![i]!));
+  });
+
+  test("what is over just when the sums are there is over", async () => {
+    const aborting = new AbortController();
+    const setup = await createRanks(2, layoutOf(createRandom(9, "layout"), 5), 4, {
+      reducedBy: async (reduced) => {
+        await reduced;
+        aborting.abort(new Error("generation 3 is formed"));
+      },
+    });
+    await setup.form();
+    const steps = setup.ranks.map(async (rank, index) => {
+      begin(rank, 1);
+      for (const bucket of setup.buckets.keys()) rank.write(bucket);
+      rank.exchange.add("all");
+      return rank.exchange.reduce(setup.collectives[index]!, { step: 1, bucket: 0, signal: aborting.signal });
+    });
+    for (const step of steps) await expect(step).rejects.toThrow("generation 3 is formed");
   });
 
   test("names the rank that is lost while others compute", async () => {

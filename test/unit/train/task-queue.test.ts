@@ -16,6 +16,8 @@ const form = (generation: number, step: number): FromCoordinator => ({
   value: { generation, step, rank: 0, members: [], localWorldSize: 1, measureLinks: false, held: {} },
 });
 
+const { signal } = new AbortController();
+
 test("gives tasks in the order in which they came", async () => {
   const queue = new TaskQueue();
   queue.push(plan(1));
@@ -28,7 +30,7 @@ test("a commit overtakes the plans that are queued", async () => {
   const queue = new TaskQueue();
   queue.push(plan(1));
   await queue.next();
-  const committed = queue.commit(1);
+  const committed = queue.commit(1, signal);
   queue.push(plan(2));
   queue.push(commit(1));
   await committed;
@@ -37,7 +39,7 @@ test("a commit overtakes the plans that are queued", async () => {
 test("a commit that came before it is waited for is not missed", async () => {
   const queue = new TaskQueue();
   queue.push(commit(1));
-  await queue.commit(1);
+  await queue.commit(1, signal);
 });
 
 test("a new generation drops the plans before it and aborts the one under way", async () => {
@@ -45,11 +47,27 @@ test("a new generation drops the plans before it and aborts the one under way", 
   queue.push(plan(1));
   queue.push(plan(2));
   const { signal } = await queue.next();
-  const committed = queue.commit(1);
+  const committed = queue.commit(1, signal);
   queue.push(form(2, 0));
   await expect(committed).rejects.toThrow("generation 2 takes over");
   expect(signal.aborted).toBe(true);
   expect((await queue.next()).task).toEqual(form(2, 0));
+});
+
+test("a commit that is first waited for when its generation is over is not waited for", async () => {
+  const queue = new TaskQueue();
+  queue.push(plan(2));
+  const { signal } = await queue.next();
+  queue.push(form(2, 1));
+  await expect(queue.commit(2, signal)).rejects.toThrow("generation 2 takes over");
+});
+
+test("a commit that a new generation counts on is not waited for", async () => {
+  const queue = new TaskQueue();
+  queue.push(plan(2));
+  const { signal } = await queue.next();
+  queue.push(form(2, 2));
+  await queue.commit(2, signal);
 });
 
 test("what was planned for a generation whose ring broke is not done: not what waits, nor what still comes", async () => {
@@ -67,7 +85,7 @@ test("what was planned for a generation whose ring broke is not done: not what w
 
 test("a commit that came just before a new generation still counts", async () => {
   const queue = new TaskQueue();
-  const committed = queue.commit(1);
+  const committed = queue.commit(1, signal);
   queue.push(commit(1));
   queue.push(form(2, 1));
   await committed;

@@ -140,6 +140,7 @@ export function createOverlappingExchange(options: OverlapOptions): GradientExch
       signal.addEventListener("abort", onAbort, { once: true });
       try {
         const { bytesSent, bytesBetweenHosts, times } = await underWay!;
+        signal.throwIfAborted(); // It may have been over when it was told.
         const collectiveSeconds = times.reduce((sum, { began, ended }) => sum + (ended - began) / 1000, 0);
         const seconds = (performance.now() - began) / 1000;
         return { bytesSent, bytesBetweenHosts, seconds, collectiveSeconds, buckets: times };
