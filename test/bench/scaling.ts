@@ -60,7 +60,9 @@ for (const { name, speeds } of [all, zero, lora, ddp].filter((row) => row.speeds
   console.log(`${name.padEnd(26)} ${one} ${two} ${median(shares).toFixed(3)} (${range}); ${best.toFixed(3)}`);
 }
 for (const { name, parts } of [all, zero, lora]) {
-  console.log(`\n${name}: what a step takes (medians of all rounds, of the slowest worker)`);
+  console.log(
+    `\n${name}: what a step takes (medians of all rounds; each part is that of its slowest worker, so they add up to more)`,
+  );
   for (const part of Object.keys(parts[0][0]!) as (keyof Parts)[]) {
     const [one, two] = parts.map((each) => median(each.map((step) => step[part])) * 1000);
     const more = `${two! - one! < 0 ? "" : "+"}${(two! - one!).toFixed(1)}`;
@@ -102,7 +104,6 @@ function partsOf({ seconds }: StepRecord) {
     "forward and backward": compute,
     "all-reduce and waiting": allReduce,
     "commit and optimizer": commit,
-    "digest, messages": total - compute - allReduce - commit,
     step: total,
   };
 }
