@@ -8,28 +8,35 @@ import { childrenOf, finish, smallRun, start } from "../support/cli.ts";
 const endless = { steps: 100_000, eval_every: 0, schedule: "constant" };
 const quick = ["--set", "cluster.heartbeat_s=0.1", "--set", "checkpoint.every=10"];
 
-test("a run under kills, stops, cuts and delays loses nothing, and has the samples and losses of one without", async () => {
-  const { config, folder } = await smallRun(endless);
-  const { code, stdout, stderr } = await finish([
-    ...["chaos", config, "--seed", "5", "--count", "10", "--reference", "--json", "--verbose", ...quick],
-    ...["--set", "checkpoint.name=tried"],
-  ]);
-  expect({ code, stderr }, stdout).toMatchObject({ code: 0 });
-  const result = JSON.parse(stdout) as ChaosResult;
-  const fired = result.faults.filter(({ outcome }) => outcome.missed === undefined);
-  expect(fired.length).toBe(10);
-  expect(result).toMatchObject({ violations: [], survivorsRestarted: 0, checkpointsRestored: 0 });
-  expect(result.samples).toMatchObject({ committed: result.steps * 12, lost: 0, duplicated: 0 });
-  expect(result.reference).toMatchObject({ sameSamples: true });
-  expect(result.reference!.worstLoss).toBeLessThan(1e-4);
-  const kills = fired.filter(({ planned }) => planned.kind === "kill");
-  expect(kills.length).toBeGreaterThan(0);
-  expect(result.generations).toBeGreaterThan(kills.length);
-  for (const { outcome } of kills) expect(outcome.recoveredMs).toBeGreaterThan(0);
-  expect(stderr.match(/^fault \d+ {2}/gm)).toHaveLength(result.faults.length);
-  const logs = await readdir(join(folder, "runs/tried.chaos"));
-  expect(logs).toEqual(expect.arrayContaining(["coordinator.log", "faults.jsonl", "w0.log"]));
-}, 300_000);
+test.each([
+  ["", []],
+  [", with gradients that travel while others are computed", ["train.overlap=on", "train.bucket_mb=0.02"]],
+])(
+  "a run under kills, stops, cuts and delays loses nothing, and has the samples and losses of one without%s",
+  async (_, settings) => {
+    const { config, folder } = await smallRun(endless);
+    const { code, stdout, stderr } = await finish([
+      ...["chaos", config, "--seed", "5", "--count", "10", "--reference", "--json", "--verbose", ...quick],
+      ...["checkpoint.name=tried", ...settings].flatMap((setting) => ["--set", setting]),
+    ]);
+    expect({ code, stderr }, stdout).toMatchObject({ code: 0 });
+    const result = JSON.parse(stdout) as ChaosResult;
+    const fired = result.faults.filter(({ outcome }) => outcome.missed === undefined);
+    expect(fired.length).toBe(10);
+    expect(result).toMatchObject({ violations: [], survivorsRestarted: 0, checkpointsRestored: 0 });
+    expect(result.samples).toMatchObject({ committed: result.steps * 12, lost: 0, duplicated: 0 });
+    expect(result.reference).toMatchObject({ sameSamples: true });
+    expect(result.reference!.worstLoss).toBeLessThan(1e-4);
+    const kills = fired.filter(({ planned }) => planned.kind === "kill");
+    expect(kills.length).toBeGreaterThan(0);
+    expect(result.generations).toBeGreaterThan(kills.length);
+    for (const { outcome } of kills) expect(outcome.recoveredMs).toBeGreaterThan(0);
+    expect(stderr.match(/^fault \d+ {2}/gm)).toHaveLength(result.faults.length);
+    const logs = await readdir(join(folder, "runs/tried.chaos"));
+    expect(logs).toEqual(expect.arrayContaining(["coordinator.log", "faults.jsonl", "w0.log"]));
+  },
+  300_000,
+);
 
 test("Ctrl-C ends all processes of a chaos run, and a run that is too short is said", async () => {
   const { config, folder } = await smallRun(endless);
