@@ -194,6 +194,15 @@ test("what another thread shared is given back when it is adopted no more, and i
   expect([mapped(), opened()]).toEqual(before);
 });
 
+test("what one generation has adopted the next one has not, unless it is adopted again", async () => {
+  const { others } = await lend();
+  for (const adopts of [true, false]) {
+    const collectives = await form(others, adopts ? 1 : 2);
+    await Promise.all(collectives.map((collective) => collective.topology(signal)));
+    expect(collectives.map(({ adopted }) => adopted !== undefined)).toEqual([adopts, adopts]);
+  }
+});
+
 test("only memory that is shared from its first number is lent", async () => {
   const { collectives, buffers } = await lend();
   expect(collectives[0]!.lend(new Float32Array(10))).toBeUndefined();

@@ -98,8 +98,9 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
   let own: number | undefined;
   let opened: number[] = [];
   let control: Uint8Array | undefined;
-  /** What another thread shares, its files as this one has opened them, and where they are mapped; which is kept for the next ones. */
-  let adopted: SharedBuffer | undefined;
+  /** What another thread shares, for the next world. */
+  let lent: SharedBuffer | undefined;
+  /** Files of other threads' memory as this one has opened them, and where they are mapped, which is kept for the next ones. */
   let adoptedFiles: number[] = [];
   let adoptedRegion: Region | undefined;
 
@@ -118,7 +119,10 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
     adoptedFiles = [];
   };
 
-  const openAdopted = ({ files }: SharedBuffer, region: Region, rank: number, ranks: readonly number[]): void => {
+  const openAdopted = (buffer: SharedBuffer, rank: number, ranks: readonly number[]): Region => {
+    const { files, fileOffset } = buffer;
+    const isSame = adoptedRegion?.fileOffset === fileOffset && adoptedRegion.sizeBytes === buffer.sizeBytes;
+    if (!isSame) adoptedRegion = createRegion(libc, buffer.sizeBytes, fileOffset);
     for (const [index, file] of files.entries()) {
       const handle = openFile(file, ranks[index]!, files[rank]!.sizeBytes);
       adoptedFiles.push(handle);
@@ -126,7 +130,8 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
       readSync(handle, found, 0, nonceBytes, nonceOffset);
       if (found.toString("hex") !== file.nonce) throw unmapped(ranks[index]!, "another file is there");
     }
-    region.attach(adoptedFiles[rank]);
+    adoptedRegion!.attach(adoptedFiles[rank]);
+    return adoptedRegion!;
   };
 
   const renew = (): void => {
@@ -152,11 +157,7 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
     },
     adopt(buffer) {
       forsake();
-      adopted = buffer;
-      if (buffer === undefined) return;
-      const { sizeBytes: bytes, fileOffset } = buffer;
-      if (adoptedRegion?.sizeBytes === bytes && adoptedRegion.fileOffset === fileOffset) return;
-      adoptedRegion = createRegion(libc, bytes, fileOffset);
+      lent = buffer;
     },
     renew,
     open() {
@@ -183,9 +184,10 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
         if (found !== file.nonce) throw unmapped(ranks[index]!, "another file is there");
         return handle;
       });
-      const foreign = adopted && adoptedRegion;
-      if (foreign !== undefined) openAdopted(adopted!, foreign, rank, ranks);
-      const filesOf = (region: Region): readonly number[] => (region === foreign ? adoptedFiles : handles);
+      const buffer = lent;
+      lent = undefined;
+      const adopted = buffer && openAdopted(buffer, rank, ranks);
+      const filesOf = (region: Region): readonly number[] => (region === adopted ? adoptedFiles : handles);
       return {
         rank,
         worldSize: files.length,
@@ -198,13 +200,13 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
           return { files, fileOffset: region.fileOffset, sizeBytes: region.sizeBytes };
         },
         find(bytes) {
-          const all = foreign === undefined ? regions : [...regions, foreign];
+          const all = adopted === undefined ? regions : [...regions, adopted];
           const index = all.findIndex((region) => region.bytes.buffer === bytes.buffer);
           return index < 0 ? undefined : { region: all[index]!, index };
         },
         address: (region, of, begin, end) =>
           of === rank ? begin : region.window(of, filesOf(region)[of]!, begin, end),
-        adopted: foreign && floatsOf(foreign),
+        adopted: adopted && floatsOf(adopted),
         nextPhase: 1,
       };
     },
