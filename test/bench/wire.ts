@@ -6,7 +6,7 @@
 // Bytes are counted twice: by the ranks (payload, 2(h-1)/h S for each host) and by the cable, headers and all.
 
 import { parseArgs } from "node:util";
-import { benchAllReduce } from "../../worker/bench/all-reduce.ts";
+import { benchAllReduce, warmups } from "../../worker/bench/all-reduce.ts";
 import { openLongCable } from "../support/long-cable.ts";
 import { noSlowCable } from "../support/network-namespace.ts";
 
@@ -49,7 +49,7 @@ async function measure(ranksPerHost: number, delayMs: number, mb: number): Promi
     const { seconds, bytesBetweenHosts, path } = row!;
     const payload = bytesBetweenHosts / hosts;
     const share = payload / wireBytesPerSecond / seconds;
-    const calls = iterations + 3; // and as many that warm up
+    const calls = iterations + warmups;
     const cell = (text: string, width: number): string => text.padStart(width);
     console.log(
       `${cell(String(ranksPerHost), 12)} ${cell(`${delayMs} ms`, 7)} ${cell(String(mb), 8)} ${cell((seconds * 1000).toFixed(0), 10)} ` +

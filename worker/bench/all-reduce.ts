@@ -58,6 +58,9 @@ export interface RankTask extends Omit<AllReduceBench, "places"> {
 
 export type FromRank = { readonly address: string } | { readonly measurements: readonly Measurement[] };
 
+/** All-reduces of each size before those that count: by then V8 has compiled what they run. */
+export const warmups = 10;
+
 /** Runs the ranks to their end. Throws `collective_failed` if one of them dies. */
 export async function benchAllReduce({ places = [], ...bench }: AllReduceBench): Promise<readonly Measurement[]> {
   const { ranks, reach, encrypted = false } = bench;

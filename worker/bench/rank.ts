@@ -5,10 +5,8 @@ import { assert } from "../../common/errors.ts";
 import { createCollectiveEndpoint } from "../collective/zeromq.ts";
 import { createMemory } from "../simd/assembler.ts";
 import { compileSum, strideBytes } from "../simd/sum.ts";
-import type { FromRank, Measurement, RankSettings, RankTask } from "./all-reduce.ts";
+import { warmups, type FromRank, type Measurement, type RankSettings, type RankTask } from "./all-reduce.ts";
 import { median } from "../../common/median.ts";
-
-const warmups = 3;
 
 const endpoint = await createCollectiveEndpoint(JSON.parse(process.argv[2]!) as RankSettings);
 const given = new Promise<RankTask>((resolve) => process.once("message", (message) => resolve(message as RankTask)));
