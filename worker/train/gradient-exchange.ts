@@ -69,6 +69,8 @@ export interface GradientExchange {
   startEarly?(): void;
   /** Resolves when nothing writes to the gradients any more. */
   stop?(): Promise<void>;
+  /** The generation is over: stops, and lets go what is had in common with its ranks. */
+  leave?(): Promise<void>;
   /** The step that was reduced last is committed; `applied` unless its sum is not finite. For what lasts from step to step. */
   commit?(applied: boolean): void;
   /** Other weights than those of the last step are there: what lasted from it counts no more. */

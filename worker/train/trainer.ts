@@ -182,7 +182,7 @@ export function createTrainer(
       const receives = form.peer?.receivers.includes(form.rank) === true;
       whole &&= Boolean(form.held) || (form.peer !== null && !receives);
       giving = given;
-      await exchange.stop?.();
+      await exchange.leave?.();
       state.keep(exchange.gradients);
       await collective?.close();
       const membership = {

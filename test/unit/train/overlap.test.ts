@@ -92,7 +92,7 @@ async function createRanks(
     },
     async form() {
       generation += 1;
-      await Promise.all(exchanges.map(async (exchange) => exchange.stop?.()));
+      await Promise.all(exchanges.map(async (exchange) => exchange.leave?.()));
       collectives = await world.form(generation);
       const endpoints = world.endpoints.map(({ address }: RingEndpoint) => address);
       await Promise.all(

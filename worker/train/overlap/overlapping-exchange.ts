@@ -93,6 +93,11 @@ export function createOverlappingExchange(options: OverlapOptions): GradientExch
     buckets,
     stop,
 
+    async leave() {
+      await stop();
+      reducer?.tell("leave");
+    },
+
     get how() {
       return how;
     },
@@ -101,7 +106,6 @@ export function createOverlappingExchange(options: OverlapOptions): GradientExch
       const { collective, membership } = formed;
       signals = undefined;
       how = "";
-      reducer?.tell("leave");
       ({ generation } = membership);
       agreeing =
         collective.worldSize === 1 || (when === "auto" && areOnOneHost(membership.endpoints))
