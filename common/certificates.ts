@@ -32,12 +32,13 @@ export interface Credentials {
  * certificate, has expired or belongs to another authority or key.
  */
 export async function readCredentials(folder: string, role: Role, now: Date = new Date()): Promise<Credentials> {
-  const [ca, certificate, key] = await Promise.all(
-    ["ca.pem", `${role}.pem`, `${role}-key.pem`].map((name) => read(folder, name)),
-  );
-  const authority = parse(ca!, join(folder, "ca.pem"));
+  // One after another, so that of several files that are missing the same one is always named.
+  const ca = await read(folder, "ca.pem");
+  const certificate = await read(folder, `${role}.pem`);
+  const key = await read(folder, `${role}-key.pem`);
+  const authority = parse(ca, join(folder, "ca.pem"));
   const path = join(folder, `${role}.pem`);
-  const own = parse(certificate!, path);
+  const own = parse(certificate, path);
   for (const [where, cert] of [
     [join(folder, "ca.pem"), authority],
     [path, own],
@@ -53,10 +54,10 @@ export async function readCredentials(folder: string, role: Role, now: Date = ne
   if (!own.verify(authority.publicKey)) {
     throw refused(`${path} was not issued by ${join(folder, "ca.pem")}; copy both from the same folder`);
   }
-  if (!own.checkPrivateKey(parseKey(key!, join(folder, `${role}-key.pem`)))) {
+  if (!own.checkPrivateKey(parseKey(key, join(folder, `${role}-key.pem`)))) {
     throw refused(`${join(folder, `${role}-key.pem`)} is not the key of ${path}; copy both from the same folder`);
   }
-  return { ca: ca!, certificate: certificate!, key: key! };
+  return { ca, certificate, key };
 }
 
 const renew = "make new ones: ringtune certs init";
