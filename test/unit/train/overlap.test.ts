@@ -140,10 +140,7 @@ describe("an exchange that overlaps", () => {
       const random = createRandom(seed, "sizes");
       const count = 2 + (seed % 3);
       const layout = layoutOf(random, 4 + random.integer(12));
-      const setup = await createRanks(count, layout, 4 * (1 + random.integer(layout.size / 3)), {
-        seed,
-        kind,
-      });
+      const setup = await createRanks(count, layout, 4 * (1 + random.integer(layout.size / 3)), { seed, kind });
       const { ranks, buckets } = setup;
       const adopts = setup.reducers.endpoints.map((endpoint) => vi.spyOn(endpoint, "adopt"));
       await setup.form();

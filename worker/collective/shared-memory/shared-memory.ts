@@ -122,16 +122,13 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
   const openAdopted = (buffer: SharedBuffer, rank: number, ranks: readonly number[]): Region => {
     const { files, fileOffset } = buffer;
     const isSame = adoptedRegion?.fileOffset === fileOffset && adoptedRegion.sizeBytes === buffer.sizeBytes;
-    if (!isSame) adoptedRegion = createRegion(libc, buffer.sizeBytes, fileOffset);
+    const region = isSame ? adoptedRegion! : createRegion(libc, buffer.sizeBytes, fileOffset);
+    adoptedRegion = region;
     for (const [index, file] of files.entries()) {
-      const handle = openFile(file, ranks[index]!, files[rank]!.sizeBytes);
-      adoptedFiles.push(handle);
-      const found = Buffer.alloc(nonceBytes);
-      readSync(handle, found, 0, nonceBytes, nonceOffset);
-      if (found.toString("hex") !== file.nonce) throw unmapped(ranks[index]!, "another file is there");
+      adoptedFiles.push(openGeneration(file, ranks[index]!, files[rank]!.sizeBytes));
     }
-    adoptedRegion!.attach(adoptedFiles[rank]);
-    return adoptedRegion!;
+    region.attach(adoptedFiles[rank]);
+    return region;
   };
 
   const renew = (): void => {
@@ -176,12 +173,10 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
       const pages = new Uint8Array(createMemory(files.length * controlBytes).buffer);
       control = pages;
       const handles = files.map((file, index) => {
-        const handle = index === rank ? own! : openFile(file, ranks[index]!, sizeBytes);
+        const handle = index === rank ? own! : openGeneration(file, ranks[index]!, sizeBytes);
         if (index !== rank) opened.push(handle);
         const page = pages.subarray(index * controlBytes, (index + 1) * controlBytes);
         libc.mapShared(page, handle, 0);
-        const found = Buffer.from(page.subarray(nonceOffset, nonceOffset + nonceBytes)).toString("hex");
-        if (found !== file.nonce) throw unmapped(ranks[index]!, "another file is there");
         return handle;
       });
       const buffer = lent;
@@ -216,6 +211,16 @@ function createOn(libc: Libc, { blockMs, availableBytes }: SharedMemoryOptions):
 
 function floatsOf({ bytes, sizeBytes }: Region): Float32Array {
   return new Float32Array(bytes.buffer, 0, sizeBytes / Float32Array.BYTES_PER_ELEMENT);
+}
+
+/** A rank's file of this generation, and no other that has its place. Throws as `openFile` does. */
+function openGeneration(file: SharedFile, rank: number, expectedBytes: number): number {
+  const handle = openFile(file, rank, expectedBytes);
+  const found = Buffer.alloc(nonceBytes);
+  readSync(handle, found, 0, nonceBytes, nonceOffset);
+  if (found.toString("hex") === file.nonce) return handle;
+  closeSync(handle);
+  throw unmapped(rank, "another file is there");
 }
 
 /** Another process's memory. Throws `collective_failed` if it is not there, or not of the expected size. */
